@@ -1,0 +1,170 @@
+"""The codec: picture -> .mvc bytes -> picture. The data flow of both directions on one page.
+
+    picture -> g_a -> y -> h_a -> z -> [exact prior and entropy coder] -> streams -> container
+    container -> streams -> [exact prior and entropy decoder] -> y_hat -> g_s -> picture
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvc.container.still import Header, Still, read_still, write_still
+from mvc.errors import BackendError, Corrupt, Limit, Unsupported, WeightsError
+from mvc.evaluate.metrics import psnr as measure_psnr
+from mvc.exact.fixed import ONE
+from mvc.exact.selfcheck import check_backend
+from mvc.exact.streams import StreamDecoder, StreamEncoder
+from mvc.models import registry
+from mvc.models.mambavc_lite import STRIDE
+from mvc.picture import Picture
+from mvc.weights import Weights
+from mvc.weights import load as load_weights
+
+MODEL_ID_BYTES = 8
+QUALITIES = 64
+
+
+def load(model: str = "mambavc-lite", device: str = "auto", threads: int | None = None) -> Codec:
+    """The codec of a preset on a device ("auto", "cpu", "cuda"); weights are read once per process.
+
+    Raises WeightsError for a model that is unknown or has no weights, BackendError for a device that is missing or
+    does not compute the exact prior.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BackendError("this machine has no CUDA device", hint="use --device cpu")
+    return _loaded(model, device)
+
+
+@lru_cache(maxsize=4)
+def _loaded(name: str, device: str) -> Codec:
+    preset = registry.preset(name)
+    if preset is None:
+        known = ", ".join(p.name for p in registry.presets())
+        raise WeightsError(f"there is no model {name!r}", hint=f"known models: {known}")
+    if not preset.shipped:
+        raise WeightsError(f"the model {name} has no weights here", hint="train it with `mvc train`")
+    check_backend(device)
+    return Codec(load_weights(preset.folder), device)
+
+
+class Codec:
+    """Encodes and decodes with one model on one device.
+
+    `dtype` is the carrier of the exact prior: float64, or int64 for the slow reference that defines it.
+    """
+
+    def __init__(self, weights: Weights, device: str = "cpu", dtype: torch.dtype = torch.float64) -> None:
+        self.weights = weights
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.model = weights.model
+        for part in (self.model.g_a, self.model.g_s, self.model.h_a):
+            part.to(self.device)
+        self.prior = weights.prior.to(self.device)
+        self.model_id = weights.exact_hash[:MODEL_ID_BYTES]
+
+    # --- encode ----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode(self, picture: Picture, quality: int) -> bytes:
+        """The .mvc file of a picture at quality index 0 (smallest) ... 63."""
+        if not 0 <= quality < QUALITIES:
+            raise Limit(f"quality index {quality} is outside 0 ... {QUALITIES - 1}")
+        header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
+        index = torch.tensor([quality], device=self.device)
+        y = self.model.g_a(self._to_tensor(picture), index)
+        z = self.model.h_a(y)
+        coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
+        self.prior.code(coder, index, z, y)
+        return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
+
+    def encode_to(
+        self, picture: Picture, *, bpp: float | None = None, size: int | None = None, psnr: float | None = None
+    ) -> bytes:
+        """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB."""
+        if psnr is not None:
+            return self._search(picture, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr)
+        if bpp is not None:
+            size = math.floor(bpp * picture.width * picture.height / 8)
+        if size is None:
+            raise ValueError("give one of bpp, size and psnr")
+        limit = size
+        best = self._search(picture, lambda data: len(data) > limit, before=True)
+        if len(best) > limit:
+            raise Limit(f"the smallest file of this picture has {len(best)} bytes, more than {limit}")
+        return best
+
+    def _search(self, picture: Picture, reached: Callable[[bytes], bool], before: bool = False) -> bytes:
+        """The file at the lowest quality that has `reached` its target, or, with `before`, the one just below it.
+
+        Bisection over the quality index; where no quality reaches the target the best one is taken.
+        """
+        low, high = 0, QUALITIES  # the first that reaches lies in low ... high
+        files: dict[int, bytes] = {}
+        while low < high:
+            middle = (low + high) // 2
+            files[middle] = self.encode(picture, middle)
+            low, high = (low, middle) if reached(files[middle]) else (middle + 1, high)
+        chosen = max(0, low - 1) if before else min(low, QUALITIES - 1)
+        return files[chosen] if chosen in files else self.encode(picture, chosen)
+
+    # --- decode ----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def decode(self, data: bytes) -> Picture:
+        """The picture in an .mvc file; any bytes either decode or raise an MvcError."""
+        still = read_still(data)
+        y_hat = self.decode_latent(still)
+        x_hat = self.model.g_s(y_hat, torch.tensor([still.header.quality], device=self.device))
+        return _to_picture(x_hat, still.header)
+
+    def decode_latent(self, still: Still) -> Tensor:
+        """y_hat [1, H/16, W/16, M] in units of the quantisation step: exact, the same on every machine."""
+        header = still.header
+        if header.model_id != self.model_id:
+            raise Unsupported(
+                f"the file was made with a model that is not installed (id {header.model_id.hex()})",
+                hint=f"this installation has {self.model_id.hex()}",
+            )
+        if len(still.slices) != len(self.prior.slices):
+            raise Corrupt(f"the file has {len(still.slices)} slices, its model {len(self.prior.slices)}")
+        height, width = (-(-side // STRIDE) for side in (header.height, header.width))
+        coder = StreamDecoder(
+            self.weights.hyper_tables,
+            self.weights.latent_tables,
+            header.quality,
+            (still.hyper, still.slices),
+            (height, width, self.model.config.hyper),
+            dtype=self.dtype,
+            device=self.device,
+        )
+        y_fixed = self.prior.code(coder, torch.tensor([header.quality], device=self.device))
+        return y_fixed.double().div(ONE).float()
+
+    def _to_tensor(self, picture: Picture) -> Tensor:
+        """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""
+        samples = torch.from_numpy(np.ascontiguousarray(picture.samples)).to(self.device)
+        if samples.ndim == 2:
+            samples = samples[..., None].expand(-1, -1, 3)
+        right, bottom = -picture.width % STRIDE, -picture.height % STRIDE
+        padded = F.pad(samples.permute(2, 0, 1)[None].float(), (0, right, 0, bottom), mode="replicate")
+        return padded.permute(0, 2, 3, 1) / 255
+
+
+def _to_picture(x_hat: Tensor, header: Header) -> Picture:
+    cropped = x_hat[0, : header.height, : header.width]
+    if header.colour == "gray":
+        cropped = cropped.mean(-1)
+    samples = cropped.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return Picture(np.ascontiguousarray(samples))

@@ -1,0 +1,262 @@
+"""Fields: one description of a chunk's payload that reads, writes, sizes, prints and documents it.
+
+A chunk's payload is a tuple of fields (chunks.py holds one tuple per chunk type). `read`, `write`, `size` and
+`show` walk that tuple; `rows` yields the lines of the chunk's table in bitstream_spec.md (section 3), and a
+test holds the two together. A parsed payload is a plain dict, field name to value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mvc.errors import Corrupt, FormatError, Limit, Truncated, Unsupported
+
+Record = Mapping[str, Any]
+Row = tuple[str, str, str]  # field, coding, allowed values
+
+VARINT_BYTES = 5  # at most, so values stay below 2^35
+UPGRADE = "a newer version of mvc may read it: pip install --upgrade mvc"
+
+
+class Cursor:
+    """A position in a file (spec section 2.1); it never reads, and never allocates, past its end.
+
+    `data` is the whole file, `position` and `end` are offsets into it. Running out of bytes raises `short`:
+    Truncated where the file itself ends, Corrupt inside a payload, which is complete but too small.
+    """
+
+    def __init__(
+        self,
+        data: memoryview,
+        position: int = 0,
+        end: int | None = None,
+        *,
+        chunk: str | None = None,
+        short: type[FormatError] = Truncated,
+    ) -> None:
+        self.data = data
+        self.position = position
+        self.end = len(data) if end is None else end
+        self.chunk = chunk
+        self.short = short
+
+    def left(self) -> int:
+        """Bytes between the position and the end."""
+        return self.end - self.position
+
+    def take(self, count: int, what: str) -> memoryview:
+        """The next `count` bytes, as a view; `what` names them should they be missing."""
+        if count > self.left():
+            whole = "file" if self.short is Truncated else "chunk"
+            raise self.short(
+                f"the {whole} ends too early: {what} has {self.left()} of {count} bytes",
+                offset=self.position,
+                chunk=self.chunk,
+            )
+        self.position += count
+        return self.data[self.position - count : self.position]
+
+    def number(self, width_bytes: int, what: str) -> int:
+        """The next unsigned little-endian integer of `width_bytes` bytes."""
+        return int.from_bytes(self.take(width_bytes, what), "little")
+
+    def varint(self, what: str) -> int:
+        """The next canonical LEB128 varint of at most five bytes (spec section 2.2)."""
+        start, value = self.position, 0
+        for index in range(VARINT_BYTES):
+            byte = self.number(1, what)
+            value |= (byte & 0x7F) << (7 * index)
+            if byte < 0x80:
+                if byte == 0 and index > 0:
+                    raise Corrupt(f"{what} is padded with a zero group", offset=start, chunk=self.chunk)
+                return value
+        raise Corrupt(f"{what} takes more than {VARINT_BYTES} bytes", offset=start, chunk=self.chunk)
+
+
+def varint_size(value: int) -> int:
+    """The number of bytes of `value` as a varint."""
+    return max(1, -(-value.bit_length() // 7))
+
+
+def write_varint(value: int, out: bytearray) -> None:
+    """Append `value`, 0..2^35-1, to `out` as a varint."""
+    if not 0 <= value < 1 << (7 * VARINT_BYTES):
+        raise Limit(f"{value} does not fit a varint (0..2^{7 * VARINT_BYTES}-1)")
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+
+
+class Field(Protocol):
+    """What a field description can do."""
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        """Parse the field at the cursor into its named value, or values."""
+
+    def write(self, record: Record, out: bytearray) -> None:
+        """Append the field's bytes."""
+
+    def size(self, record: Record) -> int:
+        """The number of bytes that `write` would append."""
+
+    def show(self, record: Record) -> dict[str, Any]:
+        """The value, or values, as JSON-ready values for people."""
+
+    def rows(self) -> Iterator[Row]:
+        """The field's lines in the specification's table."""
+
+
+@dataclass(frozen=True)
+class Bits:
+    """`count` bits of a `Flags` byte; code c stands for `values[c]`, and codes beyond are unsupported."""
+
+    name: str
+    count: int
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Flags:
+    """One byte of bit groups, the first at bit 0; bits above the last group are reserved and must be zero."""
+
+    groups: tuple[Bits, ...]
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        rest = cursor.number(1, "flags")
+        record = {}
+        for group in self.groups:
+            rest, code = divmod(rest, 1 << group.count)
+            if code >= len(group.values):
+                raise Unsupported(
+                    f"{group.name} has code {code}, which this version does not know", hint=UPGRADE
+                )
+            record[group.name] = group.values[code]
+        if rest:
+            raise Unsupported("a reserved bit of flags is set", hint=UPGRADE)
+        return record
+
+    def write(self, record: Record, out: bytearray) -> None:
+        byte = shift = 0
+        for group in self.groups:
+            value = record[group.name]
+            if value not in group.values:
+                known = ", ".join(map(str, group.values))
+                raise Unsupported(f"{group.name} cannot be {value}, only {known}")
+            byte |= group.values.index(value) << shift
+            shift += group.count
+        out.append(byte)
+
+    def size(self, record: Record) -> int:
+        return 1
+
+    def show(self, record: Record) -> dict[str, Any]:
+        return {group.name: record[group.name] for group in self.groups}
+
+    def rows(self) -> Iterator[Row]:
+        yield "flags", "u8", "the bit groups below"
+        first = 0
+        for group in self.groups:
+            values = ", ".join(f"{code} = {value}" for code, value in enumerate(group.values))
+            yield group.name, f"bits {first}-{first + group.count - 1} of flags", values
+            first += group.count
+        yield "reserved", f"bits {first}-7 of flags", "0"
+
+
+@dataclass(frozen=True)
+class Number:
+    """An unsigned integer in `low..high`: little-endian in `width_bytes` bytes, or a varint if that is 0."""
+
+    name: str
+    low: int
+    high: int
+    width_bytes: int = 0
+
+    def _checked(self, value: int) -> int:
+        if not self.low <= value <= self.high:
+            raise Limit(f"{self.name} is {value}, outside {self.low}..{self.high}")
+        return value
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        value = cursor.number(self.width_bytes, self.name) if self.width_bytes else cursor.varint(self.name)
+        return {self.name: self._checked(value)}
+
+    def write(self, record: Record, out: bytearray) -> None:
+        value = self._checked(record[self.name])
+        if self.width_bytes:
+            out += value.to_bytes(self.width_bytes, "little")
+        else:
+            write_varint(value, out)
+
+    def size(self, record: Record) -> int:
+        return self.width_bytes or varint_size(record[self.name])
+
+    def show(self, record: Record) -> dict[str, Any]:
+        return {self.name: record[self.name]}
+
+    def rows(self) -> Iterator[Row]:
+        coding = f"u{8 * self.width_bytes}" if self.width_bytes else "varint"
+        yield self.name, coding, f"{self.low}..{self.high}"
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Uninterpreted bytes: exactly `length_bytes` of them, or the rest of the payload if that is None."""
+
+    name: str
+    length_bytes: int | None = None
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        count = cursor.left() if self.length_bytes is None else self.length_bytes
+        return {self.name: bytes(cursor.take(count, self.name))}
+
+    def write(self, record: Record, out: bytearray) -> None:
+        value = record[self.name]
+        if self.length_bytes not in (None, len(value)):
+            raise Limit(f"{self.name} has {len(value)} bytes instead of {self.length_bytes}")
+        out += value
+
+    def size(self, record: Record) -> int:
+        return len(record[self.name])
+
+    def show(self, record: Record) -> dict[str, Any]:
+        return {self.name: record[self.name].hex()}
+
+    def rows(self) -> Iterator[Row]:
+        coding = "bytes to the end" if self.length_bytes is None else f"{self.length_bytes} bytes"
+        yield self.name, coding, "any"
+
+
+def read(fields: tuple[Field, ...], cursor: Cursor) -> dict[str, Any]:
+    """Parse one whole payload; bytes that no field claims are Corrupt."""
+    record: dict[str, Any] = {}
+    for field in fields:
+        record |= field.read(cursor)
+    if cursor.left():
+        raise Corrupt("the payload goes on after its last field", offset=cursor.position, chunk=cursor.chunk)
+    return record
+
+
+def write(fields: tuple[Field, ...], record: Record) -> bytes:
+    """The payload that `read` parses back to `record`."""
+    out = bytearray()
+    for field in fields:
+        field.write(record, out)
+    return bytes(out)
+
+
+def size(fields: tuple[Field, ...], record: Record) -> int:
+    """The number of bytes of `write(fields, record)`."""
+    return sum(field.size(record) for field in fields)
+
+
+def show(fields: tuple[Field, ...], record: Record) -> dict[str, Any]:
+    """The record with JSON-ready values."""
+    return {name: value for field in fields for name, value in field.show(record).items()}
+
+
+def rows(fields: tuple[Field, ...]) -> list[Row]:
+    """The lines (field, coding, values) of the payload's table in the specification."""
+    return [row for field in fields for row in field.rows()]

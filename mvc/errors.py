@@ -1,0 +1,98 @@
+"""The exceptions of mvc: whatever bytes or pictures come in, an error that goes out is one of these.
+
+    MvcError
+    +-- FormatError          the bytes are at fault
+    |   +-- NotMvc           they are not an mvc file at all
+    |   +-- Truncated        they stop before the file is complete
+    |   +-- Checksum         they are complete, but not the bytes that were written
+    |   +-- Corrupt          they break a rule of bitstream_spec.md
+    +-- Unsupported          a valid file, or a request, that this version of mvc cannot serve
+    +-- Limit                a number outside the limits of the format or of this build
+    +-- WeightsError         a model's weights are missing, damaged or not the ones that the file names
+    +-- SourceError          the picture or video to encode cannot be read
+    +-- BackendError         a device or library does not deliver what is asked of it
+
+A message is one line that says what is wrong; `hint` is one line that says what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BackendError",
+    "Checksum",
+    "Corrupt",
+    "FormatError",
+    "Limit",
+    "MvcError",
+    "NotMvc",
+    "SourceError",
+    "Truncated",
+    "Unsupported",
+    "WeightsError",
+]
+
+
+class MvcError(Exception):
+    """Base of all errors that mvc raises on purpose; `str(error)` is the message, without the hint."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class FormatError(MvcError):
+    """The bytes are not a valid mvc file.
+
+    `offset` counts bytes from the start of the file, `chunk` names the chunk ("HEAD", "SLIC 2"). Both may be
+    set after the error was raised, by a caller that knows where the bytes came from; the text follows.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, offset: int | None = None, chunk: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.offset = offset
+        self.chunk = chunk
+
+    def __str__(self) -> str:
+        chunk = None if self.chunk is None else f"chunk {self.chunk}"
+        offset = None if self.offset is None else f"byte {self.offset}"
+        place = ", ".join(part for part in (chunk, offset) if part)
+        return f"{self.message} ({place})" if place else self.message
+
+
+class NotMvc(FormatError):
+    """The file does not start with the signature of mvc."""
+
+
+class Truncated(FormatError):
+    """The file ends before its END chunk is complete."""
+
+
+class Checksum(FormatError):
+    """The file's CRC-32C does not match its bytes."""
+
+
+class Corrupt(FormatError):
+    """The file breaks a rule of the format."""
+
+
+class Unsupported(MvcError):
+    """The file or the request needs something that this version of mvc does not have."""
+
+
+class Limit(MvcError):
+    """A number lies outside what the format, or this build, allows."""
+
+
+class WeightsError(MvcError):
+    """A model's weights cannot be found or used."""
+
+
+class SourceError(MvcError):
+    """The input to encode cannot be read."""
+
+
+class BackendError(MvcError):
+    """A device or library is missing, or fails the start-up self-check."""

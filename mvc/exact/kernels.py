@@ -1,0 +1,50 @@
+"""Fused CPU kernels of the exact layers over float64 tensors that hold whole numbers.
+
+Order and fused multiply-add do not matter: every partial sum is a whole number below 2^53, proven when a layer is
+lowered. layers.py has the plain versions; tests compare them with ==.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+JIT = {"nogil": True, "cache": True, "error_model": "numpy"}
+
+
+@njit(**JIT)
+def finish(begin, end, sums, bias, scale, limit, leak):
+    """In place on rows begin..end of sums [T, C]: add bias, round-shift by scale = 2^-bits, clamp, leaky if leak."""
+    for t in range(begin, end):
+        row = sums[t]
+        for c in range(row.shape[0]):
+            v = np.floor((row[c] + bias[c]) * scale + 0.5)
+            v = min(max(v, -limit), limit)
+            if leak:
+                v = max(v, np.floor(v * 0.125 + 0.5))
+            row[c] = v
+
+
+@njit(**JIT)
+def depthwise(begin, end, x, weight, bias, scale, limit, leak, out):
+    """Rows begin..end (over all samples) of the zero-padded K x K convolution, finished as in `finish`.
+
+    x, out [B, H, W, C]; weight [K, K, C]; bias [C].
+    """
+    height, width, channels = x.shape[1], x.shape[2], x.shape[3]
+    size = weight.shape[0]
+    pad = size // 2
+    acc = np.empty((1, channels))
+    for task in range(begin, end):
+        b, i = task // height, task % height
+        for j in range(width):
+            acc[:, :] = 0.0
+            line = acc[0]
+            for r in range(max(0, pad - i), min(size, height + pad - i)):
+                for s in range(max(0, pad - j), min(size, width + pad - j)):
+                    source = x[b, i + r - pad, j + s - pad]
+                    taps = weight[r, s]
+                    for c in range(channels):
+                        line[c] += source[c] * taps[c]
+            finish(0, 1, acc, bias, scale, limit, leak)
+            out[b, i, j, :] = line

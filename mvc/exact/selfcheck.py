@@ -1,0 +1,28 @@
+"""A start-up check that a device really computes whole-number sums exactly (design.md, section 1)."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+
+from mvc.errors import BackendError
+
+_SIDE = 64
+_MODULUS = 1 << 22
+
+
+@lru_cache(maxsize=4)
+def check_backend(device: str) -> None:
+    """Multiply whole-number matrices whose sums come close to 2^53 and compare with int64; BackendError if they differ."""
+    index = torch.arange(_SIDE * _SIDE, dtype=torch.int64)
+    a = ((index * 2654435761) % (2 * _MODULUS) - _MODULUS).view(_SIDE, _SIDE)
+    b = ((index * 40503 + 977) % (2 * _MODULUS) - _MODULUS).view(_SIDE, _SIDE)
+    got = (a.to(device, torch.float64) @ b.to(device, torch.float64)).cpu()
+    rounded = torch.floor(got * 2.0**-9 + 0.5)
+    expected = a @ b
+    if not (torch.equal(got.long(), expected) and torch.equal(rounded.long(), (expected + 256) >> 9)):
+        raise BackendError(
+            f"the device {device} does not add whole numbers exactly, so it cannot decode mvc files",
+            hint="use --device cpu, and report this with the output of `mvc doctor`",
+        )

@@ -1,0 +1,128 @@
+"""Coders for the prior's loop that write and read real streams; the tensors hold whole numbers (fixed.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvc.entropy.coders import Decoder, Encoder
+from mvc.entropy.tables import Tables
+from mvc.errors import Corrupt, FormatError
+from mvc.exact.fixed import FRACTION_BITS, LIMIT, ONE, shift_round, to_fixed
+
+SCALE_ROWS = 96
+_ROW_BITS = FRACTION_BITS - 3  # eight rows of the latent tables per octave of scale
+HYPER_BUCKETS = 16
+HYPER_LIMIT = LIMIT // ONE
+
+
+def scale_rows(log_scale: Tensor) -> Tensor:
+    """Row of the latent tables from a fixed-point log2(scale / 0.11) (spec, section 5)."""
+    return shift_round(log_scale, _ROW_BITS).clamp(0, SCALE_ROWS - 1)
+
+
+def hyper_rows(quality: int, height: int, width: int, channels: int) -> np.ndarray:
+    """Row of the hyperlatent tables for every symbol of z [height, width, channels]."""
+    own = (quality // (64 // HYPER_BUCKETS)) * channels + np.arange(channels, dtype=np.int32)
+    return np.tile(own, height * width)
+
+
+def _positions(mask: Tensor | None) -> Tensor | slice:
+    """Which of the H*W positions a pass codes, in raster order."""
+    return slice(None) if mask is None else mask.reshape(-1).nonzero().squeeze(1)
+
+
+def _flat(x: Tensor, positions: Tensor | slice) -> np.ndarray:
+    """[1, H, W, m] at the positions, channels fastest, as int32."""
+    return x.reshape(-1, x.shape[-1])[positions].to(torch.int32).cpu().numpy().reshape(-1)
+
+
+class _Streams:
+    def __init__(self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype) -> None:
+        self.hyper_tables, self.latent_tables, self.quality, self.dtype = hyper, latent, quality, dtype
+
+
+class StreamEncoder(_Streams):
+    """Codes one picture (batch 1); `hyper_stream` and `slices` hold the bytes afterwards."""
+
+    def __init__(self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__(hyper, latent, quality, dtype)
+        self.hyper_stream = b""
+        self.slices: list[bytes] = []
+        self._encoder = Encoder(latent)
+
+    def hyper(self, z: Tensor) -> Tensor:
+        symbols = torch.floor(z.double() + 0.5).clamp(-HYPER_LIMIT, HYPER_LIMIT)
+        encoder = Encoder(self.hyper_tables)
+        encoder.put(_flat(symbols, slice(None)), hyper_rows(self.quality, *symbols.shape[1:]))
+        self.hyper_stream = encoder.finish()
+        return (symbols * ONE).to(self.dtype)
+
+    def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        symbols = shift_round(to_fixed(y).to(self.dtype) - mean, FRACTION_BITS)
+        positions = _positions(mask)
+        self._encoder.put(_flat(symbols, positions), _flat(scale_rows(log_scale), positions))
+        return (symbols * ONE + mean).clamp(-LIMIT, LIMIT)
+
+    def end_slice(self) -> None:
+        self.slices.append(self._encoder.finish())
+        self._encoder = Encoder(self.latent_tables)
+
+
+class StreamDecoder(_Streams):
+    """Reads one picture; raises Corrupt or Truncated, with the chunk's name, where the streams are damaged."""
+
+    def __init__(
+        self,
+        hyper: Tables,
+        latent: Tables,
+        quality: int,
+        streams: tuple[bytes, tuple[bytes, ...]],
+        hyper_shape: tuple[int, int, int],
+        *,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(hyper, latent, quality, dtype)
+        self.hyper_stream, self.slices = streams
+        self.hyper_shape, self.device = hyper_shape, device
+        self._index = 0
+        self._decoder: Decoder | None = None
+
+    def hyper(self, z: None) -> Tensor:
+        try:
+            decoder = Decoder(self.hyper_stream, self.hyper_tables)
+            symbols = decoder.take(hyper_rows(self.quality, *self.hyper_shape))
+            decoder.finish()
+            if np.abs(symbols).max() > HYPER_LIMIT:
+                raise Corrupt("a hyperlatent symbol is out of range")
+        except FormatError as error:
+            error.chunk = error.chunk or "HYPR"
+            raise
+        z_hat = torch.from_numpy(symbols).to(self.device, self.dtype)
+        return z_hat.view(1, *self.hyper_shape) * ONE
+
+    def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        positions = _positions(mask)
+        try:
+            if self._decoder is None:
+                self._decoder = Decoder(self.slices[self._index], self.latent_tables)
+            read = self._decoder.take(_flat(scale_rows(log_scale), positions))
+        except FormatError as error:
+            error.chunk = error.chunk or f"SLIC {self._index}"
+            raise
+        values = torch.from_numpy(read).to(self.device, self.dtype).view(-1, mean.shape[-1])
+        symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
+        symbols[positions] = values
+        return (symbols.view_as(mean) * ONE + mean).clamp(-LIMIT, LIMIT)
+
+    def end_slice(self) -> None:
+        try:
+            if self._decoder is not None:
+                self._decoder.finish()
+        except FormatError as error:
+            error.chunk = error.chunk or f"SLIC {self._index}"
+            raise
+        self._index += 1
+        self._decoder = None

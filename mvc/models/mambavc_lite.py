@@ -1,0 +1,196 @@
+"""mambavc-lite, the default model: VSS blocks at 1/8 and 1/16 beside a linear 16 x 16 transform that starts as a DCT."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.layers import Depthwise, Leaky, Linear, QualityGain, VSSBlock, shuffle, unshuffle
+from mvc.models.prior import Prior, Residual, Slice
+
+PATCH = 16
+STRIDE = 64  # picture sizes the networks take are multiples of this
+LAMBDA_MIN, LAMBDA_SPAN = 0.0018, 100.0
+
+
+def rd_lambda(quality: Tensor) -> Tensor:
+    """Weight of the mean squared error on the 0..255 scale against bits per pixel, for quality index 0..63."""
+    return LAMBDA_MIN * LAMBDA_SPAN ** (quality.float() / 63)
+
+
+@dataclass(frozen=True)
+class Config:
+    width8: int = 128
+    width16: int = 256
+    analysis: tuple[int, int] = (2, 4)
+    synthesis: tuple[int, int] = (4, 3)  # blocks at 1/16, then at 1/8
+    states: tuple[int, int] = (1, 1)  # d_state at 1/8 and 1/16
+    slices: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 1), (96, 1), (112, 1))
+    hyper: int = 48
+    hyper_hidden: int = 128
+    features: int = 160
+    context_hidden: int = 128
+
+    @property
+    def latents(self) -> int:
+        return sum(channels for channels, _ in self.slices)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Config:
+        def freeze(value: Any) -> Any:
+            return tuple(freeze(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+        return cls(**{key: freeze(value) for key, value in values.items()})
+
+
+def dct_rows(count: int) -> Tensor:
+    """The `count` smoothest orthonormal 16 x 16 DCT rows over a YCoCg-like colour basis, [count, 16*16*3], patch order."""
+    k = torch.arange(PATCH, dtype=torch.float64)
+    dct = torch.cos(math.pi * (k[None] + 0.5) * k[:, None] / PATCH) * math.sqrt(2 / PATCH)
+    dct[0] /= math.sqrt(2)
+    colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]], dtype=torch.float64)
+    colour = colour / colour.norm(dim=1, keepdim=True)
+
+    def roughness(entry: tuple[int, int, int]) -> float:
+        i, j, c = entry
+        return math.hypot(i, j) * (1.0 if c == 0 else 2.0) + (0.0 if c == 0 else 0.7)  # the eye and cameras blur colour
+
+    entries = sorted(((i, j, c) for i in range(PATCH) for j in range(PATCH) for c in range(3)), key=roughness)
+    rows = [torch.einsum("i,j,c->ijc", dct[i], dct[j], colour[c]).reshape(-1) for i, j, c in entries[:count]]
+    return torch.stack(rows).float()
+
+
+def _stage(channels: int, blocks: int, states: int) -> nn.Sequential:
+    return nn.Sequential(*(VSSBlock(channels, states) for _ in range(blocks)))
+
+
+def _small(layer: Linear) -> Linear:
+    """Start near zero: the DCT path carries the picture at first."""
+    nn.init.normal_(layer.weight, std=0.02 * layer.in_features**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _log_steps(gain: QualityGain) -> Tensor:
+    """log of the quantisation step that high-rate theory gives at each anchor, [anchors, 1].
+
+    With a mean squared error of step^2 / 12 per orthonormal coefficient and three samples per pixel, the slope of
+    distortion against bits meets lambda here.
+    """
+    anchors = torch.linspace(0, 63, gain.log_gain.shape[0])
+    return 0.5 * torch.log(12 * 3 / (2 * math.log(2) * rd_lambda(anchors) * 255**2))[:, None]
+
+
+class Analysis(nn.Module):
+    """g_a: picture [B, H, W, 3] in 0..1 -> y [B, H/16, W/16, M] in units of the quantisation step."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.embed = Linear(64 * 3, config.width8)
+        self.gain8 = QualityGain(config.width8)
+        self.stage8 = _stage(config.width8, config.analysis[0], config.states[0])
+        self.merge = Linear(4 * config.width8, config.width16)
+        self.stage16 = _stage(config.width16, config.analysis[1], config.states[1])
+        self.head = _small(Linear(config.width16, config.latents))
+        self.skip = Linear(PATCH * PATCH * 3, config.latents, bias=False)
+        self.skip.weight.data = dct_rows(config.latents)
+        self.gain = QualityGain(config.latents)
+        self.gain.log_gain.data -= _log_steps(self.gain)
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        x = x - 0.5
+        f = self.stage8(self.gain8(self.embed(unshuffle(x, 8)), quality))
+        f = self.stage16(self.merge(unshuffle(f, 2)))
+        y = self.head(f) + self.skip(unshuffle(x, PATCH))
+        return self.gain(y.float(), quality)
+
+
+class Synthesis(nn.Module):
+    """g_s: y_hat [B, H/16, W/16, M] -> picture [B, H, W, 3] around 0..1."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.gain = QualityGain(config.latents)
+        self.gain.log_gain.data += _log_steps(self.gain)
+        self.embed = Linear(config.latents, config.width16)
+        self.stage16 = _stage(config.width16, config.synthesis[0], config.states[1])
+        self.split = Linear(config.width16, 4 * config.width8)
+        self.gain8 = QualityGain(config.width8)
+        self.stage8 = _stage(config.width8, config.synthesis[1], config.states[0])
+        self.head = _small(Linear(config.width8, 64 * 3))
+        self.skip = Linear(config.latents, PATCH * PATCH * 3, bias=False)
+        self.skip.weight.data = dct_rows(config.latents).t().contiguous()
+
+    def forward(self, y_hat: Tensor, quality: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        y = self.gain(y_hat, quality).to(dtype)
+        f = self.stage16(self.embed(y))
+        f = self.stage8(self.gain8(shuffle(self.split(f), 2), quality))
+        return shuffle(self.head(f), 8).float() + shuffle(self.skip(y), PATCH).float() + 0.5
+
+
+class HyperAnalysis(nn.Module):
+    """h_a: y [B, H, W, M] -> z [B, H/4, W/4, Z]."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = 192
+        self.inp = Linear(config.latents, width)
+        self.down1 = Linear(4 * width, width)
+        self.mix = Residual(Depthwise(width, 5, "leaky"))
+        self.down2 = Linear(4 * width, config.hyper)
+        self.act = Leaky()
+
+    def forward(self, y: Tensor) -> Tensor:
+        f = self.act(self.inp(y))
+        f = self.mix(self.act(self.down1(unshuffle(f, 2))))
+        return self.down2(unshuffle(f, 2)).float()
+
+
+class HyperDensity(nn.Module):
+    """Factorised prior of z: a logistic per channel whose mean and scale follow the quality index."""
+
+    def __init__(self, channels: int, anchors: int = 8) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(anchors, channels))
+        self.scale = QualityGain(channels, anchors)
+
+    def parameters_at(self, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and scale [B, 1, 1, Z]."""
+        position = quality.float() * ((self.mean.shape[0] - 1) / 63)
+        low = position.floor().clamp(max=self.mean.shape[0] - 2).long()
+        share = (position - low)[:, None]
+        mean = self.mean[low] * (1 - share) + self.mean[low + 1] * share
+        return mean[:, None, None], self.scale.gains(quality)[:, None, None]
+
+    def likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
+        """Probability of the unit interval around z [B, h, w, Z]."""
+        mean, scale = self.parameters_at(quality)
+        upper, lower = (z + 0.5 - mean) / scale, (z - 0.5 - mean) / scale
+        flip = -torch.sign(upper + lower).detach()  # subtract in the tail where the sigmoid is small, not near one
+        return (torch.sigmoid(flip * upper) - torch.sigmoid(flip * lower)).abs()
+
+
+def make_prior(c: Config) -> Prior:
+    """The model's prior, untrained."""
+    return Prior(tuple(Slice(*s) for s in c.slices), c.hyper, c.hyper_hidden, c.features, c.context_hidden)
+
+
+class MambaVCLite(nn.Module):
+    """The whole model. `forward` is for training; real streams go through mvc.codec."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        super().__init__()
+        self.config = config or Config()
+        c = self.config
+        self.g_a = Analysis(c)
+        self.g_s = Synthesis(c)
+        self.h_a = HyperAnalysis(c)
+        self.density = HyperDensity(c.hyper)
+        self.prior = make_prior(c)

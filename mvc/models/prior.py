@@ -1,0 +1,145 @@
+"""The prior: hyper-synthesis, slice contexts and latent residual prediction, and the one loop that codes with them.
+
+`Prior.code` runs unchanged in training (float, bits estimated), encoding and decoding (lowered to integers, see
+mvc/exact): what "code" means is the coder's business. Every layer used here is one that mvc/exact can lower.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain, shuffle
+
+SCALE_MIN = 0.11
+ROWS_PER_OCTAVE = 8
+SCALE_ROWS = 96
+LOG_SCALE_MAX = (SCALE_ROWS - 1) / ROWS_PER_OCTAVE
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Latent channels coded together, in one pass over all positions or in two over a checkerboard."""
+
+    channels: int
+    passes: int = 1
+
+
+class Coder(Protocol):
+    """What the loop needs of an estimator, an encoder or a decoder."""
+
+    def hyper(self, z: Tensor | None) -> Tensor:
+        """Code the hyperlatent [B, h, w, Z] and return z_hat."""
+        ...
+
+    def latent(self, y: Tensor | None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        """Code one pass of a slice [B, H, W, m], only where mask [H, W, 1] is 1, and return y_hat (anything elsewhere).
+
+        log_scale is log2(scale / SCALE_MIN).
+        """
+        ...
+
+    def end_slice(self) -> None:
+        """All passes of a slice are coded."""
+        ...
+
+
+class Residual(nn.Module):
+    """x + layer(x)."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layer(x)
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: z_hat [B, H/4, W/4, Z] -> features [B, H, W, P] at the latent's resolution."""
+
+    def __init__(self, hyper: int, hidden: int, features: int) -> None:
+        super().__init__()
+        self.up1 = Linear(hyper, 4 * hidden)
+        self.mix1 = Residual(Depthwise(hidden, 5, "leaky"))
+        self.up2 = Linear(hidden, 4 * features)
+        self.mix2 = Residual(Depthwise(features, 5, "leaky"))
+        self.gain = QualityGain(features)
+
+    def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
+        coarse = self.mix1(shuffle(self.up1(z_hat), 2))
+        return self.gain(self.mix2(shuffle(self.up2(coarse), 2)), quality)
+
+
+class Context(nn.Module):
+    """One pass: support [B, H, W, S] -> mean and log-scale of its channels, and afterwards their correction (LRP)."""
+
+    def __init__(self, support: int, channels: int, hidden: int, features: int) -> None:
+        super().__init__()
+        self.inp = Linear(support, hidden)
+        self.mix = Residual(Depthwise(hidden, 5, "leaky"))
+        self.mid = Linear(hidden, hidden)
+        self.act = Leaky()
+        self.mean = Linear(hidden, channels)
+        self.scale = Linear(hidden, channels)
+        self.lrp_in = Linear(hidden + channels, 64)
+        self.lrp_out = Linear(64, channels)
+        self.clamp = Clamp()
+        with torch.no_grad():
+            self.inp.weight[:, features:] *= 0.1  # latents reach hundreds, features about one
+            for layer in (self.mean, self.scale, self.lrp_out):
+                layer.weight *= 0.1
+                nn.init.zeros_(layer.bias)
+            self.scale.bias += 3.0
+
+    def forward(self, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m]."""
+        mixed = self.mix(self.inp(support))
+        hidden = mixed + self.act(self.mid(mixed))
+        return hidden, self.mean(hidden), self.scale(hidden)
+
+    def lrp(self, hidden: Tensor, y_hat: Tensor) -> Tensor:
+        """Latent residual prediction (Minnen & Singh 2020): a correction of y_hat in -1/2 ... 1/2."""
+        return self.clamp(self.lrp_out(self.act(self.lrp_in(torch.cat([hidden, y_hat], -1)))))
+
+
+def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks [H, W, 1] of the positions with even and odd row + column."""
+    rows = torch.arange(height, device=like.device)[:, None] + torch.arange(width, device=like.device)
+    odd = (rows % 2).to(like.dtype)[..., None]
+    return 1 - odd, odd
+
+
+class Prior(nn.Module):
+    def __init__(self, slices: tuple[Slice, ...], hyper: int, hyper_hidden: int, features: int, hidden: int) -> None:
+        super().__init__()
+        self.slices = slices
+        self.h_s = HyperSynthesis(hyper, hyper_hidden, features)
+        self.contexts = nn.ModuleList()
+        support = features
+        for part in slices:
+            widths = [support, support + part.channels][: part.passes]
+            self.contexts.append(nn.ModuleList(Context(w, part.channels, hidden, features) for w in widths))
+            support += part.channels
+
+    def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
+        z_hat = coder.hyper(z)
+        features = self.h_s(z_hat, quality)
+        masks = checkerboard(*features.shape[1:3], features)
+        parts = [None] * len(self.slices) if y is None else y.split([s.channels for s in self.slices], -1)
+        done: list[Tensor] = []
+        for part, passes, y_k in zip(self.slices, self.contexts, parts, strict=True):
+            y_hat: list[Tensor] = []
+            for index, context in enumerate(passes):
+                mask = masks[index] if part.passes == 2 else None
+                hidden, mean, log_scale = context(torch.cat([features, *done, *y_hat], -1))
+                coded = coder.latent(y_k, mean, log_scale, mask)
+                coded = coded + context.lrp(hidden, coded)
+                y_hat.append(coded if mask is None else coded * mask)
+            coder.end_slice()
+            done.append(y_hat[0] if part.passes == 1 else y_hat[0] + y_hat[1])
+        return torch.cat(done, -1)

@@ -1,0 +1,178 @@
+"""The token mixer of a VSS block, and the depthwise layer of the prior: fused kernels beside their plain references.
+
+`mix` takes the block's in-projection [B, H, W, 2C] (value and gate side by side) to the gated, normalised output that
+goes into the out-projection:
+
+    v = silu(depthwise(value)); y = selective_scan(v, v @ projection); out = norm(y) * silu(gate)
+
+On CPU, with C a multiple of 64, numba kernels do this in float32 arithmetic over float32 or bfloat16 tensors; any
+other device or width takes the reference, whose scan has its own GPU backends (scan.py).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvc.ops import depthwise_numba, norm_numba, scan_numba
+from mvc.ops.parallel import array, run
+from mvc.ops.scan import ORDERS, selective_scan
+
+ACTIVATIONS = {"none": depthwise_numba.NONE, "silu": depthwise_numba.SILU, "leaky": depthwise_numba.LEAKY}
+LEAK = depthwise_numba.LEAK
+FAST_TYPES = (torch.float32, torch.bfloat16)
+
+
+def _fast(x: Tensor, channels: int, multiple: int) -> bool:
+    return x.device.type == "cpu" and x.dtype in FAST_TYPES and channels % multiple == 0
+
+
+# --- LayerNorm without gain and bias -------------------------------------------------------------------------------
+
+
+class _Norm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        x = x.contiguous()
+        tokens, channels = x.numel() // x.shape[-1], x.shape[-1]
+        out, stats = torch.empty_like(x), torch.empty(tokens, 2)
+        run(norm_numba.norm_forward, tokens, array(x.view(-1, channels)), array(out.view(-1, channels)), array(stats))
+        ctx.save_for_backward(x, stats)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, stats = ctx.saved_tensors
+        channels = x.shape[-1]
+        grad_x = torch.empty_like(x)
+        flat = [array(t.view(-1, channels)) for t in (grad.contiguous(), x, grad_x)]
+        run(norm_numba.norm_backward, stats.shape[0], flat[0], flat[1], array(stats), flat[2])
+        return grad_x
+
+
+def norm(x: Tensor) -> Tensor:
+    """(x - mean) / std over the last dimension; gain and bias live in the linear layer that follows."""
+    if _fast(x, x.shape[-1], 16):
+        return _Norm.apply(x)
+    return F.layer_norm(x, x.shape[-1:], eps=float(norm_numba.EPSILON))
+
+
+# --- depthwise convolution with its activation ---------------------------------------------------------------------
+
+
+def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    """x [B, H, W, C]; weight [K*K, C]; bias [C] -> act(conv(x) + bias) [B, H, W, C]."""
+    size = int(weight.shape[0] ** 0.5)
+    kernel = weight.t().reshape(-1, 1, size, size).to(x.dtype)
+    y = F.conv2d(x.permute(0, 3, 1, 2), kernel, bias.to(x.dtype), padding=size // 2, groups=weight.shape[1])
+    y = y.permute(0, 2, 3, 1)
+    if activation == "silu":
+        return F.silu(y)
+    return F.leaky_relu(y, LEAK) if activation == "leaky" else y
+
+
+def _depthwise_forward(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
+    out = x.new_empty(*x.shape[:3], weight.shape[1])
+    arrays = [array(t) for t in (x, weight, bias, out)]
+    run(depthwise_numba.depthwise_forward, x.shape[0] * x.shape[1], *arrays, ACTIVATIONS[activation])
+    return out
+
+
+def _depthwise_backward(grad, x, weight, bias, activation, grad_x) -> tuple[Tensor, Tensor]:
+    """Writes the first C channels of grad_x; returns the gradients of weight and bias."""
+    batch = x.shape[0]
+    grad_weight, grad_bias = weight.new_empty(batch, *weight.shape), bias.new_empty(batch, *bias.shape)
+    arrays = [array(t) for t in (grad, x, weight, weight.flip(0).contiguous(), bias)]
+    outputs = [array(t) for t in (grad_x, grad_weight, grad_bias)]
+    run(depthwise_numba.depthwise_backward, batch, *arrays, ACTIVATIONS[activation], *outputs)
+    return grad_weight.sum(0), grad_bias.sum(0)
+
+
+class _Depthwise(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, weight, bias, activation):
+        x = x.contiguous()
+        ctx.save_for_backward(x, weight, bias)
+        ctx.activation = activation
+        return _depthwise_forward(x, weight, bias, activation)
+
+    @staticmethod
+    def backward(ctx, grad):
+        x, weight, bias = ctx.saved_tensors
+        grad_x = torch.empty_like(x)
+        gradients = _depthwise_backward(grad.contiguous(), x, weight, bias, ctx.activation, grad_x)
+        return grad_x, *gradients, None
+
+
+def depthwise(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
+    """act(depthwise convolution), zero-padded: x [B, H, W, C]; weight [9 or 25, C]; activation none, silu or leaky (1/8)."""
+    if _fast(x, weight.shape[1], 16) and weight.shape[0] in (9, 25):
+        return _Depthwise.apply(x, weight, bias, activation)
+    return depthwise_reference(x, weight, bias, activation)
+
+
+# --- the whole mixer ------------------------------------------------------------------------------------------------
+
+
+def mix_reference(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
+    """Plain version of `mix`; the arguments mean the same."""
+    value, gate = gates.chunk(2, -1)
+    batch, height, width, channels = value.shape
+    v = depthwise_reference(value, conv, conv_bias, "silu")
+    parameters = (v.reshape(batch, height * width, channels) @ projection.t().to(v.dtype)).float()
+    y = selective_scan(v, parameters.view(batch, height * width, ORDERS, -1), weights, rank)
+    return F.layer_norm(y, (channels,), eps=float(norm_numba.EPSILON)) * F.silu(gate)
+
+
+class _Mix(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, gates, conv, conv_bias, projection, weights, rank):
+        gates = gates.contiguous()
+        batch, height, width, wide = gates.shape
+        channels, length = wide // 2, height * width
+        states = weights.shape[0] - rank - 2
+        v = _depthwise_forward(gates, conv, conv_bias, "silu")
+        small = projection.to(v.dtype)
+        parameters = (v.view(-1, channels) @ small.t()).float().view(batch, length, ORDERS, -1)
+        y = torch.empty_like(v)
+        arrays = [array(t) for t in (v, parameters, weights, y)]
+        run(scan_numba.scan_forward, batch * ORDERS, *arrays, rank, states)
+        out, stats = torch.empty_like(v), torch.empty(batch * length, 2)
+        flat = [array(t) for t in (y.view(-1, channels), gates.view(-1, wide), out.view(-1, channels), stats)]
+        run(norm_numba.gated_norm_forward, batch * length, *flat)
+        ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, y, stats)
+        ctx.rank = rank
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        gates, conv, conv_bias, small, weights, v, parameters, y, stats = ctx.saved_tensors
+        batch, height, width, wide = gates.shape
+        channels, length = wide // 2, height * width
+        states = weights.shape[0] - ctx.rank - 2
+        grad_y, grad_gates = torch.empty_like(y), torch.empty_like(gates)
+        inputs = [grad.contiguous().view(-1, channels), y.view(-1, channels), gates.view(-1, wide), stats]
+        outputs = [grad_y.view(-1, channels), grad_gates.view(-1, wide)]
+        run(norm_numba.gated_norm_backward, batch * length, *[array(t) for t in inputs + outputs])
+        grad_v, grad_parameters = torch.empty_like(v), torch.zeros_like(parameters)
+        grad_weights = weights.new_empty(batch, *weights.shape)
+        arrays = [array(t) for t in (grad_y, v, parameters, weights)]
+        results = [array(t) for t in (grad_v, grad_parameters, grad_weights)]
+        run(scan_numba.scan_backward, batch * ORDERS, *arrays, ctx.rank, states, *results)
+        flat = grad_parameters.view(batch * length, -1).to(v.dtype)
+        grad_projection = (flat.t() @ v.view(-1, channels)).float()
+        grad_v.view(-1, channels).addmm_(flat, small)
+        grad_conv, grad_bias = _depthwise_backward(grad_v, gates, conv, conv_bias, "silu", grad_gates)
+        return grad_gates, grad_conv, grad_bias, grad_projection, grad_weights.sum(0), None
+
+
+def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
+    """Depthwise 3x3, SiLU, 2DSS, norm and gate of a VSS block (MambaVC, figure 3), fused.
+
+    gates [B, H, W, 2C]; conv [9, C]; conv_bias [C]; projection [4 (R + 2N), C]; weights [R + 1 + N + 1, C] as in
+    scan.py; returns [B, H, W, C].
+    """
+    if _fast(gates, gates.shape[-1] // 2, 64):
+        return _Mix.apply(gates, conv, conv_bias, projection, weights, rank)
+    return mix_reference(gates, conv, conv_bias, projection, weights, rank)

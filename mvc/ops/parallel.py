@@ -1,0 +1,41 @@
+"""Run a numba kernel over independent tasks on torch's thread count, with threads that sleep when idle.
+
+A plain thread pool instead of numba's own: two OpenMP pools that spin on two cores ruin each other (design.md).
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+
+class Kernel(Protocol):
+    def __call__(self, begin: int, end: int, /, *arrays: Any) -> None: ...
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="mvc-ops")
+
+
+def run(kernel: Kernel, tasks: int, *arrays: Any) -> None:
+    """Call `kernel(begin, end, *arrays)` so that the ranges cover 0 ... tasks."""
+    threads = min(torch.get_num_threads(), tasks)
+    if threads <= 1:
+        kernel(0, tasks, *arrays)
+        return
+    bounds = [tasks * i // threads for i in range(threads + 1)]
+    waiting = [_pool(threads - 1).submit(kernel, bounds[i], bounds[i + 1], *arrays) for i in range(1, threads)]
+    kernel(bounds[0], bounds[1], *arrays)
+    for future in waiting:
+        future.result()
+
+
+def array(tensor: torch.Tensor) -> np.ndarray:
+    """The tensor's memory as numpy; bfloat16 appears as uint16 bits (see lanes.widen)."""
+    tensor = tensor.detach()
+    return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -1,0 +1,64 @@
+"""From a training checkpoint to weights that code: lower the prior, build the tables, write the manifest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
+from mvc.errors import WeightsError
+from mvc.exact.layers import lower
+from mvc.exact.streams import HYPER_BUCKETS
+from mvc.models.mambavc_lite import Config, HyperDensity, MambaVCLite
+from mvc.weights import Weights, exact_hash, exact_tensors, save
+
+TAIL = 2.0**-17
+WIDEST = 255
+
+
+def hyper_tables(density: HyperDensity) -> Tables:
+    """A row for every quality bucket and channel, bucket first: the logistic in the middle of the bucket."""
+    width = 64 // HYPER_BUCKETS
+    middles = torch.arange(HYPER_BUCKETS) * width + (width - 1) / 2
+    with torch.no_grad():
+        means, scales = (p[:, 0, 0].double().numpy() for p in density.parameters_at(middles))
+    pmfs, lowest = [], []
+    for mean, scale in zip(means.reshape(-1), scales.reshape(-1), strict=True):
+        centre = round(float(mean))
+        reach = int(np.clip(np.ceil(-np.log(TAIL) * scale + 1), 1, WIDEST))
+        edges = (np.arange(centre - reach, centre + reach + 2) - 0.5 - mean) / scale
+        pmfs.append(np.diff(0.5 * (1 + np.tanh(edges / 2))))
+        lowest.append(centre - reach)
+    return tables_from_pmfs(pmfs, lowest)
+
+
+def load_checkpoint(path: Path) -> tuple[MambaVCLite, dict[str, Any]]:
+    """The model with its averaged weights, and the checkpoint."""
+    try:
+        state = torch.load(path, weights_only=True, map_location="cpu")
+        model = MambaVCLite(Config.from_dict(state["config"]))
+        model.load_state_dict({name: value.float() for name, value in state["average"].items()})
+    except (OSError, KeyError, RuntimeError, EOFError) as error:
+        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
+    return model.eval(), state
+
+
+def make_weights(model: MambaVCLite, record: dict[str, Any], latent: Tables | None = None) -> Weights:
+    """Lower a float model; `record` (training facts) goes into the manifest."""
+    prior, hyper = lower(model.prior), hyper_tables(model.density)
+    latent = latent or gaussian_tables()
+    config = model.config.to_dict()
+    digest = exact_hash(exact_tensors(prior, hyper, latent), config)
+    manifest = {"name": "mambavc-lite", "config": config, "exact_sha256": digest.hex(), "training": record}
+    return Weights(model, prior, hyper, latent, digest, manifest)
+
+
+def export(checkpoint: Path, folder: Path) -> Weights:
+    """Write the weights folder of a checkpoint's averaged model."""
+    model, state = load_checkpoint(checkpoint)
+    weights = make_weights(model, {"steps": state["step"], "minutes": round(state["minutes"], 1)})
+    save(folder, weights)
+    return weights

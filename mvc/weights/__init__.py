@@ -1,0 +1,109 @@
+"""Weights on disk: one folder per model with `weights.safetensors` (float transforms in half precision, the exact prior in
+integers, the probability tables) and `manifest.json` (configuration, hashes, training record).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mvc.entropy.tables import Tables
+from mvc.errors import WeightsError
+from mvc.exact.layers import lower
+from mvc.models.mambavc_lite import Config, MambaVCLite, make_prior
+from mvc.models.prior import Prior
+
+WEIGHTS_FILE, MANIFEST_FILE = "weights.safetensors", "manifest.json"
+FLOAT_PARTS = ("g_a.", "g_s.", "h_a.")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A model ready to code: float transforms, lowered prior, tables; `exact_hash` is the SHA-256 of the exact part."""
+
+    model: MambaVCLite  # only g_a, g_s and h_a are used
+    prior: Prior
+    hyper_tables: Tables
+    latent_tables: Tables
+    exact_hash: bytes
+    manifest: dict[str, Any]
+
+
+def exact_hash(tensors: Mapping[str, Tensor], config: dict[str, Any]) -> bytes:
+    """SHA-256 over the configuration and every exact tensor's name, type, shape and little-endian bytes, by name.
+
+    This is what decides the symbols; the first 8 bytes stand in a file's header (spec, section 3).
+    """
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(tensors):
+        values = np.ascontiguousarray(tensors[name].numpy())
+        digest.update(f"{name}:{values.dtype.str}:{values.shape}".encode())
+        digest.update(values.tobytes())
+    return digest.digest()
+
+
+def save(folder: Path, weights: Weights) -> None:
+    """Write the model's two files into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {
+        name: value.to(torch.float16).contiguous()
+        for name, value in weights.model.state_dict().items()
+        if name.startswith(FLOAT_PARTS)
+    }
+    tensors |= exact_tensors(weights.prior, weights.hyper_tables, weights.latent_tables)
+    save_file(tensors, folder / WEIGHTS_FILE)
+    manifest = weights.manifest | {"sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()}
+    (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def exact_tensors(prior: Prior, hyper: Tables, latent: Tables) -> dict[str, Tensor]:
+    """Everything that decides a symbol, under the names it has in the weights file."""
+    tensors = {f"exact.{name}": value.contiguous() for name, value in prior.state_dict().items()}
+    for prefix, tables in (("tables.hyper.", hyper), ("tables.latent.", latent)):
+        tensors |= {prefix + name: torch.from_numpy(np.array(value)) for name, value in tables.to_arrays().items()}
+    return tensors
+
+
+def load(folder: Path) -> Weights:
+    """Read a model's folder; WeightsError if anything is missing, damaged or not what the manifest says."""
+    try:
+        manifest = json.loads((folder / MANIFEST_FILE).read_text())
+        data = (folder / WEIGHTS_FILE).read_bytes()
+        if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
+            raise WeightsError(f"{folder / WEIGHTS_FILE} is damaged", hint="install mvc again")
+        tensors = load_file(folder / WEIGHTS_FILE)
+        config = Config.from_dict(manifest["config"])
+        return _assemble(config, tensors, manifest)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
+
+
+def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
+    with torch.device("meta"):
+        model = MambaVCLite(config)
+    floats = {name: value.float() for name, value in tensors.items() if name.startswith(FLOAT_PARTS)}
+    missing, unexpected = model.load_state_dict(floats, strict=False, assign=True)
+    if unexpected or any(name.startswith(FLOAT_PARTS) for name in missing):
+        raise WeightsError("the weights do not fit the configuration")
+    integers = {name.removeprefix("exact."): v for name, v in tensors.items() if name.startswith("exact.")}
+    prior = lower(make_prior(config))
+    prior.load_state_dict(integers)
+    tables = [
+        Tables.from_arrays({n.removeprefix(p): v.numpy() for n, v in tensors.items() if n.startswith(p)})
+        for p in ("tables.hyper.", "tables.latent.")
+    ]
+    exact = {name: v for name, v in tensors.items() if name.startswith(("exact.", "tables."))}
+    digest = exact_hash(exact, config.to_dict())
+    if digest.hex() != manifest["exact_sha256"]:
+        raise WeightsError("the exact part of the weights is not the one the manifest names")
+    return Weights(model.eval(), prior, *tables, digest, manifest)

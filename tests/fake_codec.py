@@ -1,0 +1,54 @@
+"""A codec without a model: real containers that hold the samples themselves, for tests of what is around it."""
+
+from __future__ import annotations
+
+import sys
+import types
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mvc
+from mvc.container import Header, Still, read_still, write_still
+from mvc.picture import Picture
+
+
+@dataclass
+class FakeCodec:
+    """Lossless, and remembers what it was asked for."""
+
+    calls: list[tuple[str, Any]] = field(default_factory=list)
+
+    def encode(self, picture: Picture, quality_index: int) -> bytes:
+        self.calls.append(("encode", quality_index))
+        colour = "gray" if picture.samples.ndim == 2 else "rgb"
+        header = Header(picture.width, picture.height, colour, 8, quality_index, b"no model")
+        return write_still(Still(header, b"", (zlib.compress(picture.samples.tobytes()),)))
+
+    def encode_to(self, picture: Picture, **target: float | None) -> bytes:
+        self.calls.append(("encode_to", {name: value for name, value in target.items() if value is not None}))
+        return self.encode(picture, 5)
+
+    def decode(self, data: bytes) -> Picture:
+        still = read_still(data)
+        head = still.header
+        shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
+        return Picture(np.frombuffer(zlib.decompress(still.slices[0]), np.uint8).reshape(shape))
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
+    """Put a fake `mvc.codec` in place of the real one, which is not even imported; returns its codec."""
+    codec = FakeCodec()
+
+    def load(model: str, device: str, threads: int | None) -> FakeCodec:
+        codec.calls.append(("load", (model, device, threads)))
+        return codec
+
+    module = types.ModuleType("mvc.codec")
+    module.load = load  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mvc.codec", module)
+    monkeypatch.setattr(mvc, "codec", module, raising=False)
+    return codec

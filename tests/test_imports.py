@@ -1,0 +1,131 @@
+"""Who may import whom (design.md section 4): read from the sources, and tried in fresh interpreters."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mvc
+
+PACKAGE = Path(mvc.__file__).parent
+
+# What a part of the package may import from the package, at whatever depth of a function; "" is mvc itself.
+# A part that is new must be added here: the layers are a decision, not an accident.
+LAYERS: dict[str, set[str]] = {
+    "errors": set(),
+    "container": {"errors"},
+    "entropy": {"errors"},
+    "exact": {"errors", "entropy", "blocks", "ops"},  # it lowers blocks to integers
+    "ops": {"errors"},
+    "blocks": {"errors", "ops"},
+    "models": {"errors", "entropy", "exact", "ops", "blocks"},
+    "weights": {"errors", "entropy", "exact", "models"},
+    "picture": {"errors"},
+    "files": {"errors", "container"},
+    "media": {"errors", "files", "picture"},
+    "metrics": set(),
+    "codec": {"errors", "container", "entropy", "exact", "metrics", "models", "ops", "picture", "weights"},
+    "evaluate": {"", "errors", "codec", "container", "entropy", "exact", "files", "media", "metrics", "models", "picture", "weights"},
+    "cli": {"", "errors", "codec", "container", "files", "media", "metrics", "models", "picture", "train", "weights"},
+    "__init__": {"errors", "codec", "container", "files", "media", "picture"},
+    "__main__": {"cli"},
+}  # fmt: skip
+TRAINING = "train"  # may import everything, and only the command line may import it
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a source file belongs to; evaluate/metrics.py is one of its own, a leaf."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "metrics" if parts == ("evaluate", "metrics") else parts[0]
+
+
+def target_of(module: str) -> str | None:
+    """The part that an imported module belongs to; None for other packages and for the bare `mvc`."""
+    match module.split("."):
+        case ["mvc", "evaluate", "metrics", *_]:
+            return "metrics"
+        case ["mvc", name, *_]:
+            known = (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
+            return name if known else ""  # else a name that mvc/__init__.py defines
+    return None
+
+
+def imported(path: Path) -> Iterator[tuple[str, bool]]:
+    """Modules that a file imports, and whether while it is itself imported (not in a function, not for typing)."""
+
+    def visit(node: ast.AST, at_import: bool) -> Iterator[tuple[str, bool]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, at_import) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{path}: relative import"
+                yield from ((f"{child.module}.{alias.name}", at_import) for alias in child.names)
+            else:
+                inside = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+                typing_only = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+                yield from visit(child, at_import and not inside and not typing_only)
+
+    yield from visit(ast.parse(path.read_text()), True)
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_layers(path: Path) -> None:
+    part = part_of(path)
+    if part == TRAINING:
+        return
+    assert part in LAYERS, f"{part} is new: say in LAYERS what it may import"
+    for name, _ in imported(path):
+        target = target_of(name)
+        assert target in (None, part) or target in LAYERS[part], f"{path.name} ({part}) imports {name}"
+
+
+LIGHT = ["errors.py", "files.py", "__init__.py", "__main__.py", "cli", "container"]
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_parts_import_nothing_heavy_at_start(name: str) -> None:
+    heavy = {"torch", "numba", "numpy", "PIL", "rich", "scipy", "safetensors", "av"}
+    root = PACKAGE / name
+    for path in sorted(root.rglob("*.py")) if root.is_dir() else [root]:
+        found = {module.split(".")[0] for module, at_import in imported(path) if at_import}
+        assert not found & heavy, f"{path} imports {found & heavy} at once"
+
+
+def test_optional_packages_are_never_imported_at_start() -> None:
+    optional = {"mamba_ssm", "triton", "compressai", "av", "tensorboard", "pytorch_msssim", "matplotlib", "scipy"}
+    for path in SOURCES:
+        found = {module.split(".")[0] for module, at_import in imported(path) if at_import}
+        assert not found & optional, f"{path} imports {found & optional} at once"
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import mvc", {"torch", "numba", "numpy", "PIL", "google_crc32c", "typer", "rich"}),
+        ("import mvc; mvc.info", {"torch", "numba", "numpy", "PIL"}),
+        ("import mvc.container", {"torch", "numba", "numpy", "PIL"}),
+        ("import mvc; mvc.Picture", {"torch", "numba", "PIL"}),
+        ("import mvc; mvc.read_picture", {"torch", "numba"}),
+        ("import mvc.cli.app", {"torch", "numba", "numpy", "PIL"}),
+        ("import mvc.evaluate.metrics", {"torch", "numba"}),
+    ],
+)
+def test_fresh_interpreter(statement: str, absent: set[str]) -> None:
+    check = f"{statement}\nimport sys\nprint(*sorted({absent!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_error_is_public() -> None:
+    from mvc import errors
+
+    assert set(errors.__all__) <= set(mvc.__all__)
+    assert all(getattr(mvc, name) is getattr(errors, name) for name in errors.__all__)

@@ -1,0 +1,305 @@
+"""bitstream_spec.md against the package: its programs are run, its tables compared, its example rebuilt."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvc import errors
+from mvc.container import Header, Still, chunks, fields, read_still, still, write_still
+from mvc.entropy.coders import Decoder, Encoder
+from mvc.entropy.tables import MAX_HALF_WIDTH, MAX_VALUE, Tables, gaussian_tables, tables_from_pmfs
+
+TEXT = (Path(__file__).parent.parent / "bitstream_spec.md").read_text(encoding="utf-8")
+EXAMPLE = Still(Header(1, 1, "gray", 8, 31, b"mvc-toy!"), b"", (bytes.fromhex("f007000154fe"),))
+
+
+def spec_program() -> dict[str, Any]:
+    """What the document's python blocks define, run in their order in one namespace."""
+    namespace: dict[str, Any] = {"__name__": "bitstream_spec"}
+    blocks = list(re.finditer(r"^```python\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE))
+    for block in blocks:
+        line = TEXT.count("\n", 0, block.start(1))
+        exec(compile("\n" * line + block.group(1), "bitstream_spec.md", "exec"), namespace)
+    return namespace
+
+
+SPEC = spec_program()
+
+
+def section(number: str) -> str:
+    """The text from the heading that starts with `number` to the next heading."""
+    match = re.search(rf"^#+ {re.escape(number)} .*?(?=^#+ [0-9]|\Z)", TEXT, re.DOTALL | re.MULTILINE)
+    assert match, f"section {number} is missing"
+    return match.group()
+
+
+def table(text: str, first: str) -> list[list[str]]:
+    """The cells of the table whose first column is headed `first`, its headings left out."""
+    for lines in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines.splitlines()]
+        if rows[0][0] == first:
+            return rows[2:]
+    raise LookupError(f"no table starts with the column {first!r}")
+
+
+def outcome(action: Callable[..., Any], *arguments: Any) -> Any:
+    """What `action` returns, or None if it refuses its arguments with the document's error or with ours."""
+    try:
+        return action(*arguments)
+    except (errors.MvcError, SPEC["Invalid"]):
+        return None
+
+
+def ours(data: bytes) -> tuple[dict[str, Any], bytes, list[bytes]]:
+    """`read_still` in the form of the document's `read_file`."""
+    picture = read_still(data)
+    return vars(picture.header), picture.hyper, list(picture.slices)
+
+
+# Containers
+
+
+@given(
+    st.binary(max_size=7) | st.lists(st.sampled_from([0x00, 0x01, 0x7F, 0x80, 0xFF]), max_size=7).map(bytes)
+)
+def test_varint(data: bytes) -> None:
+    cursor = fields.Cursor(memoryview(data))
+    expected = outcome(lambda: (cursor.varint("value"), cursor.position))
+    assert outcome(SPEC["read_varint"], data, 0) == expected
+
+
+@given(st.binary(max_size=100))
+def test_crc32c(data: bytes) -> None:
+    assert SPEC["crc32c"](data) == chunks.crc32c(data)
+
+
+def test_crc32c_of_the_document() -> None:
+    assert chunks.crc32c(b"123456789") == 0xE3069283
+    assert "characters `123456789` is 0xE3069283." in " ".join(section("2.4").split())
+
+
+@given(st.lists(st.tuples(st.integers(0, 255).filter(lambda code: code != 0x7F), st.binary(max_size=200))))
+def test_chunk_walk(pairs: list[tuple[int, bytes]]) -> None:
+    data = chunks.assemble(pairs)
+    walked = [(c.code, c.start, data[c.start : c.start + c.length]) for c in chunks.walk(data)]
+    assert SPEC["read_chunks"](data) == walked
+    assert [(code, payload) for code, _, payload in walked[:-1]] == pairs
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_both_readers_agree_on_damaged_files(draw: st.DataObject) -> None:
+    data = bytearray(write_still(EXAMPLE))
+    for _ in range(draw.draw(st.integers(1, 3))):
+        data[draw.draw(st.integers(0, len(data) - 5))] = draw.draw(st.integers(0, 255))
+    del data[draw.draw(st.integers(0, len(data) - 4)) : -4]
+    if draw.draw(st.integers(0, 3)):
+        data[-4:] = chunks.crc32c(bytes(data[:-4])).to_bytes(4, "little")
+    assert outcome(SPEC["read_file"], bytes(data)) == outcome(ours, bytes(data))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((Path(__file__).parent / "bad").iterdir()), ids=lambda path: path.stem
+)
+def test_bad_files_are_refused(path: Path) -> None:
+    with pytest.raises(SPEC["Invalid"]):
+        SPEC["read_file"](path.read_bytes())
+
+
+def test_every_changed_byte_of_the_example() -> None:
+    data = write_still(EXAMPLE)
+    for position in range(len(data) - 4):
+        for value in {0, 1, 2, 3, 4, 0x7F, 0x80, 0xFF, data[position] ^ 1, data[position] ^ 0x40}:
+            changed = data[:position] + bytes([value]) + data[position + 1 : -4]
+            changed += chunks.crc32c(changed).to_bytes(4, "little")
+            assert outcome(SPEC["read_file"], changed) == outcome(ours, changed)
+
+
+# Tables of the document
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [("3.1", chunks.HEAD), ("3.2", chunks.HYPR), ("3.3", chunks.SLIC), ("3.5", chunks.END)],
+)
+def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
+    text = section(number)
+    assert text.startswith(f"### {number} {kind.name}\n")
+    assert [tuple(row) for row in table(text, "Field")] == fields.rows(kind.fields)
+
+
+def test_head_semantics_covers_every_field() -> None:
+    text = section("3.1")
+    described = [
+        name for row in table(text[text.index("Semantics") :], "Field") for name in row[0].split(", ")
+    ]
+    assert described == [
+        row[0] for row in fields.rows(chunks.HEAD.fields) if row[0] not in ("flags", "reserved")
+    ]
+
+
+def test_chunk_table() -> None:
+    rows = [(int(row[0], 16), row[1]) for row in table(section("3"), "Type")]
+    assert rows == [(kind.code, kind.name) for kind in chunks.CHUNK_TYPES.values()]
+
+
+def test_limits_table() -> None:
+    most = {row[0]: row[2] for row in table(section("2.5"), "Quantity")}
+    assert most == {
+        "width, height in pixels": "65535",
+        "width times height": f"2^{still.MAX_PIXELS.bit_length() - 1}",
+        "slices of a picture": str(still.MAX_SLICES),
+        "chunks of a file, END included": str(chunks.MAX_CHUNKS),
+        "payload of a chunk in bytes": f"2^{chunks.MAX_CHUNK_BYTES.bit_length() - 1}",
+    }
+    assert still.MAX_PIXELS == 2**28 and chunks.MAX_CHUNK_BYTES == 2**30
+
+
+def test_error_table_names_the_errors_of_files() -> None:
+    names = [row[0] for row in table(section("1.5"), "Class")]
+    assert all(issubclass(getattr(errors, name), errors.MvcError) for name in names)
+    refusals = {kind.__name__ for kind in errors.FormatError.__subclasses__()}
+    assert {*refusals, "Unsupported", "Limit"} == set(names)
+
+
+# Entropy coding
+
+NARROW = tables_from_pmfs([[0.25, 0.5, 0.2422], [1.0], [0.001] * 5, np.full(41, 1 / 41)], [-1, 7, -300, 100])
+LATENT = gaussian_tables()
+
+
+def spec_row(tables: Tables, row: int) -> tuple[int, int, list[int]]:
+    """A row in the document's form: lowest, half width, cumulative."""
+    start, half_width = int(tables.start[row]), int(tables.half_width[row])
+    return int(tables.lowest[row]), half_width, tables.cdf[start : start + 2 * half_width + 3].tolist()
+
+
+def spec_decode(stream: bytes, tables: Tables, rows: list[int]) -> list[int]:
+    decoder = SPEC["StreamDecoder"](stream)
+    symbols = [decoder.symbol(*spec_row(tables, row)) for row in rows]
+    decoder.finish()
+    return symbols
+
+
+def package_decode(stream: bytes, tables: Tables, rows: list[int]) -> list[int]:
+    decoder = Decoder(stream, tables)
+    symbols = decoder.take(np.array(rows, np.int32))
+    decoder.finish()
+    return [int(symbol) for symbol in symbols]
+
+
+def package_encode(symbols: list[int], tables: Tables, rows: list[int]) -> bytes:
+    encoder = Encoder(tables)
+    encoder.put(np.array(symbols, np.int32), np.array(rows, np.int32))
+    return encoder.finish()
+
+
+values = st.integers(-3, 3) | st.integers(-400, 400) | st.integers(-MAX_VALUE, MAX_VALUE)
+
+
+@given(st.lists(st.tuples(values, st.integers(0, NARROW.rows - 1)), max_size=40))
+def test_streams(pairs: list[tuple[int, int]]) -> None:
+    symbols, rows = [value for value, _ in pairs], [row for _, row in pairs]
+    stream = package_encode(symbols, NARROW, rows)
+    assert spec_decode(stream, NARROW, rows) == symbols
+    assert SPEC["encode_stream"](symbols, [spec_row(NARROW, row) for row in rows]) == stream
+
+
+def test_latent_streams() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, LATENT.rows, 300)
+    symbols = np.rint(rng.normal(size=300) * 0.11 * 2.0 ** (rows / 8)).astype(int).tolist()
+    stream = package_encode(symbols, LATENT, rows.tolist())
+    assert spec_decode(stream, LATENT, rows.tolist()) == symbols
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=12), st.lists(st.integers(0, NARROW.rows - 1), max_size=6))
+def test_both_decoders_agree_on_any_bytes(stream: bytes, rows: list[int]) -> None:
+    assert outcome(spec_decode, stream, NARROW, rows) == outcome(package_decode, stream, NARROW, rows)
+
+
+@pytest.mark.parametrize(
+    ("stream", "rows"),
+    [
+        ("000001", []),  # the state at which decoding ends, but no symbol
+        ("004002 00", [0]),  # a state with a byte more than it needs
+        ("05961942 00", [0, 0, 0]),
+        ("00", [0]),
+        ("0040", [0]),
+        ("", [0]),
+    ],
+)
+def test_streams_that_both_refuse(stream: str, rows: list[int]) -> None:
+    tables = tables_from_pmfs([[0.25, 0.5, 15872 / 65536]], [-1])
+    assert spec_row(tables, 0) == SPEC["EXAMPLE_ROW"]
+    for decode in (spec_decode, package_decode):
+        assert decode(bytes.fromhex("004002"), tables, [0]) == [0]
+        assert decode(bytes.fromhex("05961942"), tables, [0, 0, 0]) == [0, 1, -3]
+        assert outcome(decode, bytes.fromhex(stream), tables, rows) is None
+
+
+def test_both_decoders_agree_on_damaged_streams() -> None:
+    """Damage that keeps the escape's long codes in reach, which random bytes rarely do."""
+    rows = [0, 1, 2, 3, 0, 1]
+    stream = package_encode([0, MAX_VALUE, -MAX_VALUE, 120, -5, 7], NARROW, rows)
+    for position in range(len(stream)):
+        for bit in range(8):
+            damaged = bytearray(stream)
+            damaged[position] ^= 1 << bit
+            expected = outcome(package_decode, bytes(damaged), NARROW, rows)
+            assert outcome(spec_decode, bytes(damaged), NARROW, rows) == expected
+
+
+def test_limits_of_rows_and_symbols() -> None:
+    constraints = {row[0]: row[2] for row in table(section("4.1"), "Part of a row")}
+    assert constraints["half width S"] == f"0..{MAX_HALF_WIDTH}"
+    assert MAX_VALUE == 2**20
+    assert "A symbol must lie in -2^20..2^20" in section("4.4")
+
+
+def test_exp_golomb_table() -> None:
+    for distance, bits in table(section("4.4"), "d"):
+        steps = SPEC["symbol_steps"](7 + int(distance), *spec_row(NARROW, 1))
+        assert " ".join(str(step[1]) for step in steps[2:]) == bits
+
+
+# The example
+
+
+def test_example_file_is_rebuilt_from_the_document() -> None:
+    match = re.search(r"^```hexdump\n(.*?)^```$", TEXT, re.DOTALL | re.MULTILINE)
+    assert match
+    data = b""
+    for line in match.group(1).splitlines():
+        offset, dump, meaning = line.split("|")
+        assert int(offset) == len(data), line
+        assert meaning.strip()
+        data += bytes.fromhex(dump)
+    assert data == write_still(EXAMPLE)
+    assert SPEC["decode_example"](data) == (vars(EXAMPLE.header), [-1, 3, -3])
+
+
+def test_example_steps() -> None:
+    lowest, half_width, cumulative = SPEC["EXAMPLE_ROW"]
+    steps = [s for v in (-1, 3, -3) for s in SPEC["symbol_steps"](v, lowest, half_width, cumulative)]
+    rows = table(section("7.2"), "x before")
+    assert [tuple(map(int, row[2:5])) for row in rows] == steps
+    decoder = SPEC["StreamDecoder"](EXAMPLE.slices[0])
+    for row, step in zip(rows, steps, strict=True):
+        assert f"{decoder.state:x}" == row[0]
+        decoder.step(*step)
+        assert f"{decoder.state:x}" == row[5]
+
+
+def test_smallest_file_has_the_stated_size() -> None:
+    assert len(write_still(Still(EXAMPLE.header, b"", (b"",)))) == 32
+    assert "32 bytes" in section("7")
