@@ -87,18 +87,19 @@ def encode(
     if sum(target is not None for target in (bpp, size, psnr)) > 1:
         raise ValueError("give only one of bpp, size and psnr")
     index = quality_index(quality)
-    from mvc import codec, media
+    from mvc.codec import load
+    from mvc.media import LossWarning, read_picture
     from mvc.picture import Picture
 
     if not isinstance(picture, Picture):
-        source = media.read_picture(picture)
+        source = read_picture(picture)
         for loss in source.losses:
-            warnings.warn(f"{os.fspath(picture)}: {loss}", media.LossWarning, stacklevel=2)
+            warnings.warn(f"{os.fspath(picture)}: {loss}", LossWarning, stacklevel=2)
         picture = source.picture
-    coder = codec.load(model, device, threads)
+    codec = load(model, device, threads)
     if bpp is None and size is None and psnr is None:
-        return coder.encode(picture, index)
-    return coder.encode_to(picture, bpp=bpp, size=size, psnr=psnr)
+        return codec.encode(picture, index)
+    return codec.encode_to(picture, bpp=bpp, size=size, psnr=psnr)
 
 
 def decode(
@@ -112,9 +113,9 @@ def decode(
 
     data = _mvc_bytes(source)
     read_still(data)  # a broken file is told before weights are loaded
-    from mvc import codec
+    from mvc.codec import load
 
-    return codec.load(DEFAULT_MODEL, device, threads).decode(data)
+    return load(DEFAULT_MODEL, device, threads).decode(data)
 
 
 def info(source: bytes | str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The codec: picture -> .mvc bytes -> picture. The data flow of both directions on one page.
 
-    picture -> g_a -> y -> h_a -> z -> [exact prior and entropy coder] -> streams -> container
-    container -> streams -> [exact prior and entropy decoder] -> y_hat -> g_s -> picture
+picture -> g_a -> y -> h_a -> z -> [exact prior and entropy coder] -> streams -> container
+container -> streams -> [exact prior and entropy decoder] -> y_hat -> g_s -> picture
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from mvc.exact.selfcheck import check_backend
 from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
 from mvc.models.mambavc_lite import STRIDE
-from mvc.picture import Picture
+from mvc.models.prior import Coder
+from mvc.picture import Picture, check_size
 from mvc.weights import Weights
 from mvc.weights import load as load_weights
 
@@ -82,19 +83,29 @@ class Codec:
         if not 0 <= quality < QUALITIES:
             raise Limit(f"quality index {quality} is outside 0 ... {QUALITIES - 1}")
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
-        index = torch.tensor([quality], device=self.device)
-        y = self.model.g_a(self._to_tensor(picture), index)
-        z = self.model.h_a(y)
         coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
-        self.prior.code(coder, index, z, y)
+        self.analyse(picture, quality, coder)
         return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
 
+    def analyse(self, picture: Picture, quality: int, coder: Coder) -> None:
+        """Transform a picture and give its latents to a coder."""
+        index = torch.tensor([quality], device=self.device)
+        y = self.model.g_a(self._to_tensor(picture), index)
+        self.prior.code(coder, index, self.model.h_a(y), y)
+
     def encode_to(
-        self, picture: Picture, *, bpp: float | None = None, size: int | None = None, psnr: float | None = None
+        self,
+        picture: Picture,
+        *,
+        bpp: float | None = None,
+        size: int | None = None,
+        psnr: float | None = None,
     ) -> bytes:
         """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB."""
         if psnr is not None:
-            return self._search(picture, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr)
+            return self._search(
+                picture, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr
+            )
         if bpp is not None:
             size = math.floor(bpp * picture.width * picture.height / 8)
         if size is None:
@@ -132,6 +143,7 @@ class Codec:
     def decode_latent(self, still: Still) -> Tensor:
         """y_hat [1, H/16, W/16, M] in units of the quantisation step: exact, the same on every machine."""
         header = still.header
+        check_size(header.width, header.height, name="the picture in the file")
         if header.model_id != self.model_id:
             raise Unsupported(
                 f"the file was made with a model that is not installed (id {header.model_id.hex()})",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ class Picture:
         return int(self.samples.shape[0])
 
     @property
-    def colour(self) -> str:
+    def colour(self) -> Literal["rgb", "gray"]:
         """`"rgb"` or `"gray"`."""
         return "gray" if self.samples.ndim == 2 else "rgb"
 

@@ -1,4 +1,4 @@
-"""A codec without a model: real containers that hold the samples themselves, for tests of what is around it."""
+"""A codec without a model: real containers that hold the samples, for tests of what is around it."""
 
 from __future__ import annotations
 

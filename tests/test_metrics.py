@@ -13,9 +13,8 @@ def smooth(height: int, width: int, *, seed: int = 1) -> NDArray[np.uint8]:
     """A picture of low frequencies, so that MS-SSIM has structure to compare at every scale."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[0:height, 0:width]
-    planes = [
-        128 + 60 * np.sin(rows / rng.uniform(5, 40)) + 60 * np.cos(columns / rng.uniform(5, 40)) for _ in range(3)
-    ]
+    periods = rng.uniform(5, 40, (3, 2))
+    planes = [128 + 60 * np.sin(rows / down) + 60 * np.cos(columns / across) for down, across in periods]
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 

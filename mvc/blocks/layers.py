@@ -75,20 +75,26 @@ class VSSBlock(nn.Module):
         self.in_proj = Linear(channels, 2 * channels)
         self.conv = nn.Parameter(torch.empty(9, channels).uniform_(-1 / 3, 1 / 3))
         self.conv_bias = nn.Parameter(torch.zeros(channels))
-        self.projection = nn.Parameter(torch.empty(4 * (rank + 2 * states), channels).normal_(std=channels**-0.5))
+        self.projection = nn.Parameter(
+            torch.empty(4 * (rank + 2 * states), channels).normal_(std=channels**-0.5)
+        )
         self.dt_weight = nn.Parameter(torch.empty(rank, channels).uniform_(-(rank**-0.5), rank**-0.5))
         step = torch.exp(torch.empty(channels).uniform_(math.log(0.003), math.log(0.3)))
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # inverse softplus
         self.a_log = nn.Parameter(torch.log(torch.arange(1.0, states + 1))[:, None].repeat(1, channels))
         self.d = nn.Parameter(torch.ones(channels))
         self.out_proj = Linear(channels, channels)
-        nn.init.normal_(self.out_proj.weight, std=0.02 * channels**-0.5)  # near identity: a model can be deepened
+        nn.init.normal_(
+            self.out_proj.weight, std=0.02 * channels**-0.5
+        )  # near identity: a model can be deepened
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         weights = torch.cat([self.dt_weight, self.dt_bias[None], -torch.exp(self.a_log), self.d[None]])
         gates = self.in_proj(mixer.norm(x))
-        return x + self.out_proj(mixer.mix(gates, self.conv, self.conv_bias, self.projection, weights, self.rank))
+        return x + self.out_proj(
+            mixer.mix(gates, self.conv, self.conv_bias, self.projection, weights, self.rank)
+        )
 
 
 def unshuffle(x: Tensor, factor: int) -> Tensor:

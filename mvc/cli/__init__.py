@@ -16,8 +16,9 @@ def main() -> None:
             file == "-" or file[:1] != "-"
         ):
             from mvc.cli.info import show_info
+            from mvc.cli.terminal import exit_after
 
-            show_info(file, as_json="--json" in sys.argv)
+            exit_after(lambda: show_info(file, as_json="--json" in sys.argv))
         case _:
             from mvc.cli.app import app
 

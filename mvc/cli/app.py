@@ -11,8 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import convert, report, terminal, training
-from mvc.cli.terminal import UsageError
+from mvc.cli import bench, convert, report, terminal, training
 
 
 class Commands(TyperGroup):
@@ -32,18 +31,18 @@ class Commands(TyperGroup):
         ahead = arguments.index("--") if "--" in arguments else len(arguments)
         terminal.set_debug("--debug" in arguments[:ahead])
         arguments = [text for text in arguments[:ahead] if text != "--debug"] + arguments[ahead:]
+        terminal.exit_after(
+            lambda: self._run(arguments or ["--help"], prog_name or "mvc", complete_var, extra)
+        )
+
+    def _run(self, arguments: list[str], name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
         try:
-            sys.exit(
-                super().main(arguments or ["--help"], prog_name or "mvc", complete_var, False, **extra) or 0
-            )
+            return super().main(arguments, name, complete_var, standalone_mode=False, **extra) or 0
         except TyperException as error:
             context = getattr(error, "ctx", None)
             terminal.note(f"error: {error.format_message()}")
-            terminal.note(f"hint: `{context.command_path if context else 'mvc'} --help` shows the usage")
-            sys.exit(error.exit_code)
-        except Exception as error:
-            terminal.report(error)
-            sys.exit(2 if isinstance(error, UsageError) else 1)
+            terminal.note(f"hint: `{context.command_path if context else name} --help` shows the usage")
+            return error.exit_code
 
 
 app = typer.Typer(
@@ -78,6 +77,7 @@ for _command in (
     report.models,
     report.verify,
     report.doctor,
+    bench.bench,
     training.train,
     training.export,
 ):

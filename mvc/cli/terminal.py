@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mvc.errors import MvcError
 
@@ -64,6 +65,21 @@ def _explain(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, OSError):
         return str(error), None
     return f"internal error: {type(error).__name__}: {error}", "--debug shows where; please report it"
+
+
+def exit_after(action: Callable[[], int | None]) -> NoReturn:
+    """Run `action` and exit with its result, or with the exit code of the exception that it raised."""
+    try:
+        code = action() or 0
+    except BrokenPipeError:  # whoever read our output has gone; nothing more can be told, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        report(error)
+        code = 2 if isinstance(error, UsageError) else 1
+    sys.exit(code)
 
 
 class Progress:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from mvc.errors import BackendError
 
 
 def train(
@@ -20,9 +23,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model as a recipe says."""
-    from mvc.train import cli
-
-    cli.train(recipe, resume=resume, minutes=minutes)
+    _training().train(recipe, resume=resume, minutes=minutes)
 
 
 def export(
@@ -34,6 +35,15 @@ def export(
     ],
 ) -> None:
     """Lower a trained model to integers and write its weights, tables and manifest."""
-    from mvc.train import cli
+    _training().export(checkpoint, output)
 
-    cli.export(checkpoint, output)
+
+def _training() -> Any:
+    """The module mvc.train.cli; `BackendError` where a package that only training needs is not installed."""
+    try:
+        return import_module("mvc.train.cli")
+    except ModuleNotFoundError as error:
+        raise BackendError(
+            f"training needs the package {error.name}",
+            hint="install the extra: pip install 'mvc-codec[train]'",
+        ) from error

@@ -31,7 +31,6 @@ from mvc.exact.fixed import (
 )
 from mvc.ops.parallel import array, run
 
-
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -43,6 +42,10 @@ def _shift_for(weight: Tensor) -> int:
 
 class _Weighted(nn.Module):
     """Integer weight and bias with a common shift; proves its bound and finishes its sums."""
+
+    weight: Tensor  # int16
+    bias: Tensor  # int32
+    shift: Tensor  # int32, one number
 
     def __init__(self, weight: Tensor, bias: Tensor, fan_in_dim: int) -> None:
         super().__init__()
@@ -131,6 +134,8 @@ class ExactClamp(nn.Module):
 class ExactGain(nn.Module):
     """A table of gains with GAIN_BITS fraction bits, one row per quality index."""
 
+    table: Tensor  # int32 [64, C]
+
     def __init__(self, layer: floating.QualityGain) -> None:
         super().__init__()
         with torch.no_grad():
@@ -152,7 +157,7 @@ LOWERED: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
 
 
 def lower(prior: Network) -> Network:
-    """A copy of a network whose layers compute on integers; raises WeightsError where the 2^53 bound cannot be proven."""
+    """A copy of a network whose layers compute on integers; WeightsError where 2^53 cannot be proven to suffice."""
     lowered = copy.deepcopy(prior)
     for name, module in list(lowered.named_modules()):
         exact = LOWERED.get(type(module))

@@ -14,7 +14,7 @@ _MODULUS = 1 << 22
 
 @lru_cache(maxsize=4)
 def check_backend(device: str) -> None:
-    """Multiply whole-number matrices whose sums come close to 2^53 and compare with int64; BackendError if they differ."""
+    """Multiply whole numbers with sums close to 2^53 and compare with int64; BackendError if they differ."""
     index = torch.arange(_SIDE * _SIDE, dtype=torch.int64)
     a = ((index * 2654435761) % (2 * _MODULUS) - _MODULUS).view(_SIDE, _SIDE)
     b = ((index * 40503 + 977) % (2 * _MODULUS) - _MODULUS).view(_SIDE, _SIDE)

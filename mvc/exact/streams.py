@@ -62,8 +62,11 @@ class StreamEncoder(_Streams):
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         symbols = shift_round(to_fixed(y).to(self.dtype) - mean, FRACTION_BITS)
         positions = _positions(mask)
-        self._encoder.put(_flat(symbols, positions), _flat(scale_rows(log_scale), positions))
+        self._put(_flat(symbols, positions), _flat(scale_rows(log_scale), positions))
         return (symbols * ONE + mean).clamp(-LIMIT, LIMIT)
+
+    def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
+        self._encoder.put(symbols, rows)
 
     def end_slice(self) -> None:
         self.slices.append(self._encoder.finish())

@@ -1,4 +1,4 @@
-"""mambavc-lite, the default model: VSS blocks at 1/8 and 1/16 beside a linear 16 x 16 transform that starts as a DCT."""
+"""mambavc-lite, the default: VSS blocks at 1/8 and 1/16 beside a linear 16 x 16 transform that starts as a DCT."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Config:
 
 
 def dct_rows(count: int) -> Tensor:
-    """The `count` smoothest orthonormal 16 x 16 DCT rows over a YCoCg-like colour basis, [count, 16*16*3], patch order."""
+    """The `count` smoothest rows of the 16 x 16 DCT over a YCoCg-like colour basis: [count, 16*16*3], orthonormal."""
     k = torch.arange(PATCH, dtype=torch.float64)
     dct = torch.cos(math.pi * (k[None] + 0.5) * k[:, None] / PATCH) * math.sqrt(2 / PATCH)
     dct[0] /= math.sqrt(2)

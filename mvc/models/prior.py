@@ -7,7 +7,7 @@ mvc/exact): what "code" means is the coder's business. Every layer used here is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +31,11 @@ class Slice:
 class Coder(Protocol):
     """What the loop needs of an estimator, an encoder or a decoder."""
 
-    def hyper(self, z: Tensor | None) -> Tensor:
-        """Code the hyperlatent [B, h, w, Z] and return z_hat."""
+    def hyper(self, z: Any) -> Tensor:
+        """Code the hyperlatent, a tensor [B, h, w, Z] or None when decoding, and return z_hat."""
         ...
 
-    def latent(self, y: Tensor | None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+    def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         """Code one pass of a slice [B, H, W, m], only where mask [H, W, 1] is 1, and return y_hat (anything elsewhere).
 
         log_scale is log2(scale / SCALE_MIN).
@@ -55,7 +55,8 @@ class Residual(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.layer(x)
+        correction: Tensor = self.layer(x)
+        return x + correction
 
 
 class HyperSynthesis(nn.Module):
@@ -93,7 +94,7 @@ class Context(nn.Module):
             for layer in (self.mean, self.scale, self.lrp_out):
                 layer.weight *= 0.1
                 nn.init.zeros_(layer.bias)
-            self.scale.bias += 3.0
+            nn.init.constant_(self.scale.bias, 3.0)
 
     def forward(self, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m]."""
@@ -125,14 +126,18 @@ class Prior(nn.Module):
             self.contexts.append(nn.ModuleList(Context(w, part.channels, hidden, features) for w in widths))
             support += part.channels
 
+    def _passes(self) -> list[list[Context]]:
+        return [list(cast("list[Context]", passes)) for passes in self.contexts]
+
     def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
         z_hat = coder.hyper(z)
         features = self.h_s(z_hat, quality)
-        masks = checkerboard(*features.shape[1:3], features)
-        parts = [None] * len(self.slices) if y is None else y.split([s.channels for s in self.slices], -1)
+        masks = checkerboard(features.shape[1], features.shape[2], features)
+        widths = [part.channels for part in self.slices]
+        parts = [None] * len(widths) if y is None else y.split(widths, -1)
         done: list[Tensor] = []
-        for part, passes, y_k in zip(self.slices, self.contexts, parts, strict=True):
+        for part, passes, y_k in zip(self.slices, self._passes(), parts, strict=True):
             y_hat: list[Tensor] = []
             for index, context in enumerate(passes):
                 mask = masks[index] if part.passes == 2 else None

@@ -18,7 +18,12 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
 WIDTH = 16
-JIT = {"nogil": True, "cache": True, "fastmath": {"contract", "nsz", "arcp", "nnan", "ninf"}, "error_model": "numpy"}
+JIT = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"contract", "nsz", "arcp", "nnan", "ninf"},
+    "error_model": "numpy",
+}
 INLINE = {key: value for key, value in JIT.items() if key != "cache"}
 
 
@@ -54,9 +59,9 @@ def load(typing_context, array, offset):
 
     def codegen(context, builder, signature, args):
         if array.dtype == types.uint16:
-            half = builder.load(_pointer(context, builder, array, *args, _I16), align=2)
+            half = builder.load(_pointer(context, builder, array, args[0], args[1], _I16), align=2)
             return builder.bitcast(builder.shl(builder.zext(half, _VI), _constant(_VI, 16)), _VF)
-        return builder.load(_pointer(context, builder, array, *args, _F32), align=4)
+        return builder.load(_pointer(context, builder, array, args[0], args[1], _F32), align=4)
 
     return LANES(array, types.intp), codegen
 

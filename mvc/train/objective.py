@@ -9,6 +9,9 @@ from torch import Tensor
 
 from mvc.models.mambavc_lite import HyperDensity, MambaVCLite, rd_lambda
 from mvc.models.prior import LOG_SCALE_MAX, SCALE_MIN
+from mvc.ops.lanes import WIDTH
+from mvc.ops.parallel import array, run
+from mvc.train import rate_numba
 
 
 class _Round(torch.autograd.Function):
@@ -43,7 +46,56 @@ def gaussian_bits(distance: Tensor, log_scale: Tensor) -> Tensor:
     d = distance.abs()
     inverse = math.sqrt(0.5) / scale
     mass = 0.5 * (torch.erfc((d - 0.5) * inverse) - torch.erfc((d + 0.5) * inverse))
-    return -torch.log2(mass.clamp_min(1e-9))
+    return -torch.log2(mass.clamp_min(rate_numba.LEAST_MASS))
+
+
+def latent_reference(
+    y: Tensor, mean: Tensor, log_scale: Tensor, noise: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Plain version of `latent`; the arguments mean the same."""
+    offset = y - mean.float()
+    rounded = _Round.apply(offset)
+    bits = gaussian_bits(offset + noise - 0.5, log_scale.float())
+    return (rounded + mean).to(mean.dtype), (bits if mask is None else bits * mask.float()).sum((1, 2, 3))
+
+
+class _Latent(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y, mean, log_scale, noise, mask):
+        batch, height, width, channels = y.shape
+        y_hat, bits = torch.empty_like(mean), y.new_empty(batch)
+        slope, log_slope = torch.empty_like(noise), torch.empty_like(noise)
+        flat = [array(t.reshape(batch, height * width, channels)) for t in (y, mean, log_scale, noise)]
+        outputs = [array(y_hat.view(batch, height * width, channels)), array(bits)]
+        kept = [array(t.view(batch, height * width, channels)) for t in (slope, log_slope)]
+        run(rate_numba.latent_forward, batch, *flat, array(mask.reshape(-1)), *outputs, *kept)
+        ctx.save_for_backward(log_scale, slope, log_slope)
+        return y_hat, bits
+
+    @staticmethod
+    def backward(ctx, grad_y_hat, grad_bits):
+        log_scale, slope, log_slope = ctx.saved_tensors
+        grads = [torch.empty_like(slope), torch.empty_like(log_scale), torch.empty_like(log_scale)]
+        inputs = [t.reshape(len(slope), -1, slope.shape[-1]) for t in (grad_y_hat, log_scale, slope, log_slope)]
+        arrays = [array(inputs[0]), array(grad_bits.contiguous()), *map(array, inputs[1:])]
+        outputs = [array(t.view_as(inputs[1])) for t in grads]
+        run(rate_numba.latent_backward, len(slope), *arrays, *outputs)
+        return *grads, None, None
+
+
+def latent(y: Tensor, mean: Tensor, log_scale: Tensor, noise: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Code one pass of a slice with estimated bits: y_hat, rounded around the mean, and bits per sample.
+
+    y and noise (in 0 ... 1; one half stands for none) float32, mean and log_scale of one type, all [B, H, W, m]; mask
+    [H, W, 1] or None. The gradient of y_hat passes straight to y. On CPU, with m a multiple of 16, a numba
+    kernel does it.
+    """
+    kinds = (torch.float32, torch.bfloat16)
+    fast = y.device.type == "cpu" and y.dtype == torch.float32 and mean.dtype in kinds and y.shape[-1] % WIDTH == 0
+    if not fast or mean.dtype != log_scale.dtype:
+        return latent_reference(y, mean, log_scale, noise, mask)
+    counts = torch.ones(y.shape[1] * y.shape[2]) if mask is None else mask.float()
+    return _Latent.apply(y, mean.contiguous(), log_scale.contiguous(), noise, counts)
 
 
 class RateEstimator:
@@ -65,13 +117,15 @@ class RateEstimator:
         return z_hat.to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        mean, log_scale = mean.float(), log_scale.float()
-        offset = y - mean
-        rounded = _Round.apply(offset)
-        sample = offset + torch.rand_like(offset) - 0.5 if self.noise else rounded
-        bits = gaussian_bits(sample, log_scale)
-        self.latent_bits = self.latent_bits + (bits if mask is None else bits * mask).sum((1, 2, 3))
-        return (rounded + mean).to(self.dtype)
+        if self.noise:
+            noise = torch.rand(y.shape, device=y.device)
+        else:
+            with torch.no_grad():
+                offset = y - mean
+                noise = torch.round(offset) - offset + 0.5
+        y_hat, bits = latent(y, mean, log_scale, noise, mask)
+        self.latent_bits = self.latent_bits + bits
+        return y_hat.to(self.dtype)
 
     def end_slice(self) -> None:
         pass

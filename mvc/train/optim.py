@@ -30,6 +30,22 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     return x.transpose(1, 2) if tall else x
 
 
+def share_work(shapes: list[tuple[int, int, int]], world: int) -> list[list[list[int]]]:
+    """Which matrices of each group [K, m, n] each rank orthogonalises: [group][rank] -> indices into the group.
+
+    The most expensive come first and go to the rank that has least to do, so that all finish together.
+    """
+    owners: list[list[list[int]]] = [[[] for _ in range(world)] for _ in shapes]
+    cost = [min(m, n) ** 2 * (2 * max(m, n) + min(m, n)) for _, m, n in shapes]
+    load = [0] * world
+    for group in sorted(range(len(shapes)), key=lambda g: -cost[g]):
+        for index in range(shapes[group][0]):
+            rank = load.index(min(load))
+            owners[group][rank].append(index)
+            load[rank] += cost[group]
+    return owners
+
+
 class Muon:
     """Nesterov momentum, orthogonalised; step size 0.2 sqrt(max(m, n)) lr, which matches AdamW's root mean square."""
 
@@ -39,26 +55,45 @@ class Muon:
         for parameter in parameters:
             by_shape[parameter.shape].append(parameter)
         self.groups = [by_shape[shape] for shape in sorted(by_shape)]
-        self.buffers = [torch.zeros(len(group), *group[0].shape) for group in self.groups]
+        self.buffers = [torch.zeros(len(g), *g[0].shape, device=g[0].device) for g in self.groups]
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        self.owners = share_work([(len(g), g[0].shape[0], g[0].shape[1]) for g in self.groups], self.world)
 
     @torch.no_grad()
     def step(self, lr: float) -> None:
-        rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        for group, buffer in zip(self.groups, self.buffers, strict=True):
-            gradient = torch.stack([p.grad for p in group if p.grad is not None])
-            buffer.lerp_(gradient, 1 - self.momentum)
-            update = gradient.lerp_(buffer, self.momentum)
-            share = -(-len(group) // world)  # matrices a rank works on, rounded up
-            own = orthogonalise(update[rank * share : (rank + 1) * share])
-            if world > 1:
-                padded = torch.zeros(share, *update.shape[1:], dtype=own.dtype)
-                padded[: len(own)] = own
-                gathered = [torch.empty_like(padded) for _ in range(world)]
-                dist.all_gather(gathered, padded)
-                own = torch.cat(gathered)[: len(group)]
-            rate = 0.2 * max(buffer.shape[1:]) ** 0.5 * lr
-            for parameter, change in zip(group, own, strict=True):
-                parameter.mul_(1 - lr * self.weight_decay).add_(change, alpha=-rate)
+        """Move every parameter; all ranks must call this with the same gradients."""
+        own = []
+        for group, buffer, owners in zip(self.groups, self.buffers, self.owners, strict=True):
+            gradients = [p.grad for p in group if p.grad is not None]
+            torch._foreach_lerp_(buffer.unbind(), gradients, 1 - self.momentum)
+            mine = owners[self.rank]
+            if mine:
+                momentum = buffer if len(mine) == len(group) else buffer[mine]
+                update = torch.stack([gradients[i] for i in mine]).lerp_(momentum, self.momentum)
+                own.append(orthogonalise(update).flatten())
+        for rank, changes in enumerate(self._gather(own)):
+            at = 0
+            for group, owners in zip(self.groups, self.owners, strict=True):
+                rate = 0.2 * max(group[0].shape) ** 0.5 * lr
+                for index in owners[rank]:
+                    parameter = group[index]
+                    change = changes[at : at + parameter.numel()].view_as(parameter)
+                    parameter.mul_(1 - lr * self.weight_decay).add_(change, alpha=-rate)
+                    at += parameter.numel()
+
+    def _gather(self, own: list[Tensor]) -> list[Tensor]:
+        """Every rank's updates, flat, in the order of its matrices: one exchange for all of them."""
+        flat = torch.cat(own) if own else torch.empty(0, dtype=torch.bfloat16, device=self.buffers[0].device)
+        if self.world == 1:
+            return [flat]
+        sizes = [
+            sum(len(owners[rank]) * group[0].numel() for group, owners in zip(self.groups, self.owners, strict=True))
+            for rank in range(self.world)
+        ]
+        padded = torch.nn.functional.pad(flat, (0, max(sizes) - len(flat)))
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+        return gathered
 
     def state_dict(self) -> dict[str, Any]:
         return {"buffers": self.buffers}

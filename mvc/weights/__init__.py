@@ -1,5 +1,7 @@
-"""Weights on disk: one folder per model with `weights.safetensors` (float transforms in half precision, the exact prior in
-integers, the probability tables) and `manifest.json` (configuration, hashes, training record).
+"""Weights on disk, one folder per model.
+
+`weights.safetensors` holds the float transforms in half precision, the exact prior in integers and the probability
+tables; `manifest.json` the configuration, the hashes and the training record.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ FLOAT_PARTS = ("g_a.", "g_s.", "h_a.")
 
 @dataclass(frozen=True)
 class Weights:
-    """A model ready to code: float transforms, lowered prior, tables; `exact_hash` is the SHA-256 of the exact part."""
+    """A model ready to code; `exact_hash` is the SHA-256 of what decides the symbols."""
 
     model: MambaVCLite  # only g_a, g_s and h_a are used
     prior: Prior
@@ -40,9 +42,10 @@ class Weights:
 
 
 def exact_hash(tensors: Mapping[str, Tensor], config: dict[str, Any]) -> bytes:
-    """SHA-256 over the configuration and every exact tensor's name, type, shape and little-endian bytes, by name.
+    """SHA-256 over the configuration and each exact tensor's name, type, shape and little-endian bytes.
 
-    This is what decides the symbols; the first 8 bytes stand in a file's header (spec, section 3).
+    Tensors go in the order of their names. This is what decides the symbols; the first 8 bytes stand in a file's
+    header (spec, section 3).
     """
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
     for name in sorted(tensors):
@@ -70,7 +73,9 @@ def exact_tensors(prior: Prior, hyper: Tables, latent: Tables) -> dict[str, Tens
     """Everything that decides a symbol, under the names it has in the weights file."""
     tensors = {f"exact.{name}": value.contiguous() for name, value in prior.state_dict().items()}
     for prefix, tables in (("tables.hyper.", hyper), ("tables.latent.", latent)):
-        tensors |= {prefix + name: torch.from_numpy(np.array(value)) for name, value in tables.to_arrays().items()}
+        tensors |= {
+            prefix + name: torch.from_numpy(np.array(value)) for name, value in tables.to_arrays().items()
+        }
     return tensors
 
 
@@ -85,7 +90,9 @@ def load(folder: Path) -> Weights:
         config = Config.from_dict(manifest["config"])
         return _assemble(config, tensors, manifest)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
+        raise WeightsError(
+            f"the weights in {folder} cannot be used: {error}", hint="install mvc again"
+        ) from error
 
 
 def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
@@ -98,12 +105,12 @@ def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, An
     integers = {name.removeprefix("exact."): v for name, v in tensors.items() if name.startswith("exact.")}
     prior = lower(make_prior(config))
     prior.load_state_dict(integers)
-    tables = [
+    hyper, latent = (
         Tables.from_arrays({n.removeprefix(p): v.numpy() for n, v in tensors.items() if n.startswith(p)})
         for p in ("tables.hyper.", "tables.latent.")
-    ]
+    )
     exact = {name: v for name, v in tensors.items() if name.startswith(("exact.", "tables."))}
     digest = exact_hash(exact, config.to_dict())
     if digest.hex() != manifest["exact_sha256"]:
         raise WeightsError("the exact part of the weights is not the one the manifest names")
-    return Weights(model.eval(), prior, *tables, digest, manifest)
+    return Weights(model.eval(), prior, hyper, latent, digest, manifest)

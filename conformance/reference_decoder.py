@@ -1,0 +1,466 @@
+"""A second, independent decoder of mvc files, down to the symbols and y_hat: one file, stdlib and numpy.
+
+    python conformance/reference_decoder.py FILE.mvc --weights mvc/weights/mambavc-lite [--sha256]
+
+It follows bitstream_spec.md section by section, imports nothing of the package, and computes in 64-bit
+integers. It prints two SHA-256 sums: of the symbols (int32, little-endian, in decoding order, hyperlatent
+first, then slice after slice) and of y_hat (int32, little-endian, [H, W, M]). A symbol-exact decoder
+(section 1.4) has the same ones. Section 6, the samples, is not its business.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Layer = tuple[Array, Array, int]
+
+
+class Refused(Exception):
+    """The file, or the model, must be refused; `reason` is one of the classes of section 1.5, or Weights."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+
+
+def require(condition: object, reason: str, message: str) -> None:
+    if not condition:
+        raise Refused(reason, message)
+
+
+# Section 2: container
+
+
+def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") -> tuple[int, int]:
+    """Section 2.2: the varint at `position`, and the position behind it."""
+    value = 0
+    for index in range(5):
+        require(position < end, short, f"a varint ends too early (byte {position})")
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:
+            require(index == 0 or byte != 0, "Corrupt", f"a varint is padded (byte {position - 1})")
+            return value, position
+    raise Refused("Corrupt", f"a varint has more than five bytes (byte {position})")
+
+
+SIGNATURE = bytes.fromhex("934D56430D0A1A")
+HEAD, HYPR, SLIC, END = 0x01, 0x02, 0x03, 0x7F
+
+
+def read_chunks(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Section 2.3: (type, offset of the payload, payload) of every chunk, END included."""
+    if not data.startswith(SIGNATURE):
+        raise Refused("Truncated" if SIGNATURE.startswith(data) else "NotMvc", "the signature is missing")
+    require(len(data) > 7, "Truncated", "the version is missing")
+    require(data[7] == 0, "Unsupported", f"version {data[7]} is not known")
+    chunks: list[tuple[int, int, bytes]] = []
+    position = 8
+    while not chunks or chunks[-1][0] != END:
+        require(len(chunks) < 1024, "Limit", "more than 1024 chunks")
+        require(position < len(data), "Truncated", "the file ends before its END chunk")
+        kind = data[position]
+        length, start = read_varint(data, position + 1, len(data))
+        require(length <= 2**30, "Limit", f"the chunk at byte {position} is longer than 2^30 bytes")
+        require(start + length <= len(data), "Truncated", f"the chunk at byte {position} is cut")
+        chunks.append((kind, start, data[start : start + length]))
+        position = start + length
+    require(position == len(data), "Corrupt", f"the file goes on after END (byte {position})")
+    return chunks
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for register in range(256):
+        for _ in range(8):
+            register = register >> 1 ^ (0x82F63B78 if register & 1 else 0)
+        table.append(register)
+    return table
+
+
+CRC_TABLE = _crc_table()
+
+
+def crc32c(data: bytes) -> int:
+    """Section 2.4, a byte at a time."""
+    register = 0xFFFFFFFF
+    for byte in data:
+        register = register >> 8 ^ CRC_TABLE[(register ^ byte) & 0xFF]
+    return register ^ 0xFFFFFFFF
+
+
+# Section 3: chunks and their fields
+
+
+@dataclass(frozen=True)
+class Head:
+    colour: str
+    width: int
+    height: int
+    quality: int
+    model_id: bytes
+
+
+def read_head(payload: bytes) -> Head:
+    """Section 3.1."""
+    require(payload, "Corrupt", "HEAD is empty")
+    flags = payload[0]
+    kind, colour, depth, reserved = flags & 3, flags >> 2 & 3, flags >> 4 & 3, flags >> 6
+    known = kind == 0 and colour <= 1 and depth == 0 and reserved == 0
+    require(known, "Unsupported", f"HEAD has the flags 0x{flags:02x}")
+    width, position = read_varint(payload, 1, len(payload), "Corrupt")
+    require(1 <= width <= 65535, "Limit", f"the width is {width}")
+    height, position = read_varint(payload, position, len(payload), "Corrupt")
+    require(1 <= height <= 65535, "Limit", f"the height is {height}")
+    require(len(payload) == position + 9, "Corrupt", "HEAD has the wrong length")
+    require(payload[position] <= 63, "Limit", f"the quality index is {payload[position]}")
+    require(width * height <= 2**28, "Limit", f"{width} x {height} pixels are more than 2^28")
+    colours = ("rgb", "gray")
+    return Head(colours[colour], width, height, payload[position], payload[position + 1 :])
+
+
+def read_file(data: bytes) -> tuple[Head, bytes, list[bytes]]:
+    """Section 3.6: the header, the hyperlatent's stream and the slices' streams."""
+    chunks = read_chunks(data)
+    _, offset, checksum = chunks[-1]
+    require(len(checksum) == 4, "Corrupt", "END has the wrong length")
+    stored, computed = int.from_bytes(checksum, "little"), crc32c(data[:offset])
+    require(stored == computed, "Checksum", f"the CRC-32C is {computed:08x}, and should be {stored:08x}")
+    require(chunks[0][0] == HEAD, "Corrupt", "the first chunk is not HEAD")
+    head = read_head(chunks[0][2])
+    hyper: bytes | None = None
+    slices: list[bytes] = []
+    for kind, start, payload in chunks[1:-1]:
+        if kind == HYPR and hyper is None:
+            hyper = payload
+        elif kind == SLIC and hyper is not None:
+            slices.append(payload)
+        elif kind in (HEAD, HYPR, SLIC):
+            raise Refused("Corrupt", f"a chunk is repeated or out of order (payload at byte {start})")
+        else:
+            require(kind >= 0x80, "Unsupported", f"the critical chunk 0x{kind:02x} is not known")
+    require(hyper is not None and slices, "Corrupt", "the file lacks a stream")
+    require(len(slices) <= 16, "Limit", f"the file has {len(slices)} slices")
+    return head, hyper or b"", slices
+
+
+# Section 4: entropy coding
+
+
+@dataclass(frozen=True)
+class Row:
+    """Section 4.1."""
+
+    lowest: int
+    half_width: int
+    cumulative: list[int]
+
+
+class StreamDecoder:
+    """Sections 4.2 to 4.4; `name` is told in errors."""
+
+    def __init__(self, stream: bytes, name: str) -> None:
+        self.name = name
+        self.require(len(stream) not in (1, 2), "Truncated", "the state is cut")
+        size = len(stream) if len(stream) in (0, 3) else 4 + len(stream) % 2
+        self.require(not stream or stream[size - 1] != 0, "Corrupt", "the state is too small for its bytes")
+        self.state = int.from_bytes(stream[:size], "little") if stream else 2**16
+        self.words = np.frombuffer(stream[size:], "<u2").tolist()
+        self.position = 0
+        self.empty, self.used = not stream, False
+
+    def require(self, condition: object, reason: str, message: str) -> None:
+        require(condition, reason, f"{message} (chunk {self.name})")
+
+    def step(self, frequency: int, cumulative: int, n: int) -> None:
+        state = frequency * (self.state >> n) + (self.state & (1 << n) - 1) - cumulative
+        if state < 2**24 and self.position < len(self.words):
+            state = state << 16 | self.words[self.position]
+            self.position += 1
+        if state < 2**16:
+            self.require(False, "Truncated", "the stream ends too early")
+        self.state = state
+
+    def bit(self) -> int:
+        value = self.state & 1
+        self.step(1, value, 1)
+        return value
+
+    def symbol(self, row: Row) -> int:
+        slot, cumulative = self.state & 0xFFFF, row.cumulative
+        index = bisect_right(cumulative, slot) - 1
+        self.step(cumulative[index + 1] - cumulative[index], cumulative[index], 16)
+        highest = 2 * row.half_width
+        return row.lowest + index if index <= highest else self.escaped(row.lowest, row.lowest + highest)
+
+    def escaped(self, lowest: int, highest: int) -> int:
+        """Section 4.4."""
+        below, zeros = self.bit(), 0
+        while not self.bit():
+            zeros += 1
+            self.require(zeros <= 21, "Corrupt", "an escape is too long")
+        distance = 1
+        for _ in range(zeros):
+            distance = 2 * distance + self.bit()
+        value = lowest - distance if below else highest + distance
+        self.require(abs(value) <= 2**20, "Corrupt", "a symbol is out of range")
+        return value
+
+    def take(self, rows: list[Row]) -> list[int]:
+        """The next symbols, each under its row."""
+        self.used = self.used or bool(rows)
+        return [self.symbol(row) for row in rows]
+
+    def finish(self) -> None:
+        complete = self.state == 2**16 and self.position == len(self.words) and self.used != self.empty
+        self.require(complete, "Corrupt", "the stream does not end where it should")
+
+
+# Section 5.8: the exact part of a model (before 5.1, as everything else needs it)
+
+TYPES = {"I16": "<i2", "U16": "<u2", "I32": "<i4"}
+
+
+def read_safetensors(data: bytes) -> dict[str, Array]:
+    """The exact tensors of a weights file: those that begin with `exact.` or `tables.`, as stored."""
+    length = int.from_bytes(data[:8], "little")
+    require(8 + length <= len(data), "Weights", "the header is cut")
+    tensors = {}
+    for name, entry in json.loads(data[8 : 8 + length]).items():
+        if name.startswith(("exact.", "tables.")):
+            begin, end = (8 + length + offset for offset in entry["data_offsets"])
+            require(end <= len(data), "Weights", f"{name} is cut")
+            tensors[name] = np.frombuffer(data[begin:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
+    return tensors
+
+
+def exact_hash(config: dict[str, Any], tensors: dict[str, Array]) -> bytes:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, separators=(",", ":")).encode())
+    for name in sorted(tensors):
+        values = tensors[name]
+        digest.update(f"{name}:{values.dtype.str}:{values.shape or (1,)}".encode())
+        digest.update(values.tobytes())
+    return digest.digest()
+
+
+class Model:
+    """The configuration, the layers by name, the gains and the rows of both tables."""
+
+    def __init__(self, config: dict[str, Any], tensors: dict[str, Array]) -> None:
+        self.config = config
+        self.exact_hash = exact_hash(config, tensors)
+        self.gains = tensors["exact.h_s.gain.table"].astype(np.int64)
+        self.hyper_rows, self.latent_rows = (self._rows(tensors, which) for which in ("hyper", "latent"))
+        self.layers: dict[str, Layer] = {}
+        for name in (n.removesuffix(".weight") for n in tensors if n.endswith(".weight")):
+            weight, bias = (tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias"))
+            self.layers[name.removeprefix("exact.")] = weight, bias, int(tensors[f"{name}.shift"])
+        for name, layer in self.layers.items():
+            require(bound(layer, ".mix" in name) < 2**53, "Weights", f"the layer {name} can exceed 2^53")
+
+    @staticmethod
+    def _rows(tensors: dict[str, Array], which: str) -> list[Row]:
+        """Section 4.1, from the tensors of section 5.8."""
+        half_width, lowest, frequency = (
+            tensors[f"tables.{which}.{part}"].astype(np.int64)
+            for part in ("half_width", "lowest", "frequency")
+        )
+        ends = np.cumsum(2 * half_width + 2)
+        require(ends[-1] == frequency.size and (frequency > 0).all(), "Weights", f"bad {which} tables")
+        rows = []
+        for row, part in enumerate(np.split(frequency, ends[:-1])):
+            cumulative = list(accumulate(part.tolist(), initial=0))
+            require(cumulative[-1] == 2**16, "Weights", f"row {row} of the {which} table has a wrong sum")
+            rows.append(Row(int(lowest[row]), int(half_width[row]), cumulative))
+        return rows
+
+
+def read_model(folder: Path) -> Model:
+    try:
+        config = json.loads((folder / "manifest.json").read_text())["config"]
+        return Model(config, read_safetensors((folder / "weights.safetensors").read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused("Weights", f"{folder} holds no usable model: {error!r}") from error
+
+
+# Sections 5.2 to 5.4: fixed point, layers, widths
+
+LIMIT = 2**20 - 1
+
+
+def round_shift(x: Array, n: int) -> Array:
+    """floor(x / 2^n + 1/2)."""
+    return (x + (1 << n) // 2) >> n
+
+
+def clamp(x: Array, limit: int = LIMIT) -> Array:
+    return np.clip(x, -limit, limit)
+
+
+def leaky(x: Array) -> Array:
+    return np.maximum(x, round_shift(x, 3))
+
+
+def linear(x: Array, layer: Layer) -> Array:
+    """x [H, W, I] -> [H, W, O]."""
+    weight, bias, shift = layer
+    return clamp(round_shift(x @ weight.T + bias, shift))
+
+
+def depthwise(x: Array, layer: Layer) -> Array:
+    """x [H, W, C] -> [H, W, C], leaky."""
+    weight, bias, shift = layer
+    height, width, _ = x.shape
+    padded = np.pad(x, ((2, 2), (2, 2), (0, 0)))
+    sums = np.broadcast_to(bias, x.shape).copy()
+    for tap, (r, s) in enumerate(np.ndindex(5, 5)):
+        sums += weight[tap] * padded[r : r + height, s : s + width]
+    return leaky(clamp(round_shift(sums, shift)))
+
+
+def gain(x: Array, gains: Array) -> Array:
+    return clamp(round_shift(x * gains, 12))
+
+
+def shuffle(x: Array, factor: int) -> Array:
+    """[H, W, f * f * C] -> [f * H, f * W, C]."""
+    height, width, channels = x.shape
+    x = x.reshape(height, width, factor, factor, channels // factor**2)
+    return x.transpose(0, 2, 1, 3, 4).reshape(height * factor, width * factor, -1)
+
+
+def bound(layer: Layer, is_depthwise: bool) -> int:
+    """Section 5.4: no partial sum of the layer exceeds this."""
+    weight, bias, shift = layer
+    return int((4 * LIMIT * abs(weight).sum(0 if is_depthwise else 1) + abs(bias)).max()) + (1 << shift)
+
+
+# Sections 5.5 and 5.6: hyperlatent, contexts, corrections
+
+
+def decode_hyper(stream: bytes, model: Model, quality: int, height: int, width: int) -> Array:
+    """z [Hz, Wz, Z]."""
+    channels = model.config["hyper"]
+    first = quality // 4 * channels
+    decoder = StreamDecoder(stream, "HYPR")
+    symbols = decoder.take(model.hyper_rows[first : first + channels] * (height * width))
+    decoder.finish()
+    z = np.array(symbols, np.int64).reshape(height, width, channels)
+    decoder.require(abs(z).max() <= 4095, "Corrupt", "a hyperlatent symbol is out of range")
+    return z
+
+
+def hyper_synthesis(model: Model, z: Array, quality: int) -> Array:
+    """features [H, W, P]."""
+    layers = model.layers
+    x = shuffle(linear(256 * z, layers["h_s.up1"]), 2)
+    x = x + depthwise(x, layers["h_s.mix1.layer"])
+    x = shuffle(linear(x, layers["h_s.up2"]), 2)
+    x = x + depthwise(x, layers["h_s.mix2.layer"])
+    return gain(x, model.gains[quality])
+
+
+def context(model: Model, name: str, support: Array) -> tuple[Array, Array, Array]:
+    """hidden, mean and the row of each symbol."""
+    layers = model.layers
+    x = linear(support, layers[f"{name}.inp"])
+    x = x + depthwise(x, layers[f"{name}.mix.layer"])
+    hidden = x + leaky(linear(x, layers[f"{name}.mid"]))
+    log_scale = linear(hidden, layers[f"{name}.scale"])
+    return hidden, linear(hidden, layers[f"{name}.mean"]), np.clip(round_shift(log_scale, 5), 0, 95)
+
+
+def correction(model: Model, name: str, hidden: Array, values: Array) -> Array:
+    x = leaky(linear(np.concatenate([hidden, values], 2), model.layers[f"{name}.lrp_in"]))
+    return clamp(linear(x, model.layers[f"{name}.lrp_out"]), 128)
+
+
+# Section 5.7: the coding loop
+
+
+def pass_masks(height: int, width: int, passes: int) -> list[Array]:
+    """Which positions each pass codes, bool [H, W]; numpy takes a mask's elements in coding order."""
+    odd = np.add.outer(np.arange(height), np.arange(width)) % 2 == 1
+    return [np.ones_like(odd)] if passes == 1 else [~odd, odd]
+
+
+def decode_slice(stream: bytes, model: Model, k: int, support: Array) -> tuple[Array, list[int]]:
+    """y_hat of slice k [H, W, m], and its symbols in coding order."""
+    height, width, _ = support.shape
+    channels, passes = model.config["slices"][k]
+    decoder, order = StreamDecoder(stream, f"SLIC {k}"), []
+    y_hat = np.zeros((height, width, channels), np.int64)
+    for index, mask in enumerate(pass_masks(height, width, passes)):
+        name = f"contexts.{k}.{index}"
+        seen = support if index == 0 else np.concatenate([support, y_hat], 2)
+        hidden, mean, rows = context(model, name, seen)
+        read = decoder.take([model.latent_rows[row] for row in rows[mask].ravel().tolist()])
+        symbols = np.zeros_like(mean)
+        symbols[mask] = np.array(read, np.int64).reshape(-1, channels)
+        values = clamp(256 * symbols + mean)
+        values = values + correction(model, name, hidden, values)
+        y_hat[mask] = values[mask]
+        order += read
+    decoder.finish()
+    return y_hat, order
+
+
+def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
+    """The header, each stream's symbols in coding order (hyperlatent first), and y_hat [H, W, M]."""
+    head, hyper, slices = read_file(data)
+    known = model.exact_hash[:8]
+    require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
+    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")  # section 6.4
+    expected = len(model.config["slices"])
+    require(len(slices) == expected, "Corrupt", f"{len(slices)} slices, and the model has {expected}")
+    z = decode_hyper(hyper, model, head.quality, -(-head.height // 64), -(-head.width // 64))
+    support = hyper_synthesis(model, z, head.quality)
+    features, symbols = support.shape[2], [z.ravel().tolist()]
+    for k, stream in enumerate(slices):
+        y_hat, order = decode_slice(stream, model, k, support)
+        support = np.concatenate([support, y_hat], 2)
+        symbols.append(order)
+    return head, symbols, support[..., features:]
+
+
+def digests(symbols: list[list[int]], y_hat: Array) -> dict[str, str]:
+    """The two sums that this program is for."""
+    parts = {"symbols": np.array([s for stream in symbols for s in stream]), "y_hat": y_hat}
+    return {name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest() for name, part in parts.items()}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Decode an .mvc file to its symbols and y_hat.")
+    parser.add_argument("file", type=Path, metavar="FILE.mvc")
+    parser.add_argument("--weights", type=Path, required=True, help="folder of the model")
+    parser.add_argument("--sha256", action="store_true", help="print nothing but the two sums")
+    options = parser.parse_args(arguments)
+    try:
+        head, symbols, y_hat = decode(options.file.read_bytes(), read_model(options.weights))
+    except (OSError, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not options.sha256:
+        counts = ", ".join(f"{len(s)} in slice {k}" for k, s in enumerate(symbols[1:]))
+        print(f"picture  {head.width}x{head.height}, {head.colour}, quality index {head.quality}")
+        print(f"model    {head.model_id.hex()}")
+        print(f"coded    {len(symbols[0])} in the hyperlatent, {counts}; y_hat {list(y_hat.shape)}")
+    for name, digest in digests(symbols, y_hat).items():
+        print(f"{name:8} {digest}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""The codecs that a sweep compares: mvc and what Pillow writes, each as two functions around a file's bytes.
+
+`encode(samples, setting)` returns a whole file and nothing else; `decode(data)` sees nothing but a file.
+There is no way to hand over a reconstruction: what is measured is what `mvc.evaluate.sweep` reads from disk.
+All run on one thread (mvc on as many as it is told), so that times can be compared.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from PIL import Image, features
+
+import mvc
+from mvc.container import read_header
+from mvc.errors import BackendError, Limit, MvcError
+from mvc.picture import Picture
+
+if TYPE_CHECKING:
+    from mvc.codec import Codec
+
+Samples = NDArray[np.uint8]
+Encode = Callable[[Samples, float], bytes]
+Decode = Callable[[bytes], Samples]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A codec ready to be measured.
+
+    `settings` is the default grid, from small files to large ones; `lowest` and `highest` bound a setting.
+    `version` says which library, options and weights made a file: results are comparable where it is equal.
+    """
+
+    name: str
+    title: str
+    version: str
+    settings: tuple[float, ...]
+    lowest: float
+    highest: float
+    fractions: bool
+    encode: Encode
+    decode: Decode
+    anchor: bool = True
+    """Whether its results stay what they are, and so may come from a cache."""
+
+    def check(self, setting: float) -> None:
+        """Raise `Limit` for a setting that the codec does not take."""
+        if not self.lowest <= setting <= self.highest or not (self.fractions or setting == int(setting)):
+            whole = "" if self.fractions else "a whole number "
+            raise Limit(f"{self.name} takes {whole}from {self.lowest:g} to {self.highest:g}, not {setting:g}")
+
+
+@dataclass(frozen=True)
+class _Format:
+    """One of Pillow's formats: how to write it, and what to call it."""
+
+    title: str
+    kind: str
+    feature: str
+    options: Callable[[int], dict[str, object]]
+    settings: tuple[float, ...]
+    lowest: int = 0
+    highest: int = 100
+
+
+# The grids cover 0.1 to 2.5 bits per pixel on the Kodak pictures, as far as a codec reaches that low.
+_FORMATS: Mapping[str, _Format] = MappingProxyType(
+    {
+        "jpeg": _Format(
+            "JPEG, 4:4:4, optimised Huffman tables",
+            "JPEG",
+            "libjpeg_turbo",
+            lambda quality: {"quality": quality, "subsampling": "4:4:4", "optimize": True},
+            (5, 10, 20, 35, 55, 75, 87, 93),
+            lowest=1,
+        ),
+        "webp": _Format(
+            "WebP, method 6",
+            "WEBP",
+            "webp",
+            lambda quality: {"quality": quality, "method": 6},
+            (0, 8, 25, 45, 65, 80, 90, 95),
+        ),
+        "jpeg2000": _Format(
+            "JPEG 2000, 9/7 wavelet, colour transform; the setting is 100 times the bits per pixel",
+            "JPEG2000",
+            "jpg_2000",
+            lambda rate: {
+                "irreversible": True,
+                "mct": 1,
+                "quality_mode": "rates",
+                "quality_layers": [2400 / rate],
+            },
+            (10, 20, 35, 55, 85, 125, 180, 250),
+            lowest=1,
+            highest=2400,
+        ),
+        "avif": _Format(
+            "AVIF, 4:4:4, speed 4",
+            "AVIF",
+            "avif",
+            lambda quality: {"quality": quality, "subsampling": "4:4:4", "speed": 4, "max_threads": 1},
+            (8, 20, 35, 50, 62, 75, 84, 91),
+        ),
+        "jxl": _Format(
+            "JPEG XL, effort 7",
+            "JXL",
+            "",
+            lambda quality: {"quality": quality, "effort": 7, "num_threads": 1},
+            (0, 10, 30, 50, 67, 80, 90, 95),
+        ),
+    }
+)
+
+NAMES = ("mvc", *_FORMATS)
+"""All codecs by name."""
+
+_JXL_HINT = "pip install pillow-jxl-plugin"
+
+
+def available() -> tuple[str, ...]:
+    """The codecs that can be used here."""
+    return tuple(name for name in NAMES if name == "mvc" or _library(name) is not None)
+
+
+def adapter(
+    name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None
+) -> Adapter:
+    """The codec of this name; the keyword arguments are for mvc only.
+
+    Raises `MvcError` for an unknown name, `BackendError` where a library is missing, and what
+    `mvc.codec.load` raises.
+    """
+    if name == "mvc":
+        from mvc import codec
+
+        return mvc_adapter(codec.load(model, device, threads), model)
+    if name not in _FORMATS:
+        raise MvcError(f"there is no codec {name!r} to compare with", hint="known are " + ", ".join(NAMES))
+    library = _library(name)
+    if library is None:
+        hint = _JXL_HINT if name == "jxl" else "install Pillow from its wheel"
+        raise BackendError(f"{name} is not in this installation of Pillow", hint=hint)
+    form = _FORMATS[name]
+
+    def encode(samples: Samples, setting: float) -> bytes:
+        options = form.options(round(setting))
+        if samples.ndim == 2:
+            options.pop("mct", None)  # a transform between three components
+        buffer = io.BytesIO()
+        Image.fromarray(samples).save(buffer, form.kind, **options)
+        return buffer.getvalue()
+
+    def decode(data: bytes) -> Samples:
+        with Image.open(io.BytesIO(data), formats=(form.kind,)) as image:
+            image.load()
+            return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
+
+    return Adapter(name, form.title, library, form.settings, form.lowest, form.highest, False, encode, decode)
+
+
+def mvc_adapter(codec: Codec, name: str = mvc.DEFAULT_MODEL) -> Adapter:
+    """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled."""
+    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), mvc.MAX_QUALITY_INDEX // 2)
+    codec.decode(coded)
+    return Adapter(
+        "mvc",
+        f"mvc, {name}",
+        f"mvc {mvc.__version__}, model id {read_header(coded).model_id.hex()}",
+        tuple(float(quality) for quality in range(1, 9)),
+        1,
+        8,
+        True,
+        lambda samples, quality: codec.encode(Picture(samples), mvc.quality_index(quality)),
+        lambda data: codec.decode(data).samples,
+        anchor=False,
+    )
+
+
+def _library(name: str) -> str | None:
+    """The library behind a format with its version, or None where it is missing."""
+    if name == "jxl":
+        try:
+            importlib.import_module("pillow_jxl")  # registers itself with Pillow
+        except ImportError:
+            return None
+        from importlib.metadata import version
+
+        return f"pillow-jxl-plugin {version('pillow-jxl-plugin')}"
+    feature = _FORMATS[name].feature
+    if not features.check(feature):
+        # Pillow may be built with another libjpeg: still JPEG, under its own name.
+        return f"Pillow {PIL.__version__}, libjpeg" if name == "jpeg" else None
+    return f"Pillow {PIL.__version__}, {feature} {features.version(feature)}"

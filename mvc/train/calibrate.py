@@ -1,0 +1,88 @@
+"""Fit the latent tables to what a trained model really codes.
+
+Training assumes a Gaussian per latent. The symbols of real pictures have heavier tails and, at the model's own idea
+of the scale, a slightly different width. So each table row becomes a mixture of two Gaussians whose widths and shares
+are fitted to the symbols that training pictures put into that row and its neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+
+from mvc.codec import Codec
+from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
+from mvc.exact.streams import StreamEncoder
+from mvc.picture import Picture
+from mvc.weights import Weights
+
+REACH = 64  # symbols of larger magnitude are counted as this one
+NEIGHBOURS = 2
+PRIOR_COUNT = 2000.0  # weight of the plain Gaussian in the pooled histogram of a row
+
+
+class _Counter(StreamEncoder):
+    """Counts |symbol| per row instead of coding."""
+
+    counts: np.ndarray
+
+    def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
+        size = np.minimum(np.abs(symbols), REACH)
+        np.add.at(self.counts, (rows, size), 1)
+
+
+def count_symbols(weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int]) -> np.ndarray:
+    """How often each magnitude occurs in each latent row, [rows, REACH + 1], over pictures and quality indices."""
+    codec = Codec(weights)
+    counts = np.zeros((len(LATENT_SIGMAS), REACH + 1))
+    for picture in pictures:
+        for quality in qualities:
+            coder = _Counter(weights.hyper_tables, weights.latent_tables, quality)
+            coder.counts = counts
+            codec.analyse(picture, quality, coder)
+    return counts
+
+
+def _magnitude_pmf(sigma: np.ndarray) -> np.ndarray:
+    """Mass of |symbol| = 0 ... REACH, the last with the tail, under N(0, sigma): [..., REACH + 1]."""
+    edges = (np.arange(REACH + 1) + 0.5) / np.sqrt(2) / sigma[..., None]
+    above = torch.special.erfc(torch.from_numpy(edges)).numpy()  # mass beyond +-(k + 1/2)
+    pmf = np.empty(above.shape)
+    pmf[..., 0] = 1 - above[..., 0]
+    pmf[..., 1:] = above[..., :-1] - above[..., 1:]
+    pmf[..., -1] = above[..., -2]
+    return pmf
+
+
+def fit_tables(counts: np.ndarray) -> Tables:
+    """Latent tables whose rows are the best mixtures for the counts."""
+    narrow, wide = np.geomspace(0.5, 1.25, 16), np.geomspace(1.0, 4.0, 15)
+    shares = np.array([0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94, 0.97, 0.985, 1.0])
+    weights, ratios = np.ones((len(counts), 2)), np.ones((len(counts), 2))
+    for row in range(len(LATENT_SIGMAS)):
+        near = slice(max(0, row - NEIGHBOURS), row + NEIGHBOURS + 1)
+        cost = np.zeros((len(shares), len(narrow), len(wide)))
+        for count, own in zip(counts[near], LATENT_SIGMAS[near], strict=True):
+            total = count + PRIOR_COUNT * _magnitude_pmf(np.array(own)) / (2 * NEIGHBOURS + 1)
+            first, second = _magnitude_pmf(own * narrow), _magnitude_pmf(own * wide)
+            for i, share in enumerate(shares):
+                mixed = share * first[:, None] + (1 - share) * second[None]
+                cost[i] -= np.log2(np.maximum(mixed, 2.0**-18)) @ total
+        i, j, k = (int(n) for n in np.unravel_index(int(cost.argmin()), cost.shape))
+        weights[row], ratios[row] = (shares[i], 1 - shares[i]), (narrow[j], wide[k])
+    return mixture_tables(LATENT_SIGMAS, weights, ratios)
+
+
+def random_pictures(store_samples: Iterable[np.ndarray]) -> list[Picture]:
+    """Crops as pictures."""
+    return [Picture(np.ascontiguousarray(crop)) for crop in store_samples]
+
+
+@torch.inference_mode()
+def calibrated(
+    weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int] = (4, 16, 28, 40, 52, 62)
+) -> Tables:
+    """Tables fitted on pictures at a spread of qualities."""
+    return fit_tables(count_symbols(weights, pictures, qualities))

@@ -1,0 +1,118 @@
+"""A training run as a TOML file. recipes/ holds examples that explain every field."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mvc.errors import BackendError, SourceError
+from mvc.models.mambavc_lite import Config
+
+_KINDS = {"str": (str,), "int": (int,), "float": (int, float), "dict[str, Any]": (dict,)}
+_POSITIVE = ("batch", "lr", "minutes", "clip", "checkpoint_minutes", "log_steps")
+_NOT_NEGATIVE = ("warmup_steps", "steps", "processes", "holdout", "validate_minutes", "seed")
+_CHOICES = {"device": ("auto", "cpu", "cuda"), "dtype": ("bfloat16", "float32")}
+CROP_MULTIPLE = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, on what and for how long; paths are relative to the folder `mvc train` is started in."""
+
+    pictures: str  # folder of pictures, searched to any depth
+    store: str  # crop store made from them: this path with .bin and .json (and -held.bin and -held.json)
+    run: str  # folder of checkpoint and logs
+    config: dict[str, Any] = field(default_factory=dict)  # of the model, where it differs from the default
+    batch: int = 16  # crops per step, over all processes
+    crop_px: int = 256
+    lr: float = 1e-3
+    warmup_steps: int = 100
+    minutes: float = 60.0  # wall time of the whole run, what it had before it was resumed included
+    steps: int = 0  # end after so many steps, if that is sooner; 0: no limit
+    cooldown: float = 0.0  # share of the run, at its end, in which the learning rate falls to zero
+    clip: float = 20.0  # largest norm of the gradient
+    ema: float = 0.999
+    seed: int = 0
+    dtype: str = "bfloat16"
+    device: str = "auto"
+    processes: int = 0  # 0: one for each core, with one thread; on a GPU machine one for each GPU
+    holdout: int = 0  # pictures kept out of the crop store, for validation
+    validate_minutes: float = 30.0
+    checkpoint_minutes: float = 5.0
+    log_steps: int = 50
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Parse and check a recipe; SourceError names the field that is wrong."""
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SourceError(f"{path} cannot be read as a training recipe: {error}") from error
+        try:
+            return cls.from_dict(values)
+        except SourceError as error:
+            raise SourceError(f"{path}: {error.message}", hint=error.hint) from error
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+        """A recipe from plain values, checked."""
+        known = {f.name: str(f.type) for f in fields(cls)}
+        for name, value in values.items():
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"fields are {', '.join(known)}"
+                raise SourceError(f"there is no field {name!r}", hint=hint)
+            if not isinstance(value, _KINDS[known[name]]) or isinstance(value, bool):
+                raise SourceError(f"{name} = {value!r} should be of type {known[name].split('[')[0]}")
+        missing = [name for name in ("pictures", "store", "run") if not values.get(name)]
+        if missing:
+            raise SourceError(f"the field {missing[0]!r} is missing", hint="see recipes/ for examples")
+        recipe = cls(**values)
+        recipe._check()
+        return recipe
+
+    def _check(self) -> None:
+        for name in (*_POSITIVE, *_NOT_NEGATIVE, "cooldown", "ema"):
+            value, low = getattr(self, name), "more than 0" if name in _POSITIVE else "at least 0"
+            if not math.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
+                raise SourceError(f"{name} = {value} should be {low}")
+        for name in ("cooldown", "ema"):
+            if getattr(self, name) > 1:
+                raise SourceError(f"{name} = {getattr(self, name)} should be at most 1")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise SourceError(f"{name} = {getattr(self, name)!r} should be one of {', '.join(choices)}")
+        if self.crop_px < CROP_MULTIPLE or self.crop_px % CROP_MULTIPLE:
+            raise SourceError(f"crop_px = {self.crop_px} should be a multiple of {CROP_MULTIPLE}")
+        try:
+            Config.from_dict(self.config)
+        except TypeError as error:
+            raise SourceError(f"config: {error}") from error
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the run's last state lies."""
+        return Path(self.run) / "last.pt"
+
+    def chosen_device(self) -> str:
+        """"cpu" or "cuda"; BackendError if the recipe asks for what this machine lacks."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise BackendError("this machine has no CUDA device", hint='use device = "auto" in the recipe')
+        return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
+
+    def chosen_processes(self) -> int:
+        """How many processes to start: as many as there are cores or GPUs, if the batch divides among them."""
+        if self.processes:
+            return self.processes
+        if self.chosen_device() == "cuda":
+            most = torch.cuda.device_count()
+        else:
+            most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(n for n in range(1, most + 1) if self.batch % n == 0)

@@ -1,0 +1,47 @@
+"""Rate and distortion on held-out pictures with estimated bits: a signal for training, never a result to report."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.func import functional_call
+
+QUALITIES = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8
+SIDE_PX = 512
+STRIDE_PX = 64
+
+
+def middle(samples: np.ndarray) -> np.ndarray:
+    """The middle of a picture [H, W, 3], at most 512 x 512 and sides multiples of 64."""
+    height, width = (min(side // STRIDE_PX * STRIDE_PX, SIDE_PX) for side in samples.shape[:2])
+    top, left = (samples.shape[0] - height) // 2, (samples.shape[1] - width) // 2
+    return samples[top : top + height, left : left + width]
+
+
+@torch.no_grad()
+def validate(
+    objective: nn.Module, average: dict[str, Tensor], pictures: list[np.ndarray], device: str
+) -> list[dict[str, float]]:
+    """Mean estimated bits per pixel and PSNR of the averaged weights over the pictures, a row for each of QUALITIES.
+
+    The processes share the pictures; all must call this, and all get the same rows.
+    """
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    weights = {f"model.{name}": value for name, value in average.items()}
+    sums = torch.zeros(len(QUALITIES), 2, device=device)
+    for samples in pictures[rank::world]:
+        x = torch.from_numpy(middle(samples).copy())[None].to(device).float() / 255
+        for row, quality in enumerate(QUALITIES):
+            inputs = (x, torch.tensor([quality], device=device))
+            result = functional_call(objective, weights, inputs, {"noise": False})
+            sums[row, 0] += result["bpp"][0]
+            sums[row, 1] -= 10 * torch.log10(result["mse"][0].clamp_min(1e-10))
+    if world > 1:
+        dist.all_reduce(sums)
+    means = (sums / len(pictures)).tolist()
+    return [
+        {"quality": quality, "estimated_bpp": bpp, "psnr": psnr}
+        for quality, (bpp, psnr) in zip(QUALITIES, means, strict=True)
+    ]

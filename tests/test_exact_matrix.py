@@ -1,0 +1,129 @@
+"""Files coded under one setting of the machine decode to the same symbols and y_hat under every other.
+
+Each setting is a process of its own (this file, run as a script): it encodes, waits until all have, and decodes
+the files of all. The float transforms may give each encoder other latents; what it coded must arrive everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numba
+import pytest
+import torch
+from tiny_model import decoded_digests, encoded_digests, picture, tiny_weights
+
+from mvc.codec import Codec
+from mvc.weights import load, save
+
+PICTURES = {"rgb": (picture(70, 100), 20), "gray": (picture(50, 130, gray=True), 55)}
+"""Name -> picture and quality index."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Environment of a process and what it does after its imports."""
+
+    environment: dict[str, str] = field(default_factory=dict)
+    threads: int = 2
+    mkldnn: bool = True
+    carrier: str = "float64"
+    capability: str | None = None  # what torch must report for the setting to mean anything
+
+
+SETTINGS = {
+    "plain": Setting(),
+    "one-thread": Setting({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}, threads=1),
+    "sse": Setting(
+        {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
+        capability="DEFAULT",
+    ),
+    "avx2": Setting({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, capability="AVX2"),
+    "avx512": Setting({"ATEN_CPU_CAPABILITY": "avx512"}, capability="AVX512"),
+    "compatible": Setting(
+        {"MKL_CBWR": "COMPATIBLE", "OMP_DYNAMIC": "TRUE", "OMP_WAIT_POLICY": "PASSIVE"}, threads=3
+    ),
+    "generic": Setting({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, mkldnn=False),
+    "int64": Setting(carrier="int64"),
+}
+LEVELS = ("DEFAULT", "AVX2", "AVX512")  # of x86, each with the ones before it
+
+
+def possible(setting: Setting) -> bool:
+    """Whether this machine has the instructions that a setting asks for."""
+    here = torch.backends.cpu.get_cpu_capability()
+    if setting.capability is None:
+        return True
+    return here in LEVELS and LEVELS.index(setting.capability) <= LEVELS.index(here)
+
+
+def work(folder: Path, name: str) -> None:
+    """The process of a setting: report, encode, wait, decode everything."""
+    setting = SETTINGS[name]
+    torch.set_num_threads(setting.threads)
+    torch.backends.mkldnn.set_flags(setting.mkldnn)
+    codec = Codec(load(folder), dtype=getattr(torch, setting.carrier))
+    coded = {}
+    for kind, (source, quality) in PICTURES.items():
+        data, coded[f"{name}.{kind}"] = encoded_digests(codec, source, quality)
+        (folder / f"{name}.{kind}.mvc").write_bytes(data)
+    state = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), numba.config.CPU_NAME)
+    print(json.dumps([state, coded]), flush=True)
+    sys.stdin.readline()
+    files = sorted(folder.glob("*.mvc"))
+    print(json.dumps({file.stem: decoded_digests(codec, file.read_bytes()) for file in files}), flush=True)
+
+
+def answer(process: subprocess.Popen[str]) -> Any:
+    """The next line of a process, as JSON; its error output where there is none."""
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        pytest.fail(process.communicate()[1])
+    return json.loads(line)
+
+
+def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
+    save(tmp_path, tiny_weights())
+    settings = {name: setting for name, setting in SETTINGS.items() if possible(setting)}
+    processes = {
+        name: subprocess.Popen(
+            [sys.executable, __file__, str(tmp_path), name],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)} | setting.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, setting in settings.items()
+    }
+    try:
+        coded: dict[str, list[str]] = {}
+        for name, setting in settings.items():
+            (capability, threads, processor), own = answer(processes[name])
+            assert capability == setting.capability or setting.capability is None
+            assert threads == setting.threads
+            assert (processor == "generic") == (name == "generic")
+            coded |= own
+        assert len(coded) == len(settings) * len(PICTURES)
+        for process in processes.values():
+            assert process.stdin
+            process.stdin.write("decode\n")
+            process.stdin.flush()
+        for name in settings:
+            assert answer(processes[name]) == coded, f"decoded under {name}"
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+    assert len({digest for pair in coded.values() for digest in pair}) >= 2 * len(PICTURES)
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,124 @@
+"""A tiny random model for tests of everything between a picture and its file, and digests of what was coded."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvc.codec import Codec
+from mvc.container import read_still
+from mvc.exact import streams
+from mvc.exact.fixed import ONE
+from mvc.models.mambavc_lite import Config, MambaVCLite
+from mvc.picture import Picture
+from mvc.train.export import make_weights
+from mvc.weights import Weights
+
+CONFIG = Config(
+    width8=64,
+    width16=64,
+    analysis=(1, 1),
+    synthesis=(1, 1),
+    slices=((16, 2), (16, 1), (32, 2)),
+    hyper=16,
+    hyper_hidden=16,
+    features=32,
+    context_hidden=32,
+)
+SPREAD = 40.0
+"""By how much the prior's last layers are enlarged: means of a few steps, scales over many rows."""
+
+
+def tiny_network() -> MambaVCLite:
+    """Seeded, and with weights large enough that means, scales and corrections differ from place to place."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = MambaVCLite(CONFIG).eval()
+        with torch.no_grad():
+            for name, parameter in network.prior.named_parameters():
+                if name.endswith(("mean.weight", "scale.weight", "lrp_out.weight")):
+                    parameter *= SPREAD
+                elif name.endswith("log_gain"):
+                    parameter += torch.randn_like(parameter) * 0.2
+                elif name.endswith("bias"):
+                    parameter += torch.randn_like(parameter) * 0.1
+            network.h_a.down2.weight *= 20  # a hyperlatent of more than zeros
+    return network
+
+
+@cache
+def tiny_weights() -> Weights:
+    return make_weights(tiny_network(), {"about": "random, for tests"})
+
+
+@cache
+def tiny_codec(dtype: torch.dtype = torch.float64) -> Codec:
+    return Codec(tiny_weights(), dtype=dtype)
+
+
+def picture(height: int, width: int, *, gray: bool = False, seed: int = 0) -> Picture:
+    """Waves, edges and some noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[0:height, 0:width]
+    waves = [np.sin(rows / rng.uniform(2, 30) + columns / rng.uniform(2, 30)) for _ in range(1 if gray else 3)]
+    samples = 128 + 60 * np.stack(waves, -1) + 50 * ((rows // 9 + columns // 14) % 2)[..., None]
+    samples = (samples + rng.normal(0, 6, samples.shape)).clip(0, 255).astype(np.uint8)
+    return Picture(samples[..., 0] if gray else samples)
+
+
+def sha256(*arrays: np.ndarray) -> str:
+    """Over the arrays' values as int32, little-endian."""
+    return hashlib.sha256(b"".join(array.astype("<i4").tobytes() for array in arrays)).hexdigest()
+
+
+@contextmanager
+def recorded() -> Iterator[list[np.ndarray]]:
+    """The symbols that codecs write or read meanwhile, in coding order."""
+    symbols: list[np.ndarray] = []
+
+    class Encoder(streams.Encoder):
+        def put(self, values: np.ndarray, rows: np.ndarray) -> None:
+            symbols.append(values)
+            super().put(values, rows)
+
+    class Decoder(streams.Decoder):
+        def take(self, rows: np.ndarray) -> np.ndarray:
+            symbols.append(super().take(rows))
+            return symbols[-1]
+
+    with mock.patch.object(streams, "Encoder", Encoder), mock.patch.object(streams, "Decoder", Decoder):
+        yield symbols
+
+
+def whole(y_hat: Tensor) -> np.ndarray:
+    """y_hat in steps, [1, H, W, M] -> its fixed-point integers [H, W, M]."""
+    return (y_hat[0].double() * ONE).to(torch.int32).cpu().numpy()
+
+
+def decoded_digests(codec: Codec, data: bytes) -> tuple[str, str]:
+    """SHA-256 of the symbols and of y_hat of a file."""
+    with recorded() as symbols, torch.inference_mode():
+        y_hat = codec.decode_latent(read_still(data))
+    return sha256(*symbols), sha256(whole(y_hat))
+
+
+def encoded_digests(codec: Codec, source: Picture, quality: int) -> tuple[bytes, tuple[str, str]]:
+    """A picture's file, and the digests of what its encoder knew."""
+    y_hat: list[Tensor] = []
+    code = codec.prior.code
+
+    def kept(*arguments: Any) -> Tensor:
+        y_hat.append(code(*arguments))
+        return y_hat[-1]
+
+    with recorded() as symbols, mock.patch.object(codec.prior, "code", kept):
+        data = codec.encode(source, quality)
+    return data, (sha256(*symbols), sha256(whole(y_hat[0] / ONE)))
