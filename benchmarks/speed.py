@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -126,8 +127,8 @@ def measure(pictures: Sequence[Path], folder: Path, options: argparse.Namespace)
             Figures(
                 picture.width * picture.height,
                 len(data),
-                shortest_seconds(options.runs, lambda picture=picture: codec.encode(picture, index)),
-                shortest_seconds(options.runs, lambda data=data: codec.decode(data)),
+                shortest_seconds(options.runs, partial(codec.encode, picture, index)),
+                shortest_seconds(options.runs, partial(codec.decode, data)),
                 encode.seconds,
                 decode.seconds,
                 encode.peak_mib,

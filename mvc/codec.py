@@ -24,6 +24,7 @@ from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
 from mvc.models.mambavc_lite import STRIDE
 from mvc.models.prior import Coder
+from mvc.ops.memory import return_large_blocks
 from mvc.picture import Picture, check_size
 from mvc.weights import Weights
 from mvc.weights import load as load_weights
@@ -56,6 +57,7 @@ def _loaded(name: str, device: str) -> Codec:
     if not preset.shipped:
         raise WeightsError(f"the model {name} has no weights here", hint="train it with `mvc train`")
     check_backend(device)
+    return_large_blocks()
     return Codec(load_weights(preset.folder), device)
 
 
@@ -90,8 +92,8 @@ class Codec:
     def analyse(self, picture: Picture, quality: int, coder: Coder) -> None:
         """Transform a picture and give its latents to a coder."""
         index = torch.tensor([quality], device=self.device)
-        y = self.model.g_a(self._to_tensor(picture), index)
-        self.prior.code(coder, index, self.model.h_a(y), y)
+        y = self.model.g_a(self.to_tensor(picture), index)
+        self.prior.code(coder, index, self.model.h_a(y, index), y)
 
     def encode_to(
         self,
@@ -164,7 +166,7 @@ class Codec:
         y_fixed = self.prior.code(coder, torch.tensor([header.quality], device=self.device))
         return y_fixed.double().div(ONE).float()
 
-    def _to_tensor(self, picture: Picture) -> Tensor:
+    def to_tensor(self, picture: Picture) -> Tensor:
         """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""
         samples = torch.from_numpy(np.ascontiguousarray(picture.samples)).to(self.device)
         if samples.ndim == 2:

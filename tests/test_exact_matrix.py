@@ -34,6 +34,7 @@ class Setting:
     threads: int = 2
     mkldnn: bool = True
     carrier: str = "float64"
+    encodes: bool = True  # a processor for which numba has compiled nothing yet would take a minute over it
     capability: str | None = None  # what torch must report for the setting to mean anything
 
 
@@ -49,8 +50,8 @@ SETTINGS = {
     "compatible": Setting(
         {"MKL_CBWR": "COMPATIBLE", "OMP_DYNAMIC": "TRUE", "OMP_WAIT_POLICY": "PASSIVE"}, threads=3
     ),
-    "generic": Setting({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, mkldnn=False),
-    "int64": Setting(carrier="int64"),
+    "generic": Setting({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, encodes=False),
+    "no-mkldnn": Setting(mkldnn=False, carrier="int64"),
 }
 LEVELS = ("DEFAULT", "AVX2", "AVX512")  # of x86, each with the ones before it
 
@@ -70,7 +71,7 @@ def work(folder: Path, name: str) -> None:
     torch.backends.mkldnn.set_flags(setting.mkldnn)
     codec = Codec(load(folder), dtype=getattr(torch, setting.carrier))
     coded = {}
-    for kind, (source, quality) in PICTURES.items():
+    for kind, (source, quality) in PICTURES.items() if setting.encodes else ():
         data, coded[f"{name}.{kind}"] = encoded_digests(codec, source, quality)
         (folder / f"{name}.{kind}.mvc").write_bytes(data)
     state = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), numba.config.CPU_NAME)
@@ -111,7 +112,7 @@ def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
             assert threads == setting.threads
             assert (processor == "generic") == (name == "generic")
             coded |= own
-        assert len(coded) == len(settings) * len(PICTURES)
+        assert len(coded) == (len(settings) - 1) * len(PICTURES)
         for process in processes.values():
             assert process.stdin
             process.stdin.write("decode\n")

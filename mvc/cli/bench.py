@@ -25,15 +25,11 @@ def bench(
     ],
     codec: Annotated[
         list[str] | None,
-        typer.Option(
-            "--codec", help="mvc, jpeg, webp, jpeg2000, avif or jxl. Repeatable. Default: mvc, webp."
-        ),
+        typer.Option("--codec", help="mvc, jpeg, webp, jpeg2000, avif or jxl. Repeatable. Default: mvc, webp."),
     ] = None,
     quality: Annotated[
         list[str] | None,
-        typer.Option(
-            "--quality", metavar="[CODEC=]Q,Q...", help="Settings instead of a codec's own grid. Repeatable."
-        ),
+        typer.Option("--quality", metavar="[CODEC=]Q,Q...", help="Settings instead of a codec's own grid. Repeatable."),
     ] = None,
     anchor: Annotated[
         list[str] | None,
@@ -42,16 +38,12 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Every measurement, as JSON.")
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Curves, as .svg, .png or .pdf.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Curves, as .svg, .png or .pdf.")] = None,
     published: Annotated[
         Path | None,
         typer.Option("--published", metavar="FILE", help="JSON of published points, shown beside."),
     ] = None,
-    published_set: Annotated[
-        str, typer.Option("--published-set", help="The set of pictures in that file.")
-    ] = "kodak",
+    published_set: Annotated[str, typer.Option("--published-set", help="The set of pictures in that file.")] = "kodak",
     published_curve: Annotated[
         list[str] | None,
         typer.Option("--published-curve", metavar="NAME", help="Which of its curves. Repeatable."),
@@ -62,9 +54,7 @@ def bench(
             "--cache", metavar="FILE", help="Results of other codecs to reuse. Default: in your cache folder."
         ),
     ] = None,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Measure everything anew, and keep nothing.")
-    ] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure everything anew, and keep nothing.")] = False,
     model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -102,8 +92,7 @@ def bench(
     lines = curves.measured(results)
     everything = [*lines, *beside]
     if json_file is not None:
-        text = results.to_json(curves.means(results))
-        files.write_atomic(json_file, text.encode(), force=force)
+        files.write_atomic(json_file, results.to_json().encode(), force=force)
     if plot is not None:
         from mvc.evaluate.plots import draw
 

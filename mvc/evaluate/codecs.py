@@ -132,9 +132,7 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in NAMES if name == "mvc" or _library(name) is not None)
 
 
-def adapter(
-    name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None
-) -> Adapter:
+def adapter(name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None) -> Adapter:
     """The codec of this name; the keyword arguments are for mvc only.
 
     Raises `MvcError` for an unknown name, `BackendError` where a library is missing, and what

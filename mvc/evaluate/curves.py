@@ -48,31 +48,9 @@ class Curve:
         return [bpp for bpp, _ in kept], [value for _, value in kept]
 
 
-def means(results: Results) -> dict[str, dict[str, list[float | None]]]:
-    """For each codec, by setting: the means over the pictures, in the layout of published points.
-
-    Keys: setting, bpp, psnr (mean of dB), ms_ssim (mean of 0..1), encode_s, decode_s. A mean over pictures of
-    which one has no value is None.
-    """
-    summary: dict[str, dict[str, list[float | None]]] = {}
-    for codec in results.codecs:
-        rows = [row for row in results.rows if row.codec == codec]
-        settings = dict.fromkeys(row.setting for row in rows)
-        groups = [[row for row in rows if row.setting == setting] for setting in settings]
-        summary[codec] = {
-            "setting": [group[0].setting for group in groups],
-            "bpp": [_mean([results.bpp(row) for row in group], 5) for group in groups],
-            "psnr": [_mean([row.psnr for row in group], 4) for group in groups],
-            "ms_ssim": [_mean([row.ms_ssim for row in group], 6) for group in groups],
-            "encode_s": [_mean([row.encode_s for row in group], 4) for group in groups],
-            "decode_s": [_mean([row.decode_s for row in group], 4) for group in groups],
-        }
-    return summary
-
-
 def measured(results: Results) -> list[Curve]:
     """The curve of each codec in `results`, over all its pictures."""
-    return [_curve(name, points) for name, points in means(results).items()]
+    return [_curve(name, points) for name, points in results.means().items()]
 
 
 def published(path: Path, dataset: str, names: Sequence[str] = ()) -> list[Curve]:
@@ -132,7 +110,7 @@ def means_table(results: Results) -> str:
         "| codec | setting | bpp | PSNR, dB | MS-SSIM | encode, s | decode, s |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for codec, points in means(results).items():
+    for codec, points in results.means().items():
         for setting, bpp, psnr, ms_ssim, encode_s, decode_s in zip(*points.values(), strict=True):
             figures = [
                 f"{setting:g}",
@@ -151,7 +129,7 @@ def bd_rate_table(results: Results, anchors: Sequence[Curve], others: Sequence[C
 
     In brackets: the mean over the pictures of each picture's own BD-rate, where both codecs were measured.
     """
-    columns = [(anchor, metric) for anchor in anchors for metric in METRICS]
+    columns = [(anchor, metric) for anchor in anchors for metric in METRICS if len(anchor.points(metric)[0]) > 1]
     heads = [f"{METRICS[metric]} vs {anchor.name}" for anchor, metric in columns]
     lines = ["| codec | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for test in [*measured(results), *others]:
@@ -193,11 +171,6 @@ def _curve(name: str, points: Mapping[str, Any], *, is_published: bool = False) 
     if not len(bpp) == len(psnr) == len(ms_ssim):
         raise ValueError(f"the lists of {name} differ in length")
     return Curve(name, bpp, psnr, ms_ssim, is_published)
-
-
-def _mean(values: Sequence[float | None], digits: int) -> float | None:
-    known = [value for value in values if value is not None]
-    return round(float(np.mean(known)), digits) if len(known) == len(values) else None
 
 
 def _text(value: float | None, form: str) -> str:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -74,14 +73,37 @@ class Results:
         original = self.pictures[row.picture]
         return 8 * row.size_bytes / (original.width * original.height)
 
-    def to_json(self, means: Mapping[str, Any] | None = None) -> str:
-        """JSON, one row a line, with `means` (see `mvc.evaluate.curves`) beside the rows if given."""
+    def means(self) -> dict[str, dict[str, list[float | None]]]:
+        """For each codec, by setting: the means over the pictures, in the layout of published points.
+
+        Keys: setting, bpp, psnr (mean of dB), ms_ssim (mean of 0..1), encode_s, decode_s. A mean over pictures
+        of which one has no value is None.
+        """
+        summary: dict[str, dict[str, list[float | None]]] = {}
+        for codec in self.codecs:
+            groups: dict[float, list[Row]] = {}
+            for row in self.rows:
+                if row.codec == codec:
+                    groups.setdefault(row.setting, []).append(row)
+            rows = groups.values()
+            summary[codec] = {
+                "setting": list(groups),
+                "bpp": [_mean([self.bpp(row) for row in group], 5) for group in rows],
+                "psnr": [_mean([row.psnr for row in group], 4) for group in rows],
+                "ms_ssim": [_mean([row.ms_ssim for row in group], 6) for group in rows],
+                "encode_s": [_mean([row.encode_s for row in group], 4) for group in rows],
+                "decode_s": [_mean([row.decode_s for row in group], 4) for group in rows],
+            }
+        return summary
+
+    def to_json(self) -> str:
+        """JSON, one row a line, with the means before the rows."""
         head = {
             "format": FORMAT,
             "machine": self.machine,
             "codecs": {name: asdict(made) for name, made in self.codecs.items()},
             "pictures": {key: asdict(original) for key, original in self.pictures.items()},
-            "means": means or {},
+            "means": self.means(),
             "columns": [column.name for column in fields(Row)],
         }
         parts = [f" {json.dumps(key)}: {json.dumps(value)}" for key, value in head.items()]
@@ -108,17 +130,15 @@ class Results:
 class Cache:
     """Rows of earlier sweeps, found by codec, version, setting and the picture's samples.
 
-    `path` is a results file; one that does not exist is an empty cache. Nothing is written unless `save` is
-    called, and a cache of None forgets everything.
+    `path` is a results file; one that does not exist is an empty cache, and None one that forgets everything.
     """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
         exists = path is not None and path.exists()
-        self.known = (
-            Results.from_json(path.read_text(), name=str(path)) if path is not None and exists else Results()
-        )
+        self.known = Results.from_json(path.read_text(), name=str(path)) if path is not None and exists else Results()
         self._rows = {(row.codec, row.setting, row.picture): row for row in self.known.rows}
+        self._changed = False
 
     def find(self, codec: Adapter, setting: float, key: str) -> Row | None:
         """The row of this picture, if the same version of the codec made it."""
@@ -130,6 +150,7 @@ class Cache:
         """Remember a row; rows that another version of its codec made are dropped."""
         if not codec.anchor:
             return
+        self._changed = True
         made = Made(codec.title, codec.version)
         if self.known.codecs.get(codec.name) != made:
             self._rows = {place: old for place, old in self._rows.items() if place[0] != codec.name}
@@ -138,8 +159,9 @@ class Cache:
         self._rows[codec.name, row.setting, key] = row
 
     def save(self) -> None:
-        """Write the file, whole or not at all; `MvcError` when that fails."""
-        if self.path is not None:
+        """Write the file, whole or not at all, if a row is new; `MvcError` when that fails."""
+        if self.path is not None and self._changed:
+            self._changed = False
             self.known.rows = [self._rows[place] for place in sorted(self._rows)]
             files.make_folder(self.path.parent)
             files.write_atomic(self.path, self.known.to_json().encode(), force=True)
@@ -152,11 +174,7 @@ def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
-            if path.is_dir()
-            else [path]
-        )
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES) if path.is_dir() else [path]
         if not inside:
             raise SourceError(f"{path} holds no pictures", hint="known are " + " ".join(PICTURE_SUFFIXES))
         found += inside
@@ -204,6 +222,11 @@ def measure(codec: Adapter, samples: Samples, setting: float, folder: Path) -> R
         round(encode_s, 4),
         round(decode_s, 4),
     )
+
+
+def _mean(values: Sequence[float | None], digits: int) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(float(np.mean(known)), digits) if len(known) == len(values) else None
 
 
 def sweep(

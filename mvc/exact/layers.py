@@ -37,6 +37,8 @@ Network = TypeVar("Network", bound=nn.Module)
 def _shift_for(weight: Tensor) -> int:
     """Largest number of fraction bits, at most 14, that keeps every weight within WEIGHT_LIMIT."""
     largest = float(weight.detach().abs().max())
+    if not largest <= WEIGHT_LIMIT:  # or not a number
+        raise WeightsError(f"a weight of the prior has the magnitude {largest:g}, more than {WEIGHT_LIMIT}")
     return max(0, min(14, math.floor(math.log2(WEIGHT_LIMIT / largest)))) if largest > 0 else 14
 
 
@@ -55,20 +57,22 @@ class _Weighted(nn.Module):
         self.register_buffer("bias", scaled.clamp(-(2**31 - 1), 2**31 - 1).to(torch.int32))
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.int32))
         self.fan_in_dim = fan_in_dim
-        self._ready: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
+        self._ready: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, bool]] = {}
 
     def bound(self) -> int:
         """Largest absolute partial sum that any input within INPUT_LIMIT can give, rounding term included."""
         sums = self.weight.long().abs().sum(self.fan_in_dim) * INPUT_LIMIT + self.bias.long().abs()
         return int(sums.max()) + (1 << int(self.shift))
 
-    def prepared(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weight and bias in the arithmetic type, made once."""
-        if dtype not in self._ready:
-            if self.bound() >= EXACT_FLOAT64:
+    def prepared(self, like: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Weight and bias in the type of `like` and where it is, made once, and whether float32 can hold the sums."""
+        key = like.dtype, like.device
+        if key not in self._ready:
+            bound = self.bound()
+            if bound >= EXACT_FLOAT64:
                 raise WeightsError("a layer of the exact prior can exceed 2^53", hint="the weights file is damaged")
-            self._ready[dtype] = (self.weight.to(dtype), self.bias.to(dtype))
-        return self._ready[dtype]
+            self._ready[key] = (self.weight.to(like), self.bias.to(like), bound < EXACT_FLOAT32)
+        return self._ready[key]
 
     def finish(self, sums: Tensor, bias: Tensor, leak: bool) -> Tensor:
         """Add the bias, shift, clamp and activate; overwrites sums [..., C]."""
@@ -87,10 +91,10 @@ class ExactLinear(_Weighted):
         super().__init__(layer.weight, bias, fan_in_dim=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.prepared(x.dtype)
+        weight, bias, narrow = self.prepared(x)
         flat = x.reshape(-1, x.shape[-1])
-        if x.dtype == torch.float64 and self.bound() < EXACT_FLOAT32:
-            sums = (flat.float() @ self.weight.float().t()).double()
+        if narrow and x.dtype == torch.float64 and torch.get_float32_matmul_precision() == "highest":
+            sums = (flat.float() @ weight.float().t()).double()
         else:
             sums = flat @ weight.t()
         return self.finish(sums.view(*x.shape[:-1], -1), bias, leak=False)
@@ -103,7 +107,7 @@ class ExactDepthwise(_Weighted):
         self.size = math.isqrt(layer.weight.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
-        weight, bias = self.prepared(x.dtype)
+        weight, bias, _ = self.prepared(x)
         batch, height, width, channels = x.shape
         if x.dtype == torch.float64 and x.device.type == "cpu":
             out = torch.empty_like(x, memory_format=torch.contiguous_format)

@@ -14,7 +14,7 @@ from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
 STRIDE = 64  # picture sizes the networks take are multiples of this
-LAMBDA_MIN, LAMBDA_SPAN = 0.0018, 100.0
+LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 360.0
 
 
 def rd_lambda(quality: Tensor) -> Tensor:
@@ -132,7 +132,10 @@ class Synthesis(nn.Module):
         y = self.gain(y_hat, quality).to(dtype)
         f = self.stage16(self.embed(y))
         f = self.stage8(self.gain8(shuffle(self.split(f), 2), quality))
-        return shuffle(self.head(f), 8).float() + shuffle(self.skip(y), PATCH).float() + 0.5
+        x = shuffle(self.head(f), 8).float()
+        x += shuffle(self.skip(y), PATCH)  # in place: at 4K each of these tensors takes 100 MB
+        x += 0.5
+        return x
 
 
 class HyperAnalysis(nn.Module):
@@ -145,12 +148,13 @@ class HyperAnalysis(nn.Module):
         self.down1 = Linear(4 * width, width)
         self.mix = Residual(Depthwise(width, 5, "leaky"))
         self.down2 = Linear(4 * width, config.hyper)
+        self.gain = QualityGain(config.hyper)
         self.act = Leaky()
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: Tensor, quality: Tensor) -> Tensor:
         f = self.act(self.inp(y))
         f = self.mix(self.act(self.down1(unshuffle(f, 2))))
-        return self.down2(unshuffle(f, 2)).float()
+        return self.gain(self.down2(unshuffle(f, 2)).float(), quality)
 
 
 class HyperDensity(nn.Module):

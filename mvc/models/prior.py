@@ -64,6 +64,7 @@ class HyperSynthesis(nn.Module):
 
     def __init__(self, hyper: int, hidden: int, features: int) -> None:
         super().__init__()
+        self.gain_in = QualityGain(hyper)
         self.up1 = Linear(hyper, 4 * hidden)
         self.mix1 = Residual(Depthwise(hidden, 5, "leaky"))
         self.up2 = Linear(hidden, 4 * features)
@@ -71,7 +72,7 @@ class HyperSynthesis(nn.Module):
         self.gain = QualityGain(features)
 
     def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
-        coarse = self.mix1(shuffle(self.up1(z_hat), 2))
+        coarse = self.mix1(shuffle(self.up1(self.gain_in(z_hat, quality)), 2))
         return self.gain(self.mix2(shuffle(self.up2(coarse), 2)), quality)
 
 

@@ -79,7 +79,9 @@ def _depthwise_forward(x: Tensor, weight: Tensor, bias: Tensor, activation: str)
     return out
 
 
-def _depthwise_backward(grad, x, weight, bias, activation, grad_x) -> tuple[Tensor, Tensor]:
+def _depthwise_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, activation: str, grad_x: Tensor
+) -> tuple[Tensor, Tensor]:
     """Writes the first C channels of grad_x; returns the gradients of weight and bias."""
     batch = x.shape[0]
     grad_weight, grad_bias = weight.new_empty(batch, *weight.shape), bias.new_empty(batch, *bias.shape)
@@ -135,10 +137,12 @@ class _Mix(torch.autograd.Function):
         v = _depthwise_forward(gates, conv, conv_bias, "silu")
         small = projection.to(v.dtype)
         parameters = (v.view(-1, channels) @ small.t()).float().view(batch, length, ORDERS, -1)
-        y = torch.empty_like(v)
+        # Without gradients the scan and the norm overwrite their inputs: both read an element before they write it.
+        keep = any(ctx.needs_input_grad)
+        y = torch.empty_like(v) if keep else v
         arrays = [array(t) for t in (v, parameters, weights, y)]
         run(scan_numba.scan_forward, batch * ORDERS, *arrays, rank, states)
-        out, stats = torch.empty_like(v), torch.empty(batch * length, 2)
+        out, stats = torch.empty_like(v) if keep else y, torch.empty(batch * length, 2)
         flat = [array(t) for t in (y.view(-1, channels), gates.view(-1, wide), out.view(-1, channels), stats)]
         run(norm_numba.gated_norm_forward, batch * length, *flat)
         ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, y, stats)

@@ -6,6 +6,7 @@ and a crop costs one strided copy.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -31,29 +32,60 @@ class Entry:
 
 
 def build_store(
-    folder: Path, store: Path, *, scales: tuple[float, ...] = (1.0, 0.6), smallest_px: int = 256, flat_std: float = 10.0
+    folder: Path,
+    store: Path,
+    *,
+    holdout: int = 0,
+    scales: tuple[float, ...] = (1.0, 0.6),
+    smallest_px: int = 256,
+    flat_std: float = 10.0,
 ) -> int:
     """Decode every picture below `folder` once per scale into `store` (.bin and .json); return how many were kept.
 
     Smaller scales hide the compression noise of the source files and add detail per pixel, as a camera's own
-    down-sampling does. Pictures with a side under `smallest_px` or almost no contrast are left out.
+    down-sampling does. Pictures with a side under `smallest_px` or almost no contrast are left out. `holdout`
+    pictures, chosen by a hash of their names, go into a store of their own (see `held_store`) at full scale.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise SourceError(f"no pictures found below {folder}")
+    if len(paths) <= holdout:
+        found = f"only {len(paths)} pictures" if paths else "no pictures"
+        raise SourceError(f"{found} found below {folder}", hint="`pictures` in the recipe names the folder")
+    held = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:holdout]
+    if held:
+        _write(held, held_store(store), 0, (1.0,), smallest_px, 0.0)
+    chosen = set(held)
+    return _write([p for p in paths if p not in chosen], store, holdout, scales, smallest_px, flat_std)
+
+
+def held_store(store: Path) -> Path:
+    """Where the held-out pictures of a store lie."""
+    return store.with_name(store.name + "-held")
+
+
+def _write(
+    paths: list[Path], store: Path, holdout: int, scales: tuple[float, ...], smallest_px: int, flat_std: float
+) -> int:
     entries: list[Entry] = []
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
     temporary = store.with_suffix(".bin.part")
-    with ThreadPoolExecutor(2) as pool, open(temporary, "wb") as out:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, open(temporary, "wb") as out:
         for versions in pool.map(lambda p: _decode(p, scales, smallest_px, flat_std), paths):
             for samples in versions:
                 out.write(samples.tobytes())
                 entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
                 offset += samples.size
+    if not entries:
+        temporary.unlink()
+        raise SourceError(
+            f"none of {len(paths)} pictures could be used", hint=f"both sides need at least {smallest_px} pixels"
+        )
     os.replace(temporary, store.with_suffix(".bin"))
-    index = {"version": STORE_VERSION, "pictures": [[e.offset, e.height, e.width] for e in entries]}
-    store.with_suffix(".json").write_text(json.dumps(index))
+    pictures = [[e.offset, e.height, e.width] for e in entries]
+    index = {"version": STORE_VERSION, "holdout": holdout, "pictures": pictures}
+    temporary = store.with_suffix(".json.part")
+    temporary.write_text(json.dumps(index))
+    os.replace(temporary, store.with_suffix(".json"))
     return len(entries)
 
 
@@ -79,13 +111,38 @@ class CropStore:
     """Random crops from a store made by `build_store`."""
 
     def __init__(self, store: Path) -> None:
-        index = json.loads(store.with_suffix(".json").read_text())
-        if index.get("version") != STORE_VERSION:
-            raise SourceError(f"{store} was made by another version of mvc", hint="delete it and build it again")
-        self.entries = [Entry(*row) for row in index["pictures"]]
-        self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
+        """Open a store; SourceError if it is missing, damaged or of another version."""
+        hint = f"delete {store}.json and it is built again"
+        try:
+            index = json.loads(store.with_suffix(".json").read_text())
+            version = index["version"]
+            self.entries = [Entry(*map(int, row)) for row in index["pictures"]]
+            self.holdout = int(index.get("holdout", 0))
+            self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(f"the crop store {store} is damaged: {error}", hint=hint) from error
+        if version != STORE_VERSION:
+            raise SourceError(f"the crop store {store} was made by another version of mvc", hint=hint)
+        if not self.entries or any(
+            e.offset < 0 or min(e.height, e.width) < 1 or self._end(e) > self.samples.size for e in self.entries
+        ):
+            raise SourceError(f"the crop store {store} is damaged: it has fewer samples than its index", hint=hint)
         areas = np.array([e.height * e.width for e in self.entries], dtype=np.float64)
         self.weights = areas / areas.sum()
+
+    @staticmethod
+    def _end(entry: Entry) -> int:
+        return entry.offset + entry.height * entry.width * 3
+
+    @property
+    def smallest_px(self) -> int:
+        """The shortest side of any picture: crops cannot be larger."""
+        return min(min(e.height, e.width) for e in self.entries)
+
+    def picture(self, index: int) -> np.ndarray:
+        """A whole picture, uint8 [H, W, 3], still on disk."""
+        entry = self.entries[index]
+        return self.samples[entry.offset : self._end(entry)].reshape(entry.height, entry.width, 3)
 
     def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> np.ndarray:
         """`count` random crops, uint8 [count, crop_px, crop_px, 3]; each flipped and transposed at random."""
@@ -94,9 +151,7 @@ class CropStore:
             entry = self.entries[k]
             top = int(rng.integers(0, entry.height - crop_px + 1))
             left = int(rng.integers(0, entry.width - crop_px + 1))
-            end = entry.offset + entry.height * entry.width * 3
-            picture = self.samples[entry.offset : end].reshape(entry.height, entry.width, 3)
-            crop = picture[top : top + crop_px, left : left + crop_px]
+            crop = self.picture(k)[top : top + crop_px, left : left + crop_px]
             if rng.random() < 0.5:
                 crop = crop[:, ::-1]
             if rng.random() < 0.5:

@@ -1,106 +1,94 @@
-"""The training loop: one or many processes, resumable at any step, weights averaged (EMA), logged to CSV.
+"""The training loop: one or many processes, resumable at any step, weights averaged (EMA).
 
-    python -m torch.distributed.run --nproc-per-node 2 -m mvc.train.loop RECIPE.toml
-
-Two single-threaded processes over gloo train more pixels on two cores than one process with two threads.
+Two single-threaded processes over gloo train more pixels on two cores than one process with two threads. What a step
+does depends on the recipe's seed, the step and the rank alone, so a resumed run goes on as if it had never stopped.
 """
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import time
-import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from mvc.errors import SourceError
+from mvc.errors import SourceError, WeightsError
 from mvc.models.mambavc_lite import Config, MambaVCLite
-from mvc.train.data import CropStore, build_store
+from mvc.train import state
+from mvc.train.data import CropStore, build_store, held_store
 from mvc.train.objective import rate_distortion
 from mvc.train.optim import MuonAdamW
+from mvc.train.recipe import Recipe
+from mvc.train.report import COLUMNS, Report
+from mvc.train.validate import validate
 
-COLUMNS = ["step", "minutes", "loss", "bpp", "hyper_bpp", "psnr", "grad_norm", "lr", "mpx_per_s"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A training run, as read from a TOML file."""
-
-    pictures: str
-    store: str
-    run: str
-    config: dict[str, Any] = field(default_factory=dict)
-    batch: int = 16
-    crop_px: int = 256
-    lr: float = 1e-3
-    warmup_steps: int = 100
-    minutes: float = 60.0
-    cooldown: float = 0.0  # share of the time, at the end, in which the learning rate falls to zero
-    clip: float = 20.0
-    ema: float = 0.999
-    seed: int = 0
-    dtype: str = "bfloat16"
-    checkpoint_minutes: float = 5.0
-    log_steps: int = 50
-
-    @classmethod
-    def read(cls, path: Path) -> Recipe:
-        try:
-            return cls(**tomllib.loads(path.read_text()))
-        except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
-            raise SourceError(f"{path} is not a training recipe: {error}") from error
+NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crops
 
 
-class _Objective(nn.Module):
+class Objective(nn.Module):
     """The objective as a module, so that DistributedDataParallel sees one forward pass."""
 
     def __init__(self, model: MambaVCLite, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
 
-    def forward(self, x: Tensor, quality: Tensor) -> dict[str, Tensor]:
-        return rate_distortion(self.model, x, quality, dtype=self.dtype)
+    def forward(self, x: Tensor, quality: Tensor, noise: bool = True) -> dict[str, Tensor]:
+        return rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype)
 
 
 class Trainer:
-    """State of one run in one process. Rank 0 writes the checkpoint and the log."""
+    """State of one run in one process. Rank 0 writes the checkpoint and the logs."""
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.device = recipe.chosen_device()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
         if recipe.batch % self.world:
-            raise SourceError(f"batch {recipe.batch} does not divide among {self.world} processes")
+            raise SourceError(f"batch = {recipe.batch} does not divide among {self.world} processes")
         self.folder = Path(recipe.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.model = MambaVCLite(Config.from_dict(recipe.config))
+        self.model = MambaVCLite(Config.from_dict(recipe.config)).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = MuonAdamW(self.model, recipe.lr)
+        self.objective: nn.Module = Objective(self.model, getattr(torch, recipe.dtype))
+        if self.world > 1:
+            self.objective = nn.parallel.DistributedDataParallel(self.objective, gradient_as_bucket_view=True)
         self.step, self.minutes_before = 0, 0.0
         self.store = self._open_store()
+        self.held = self._open_held()
 
     def _open_store(self) -> CropStore:
-        store = Path(self.recipe.store)
-        if self.rank == 0 and not store.with_suffix(".json").exists():
-            build_store(Path(self.recipe.pictures), store)
+        recipe, path = self.recipe, Path(self.recipe.store)
+        if self.rank == 0 and not path.with_suffix(".json").exists():
+            build_store(Path(recipe.pictures), path, holdout=recipe.holdout, smallest_px=recipe.crop_px)
         if self.world > 1:
             dist.barrier()
-        return CropStore(store)
+        store = CropStore(path)
+        hint = f"delete {path}.json and it is built again, or name another store"
+        if store.smallest_px < recipe.crop_px:
+            size = f"{path} has a picture with a side of {store.smallest_px}"
+            raise SourceError(f"crop_px = {recipe.crop_px}, but {size}", hint=hint)
+        if store.holdout != recipe.holdout:
+            raise SourceError(f"holdout = {recipe.holdout}, but {path} was built with {store.holdout}", hint=hint)
+        return store
+
+    def _open_held(self) -> list[np.ndarray]:
+        if not self.recipe.holdout:
+            return []
+        store = CropStore(held_store(Path(self.recipe.store)))
+        return [store.picture(i) for i in range(len(store.entries))]
 
     # --- state ---------------------------------------------------------------------------------------------------
 
-    def save(self, path: Path, minutes: float) -> None:
-        state = {
+    def state_dict(self, minutes: float) -> dict[str, object]:
+        """All that `load` needs to go on from here."""
+        return {
             "recipe": asdict(self.recipe),
             "config": self.model.config.to_dict(),
             "step": self.step,
@@ -109,33 +97,38 @@ class Trainer:
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
         }
-        temporary = path.with_suffix(".part")
-        torch.save(state, temporary)
-        os.replace(temporary, path)
 
     def load(self, path: Path) -> None:
-        state = torch.load(path, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        self.average = {k: v.float() for k, v in state["average"].items()}
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.minutes_before = state["step"], state["minutes"]
+        """Go on from a checkpoint, full or packed; WeightsError if it is none, or of another model."""
+        stored = state.read(path)
+        try:
+            self.model.load_state_dict(stored["model"])
+            for name, value in self.average.items():
+                value.copy_(stored["average"][name])
+            self.optimizer.load_state_dict(stored["optimizer"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise WeightsError(
+                f"{path} does not fit the recipe's model: {reason}", hint="`config` must be what it was trained with"
+            ) from error
+        self.step, self.minutes_before = int(stored["step"]), float(stored["minutes"])
 
     # --- work ----------------------------------------------------------------------------------------------------
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Crops and quality indices of this step and rank; qualities are spread evenly over the whole batch."""
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Crops in 0..1 and quality indices of this step and rank; qualities are spread evenly over the whole batch."""
         rng = np.random.default_rng((self.recipe.seed, self.step, self.rank))
         count = self.recipe.batch // self.world
         crops = self.store.batch(rng, count, self.recipe.crop_px)
         shared = np.random.default_rng((self.recipe.seed, self.step))
         spread = (shared.permutation(self.recipe.batch) + shared.random(self.recipe.batch)) / self.recipe.batch * 64
         own = spread[self.rank * count : (self.rank + 1) * count].astype(np.int64)
-        return torch.from_numpy(crops).float() / 255, torch.from_numpy(own)
+        return torch.from_numpy(crops).to(self.device).float().div_(255), torch.from_numpy(own).to(self.device)
 
     def _lr(self, share: float) -> float:
-        """Warm-up, constant, and a cosine to zero over the last `cooldown` of the time."""
+        """Warm-up, constant, and a cosine to zero over the last `cooldown` of the run."""
         recipe = self.recipe
-        rate = recipe.lr * min(1.0, (self.step + 1) / recipe.warmup_steps)
+        rate = recipe.lr * min(1.0, (self.step + 1) / max(1, recipe.warmup_steps))
         if recipe.cooldown and share > 1 - recipe.cooldown:
             rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (share - 1 + recipe.cooldown) / recipe.cooldown)))
         return rate
@@ -146,90 +139,85 @@ class Trainer:
         values = self.model.state_dict()
         torch._foreach_lerp_([self.average[k] for k in values], list(values.values()), 1 - decay)
 
-    def train(self, report: Callable[[dict[str, float]], None] | None = None) -> None:
-        """Train for `recipe.minutes` of wall time; rank 0 decides when time is up."""
+    def train_step(self, lr: float) -> tuple[float, ...]:
+        """One step; loss, bpp, hyperlatent bpp and MSE of this rank's crops, and the norm of the gradient."""
+        seeds = np.random.SeedSequence((self.recipe.seed, self.step, self.rank, NOISE_STREAM))
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+        result = self.objective(*self.batch())
+        parameters = list(self.model.parameters())
+        for parameter in parameters:
+            parameter.grad = None
+        result["loss"].mean().backward()
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+        if torch.isfinite(norm):
+            if norm > self.recipe.clip:
+                nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm, foreach=True)
+            self.optimizer.step(lr)
+            self._update_average()
+        self.step += 1
+        return (*(result[k].mean().item() for k in ("loss", "bpp", "hyper_bpp", "mse")), norm.item())
+
+    def train(
+        self, report: Report | None = None, *, minutes: float | None = None, stopped: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Train until the recipe's minutes or steps are over; True if so, False if it was stopped before.
+
+        It stops after `minutes` of this call, or when `stopped()`; rank 0 decides. It writes the checkpoint either way.
+        """
         recipe = self.recipe
-        objective: nn.Module = _Objective(self.model, getattr(torch, recipe.dtype))
-        if self.world > 1:
-            objective = nn.parallel.DistributedDataParallel(objective, gradient_as_bucket_view=True)
-        start = last_save = window = time.monotonic()
+        start = last_save = last_check = window = time.monotonic()
         sums: list[tuple[float, ...]] = []
         while True:
-            clock = torch.tensor([(time.monotonic() - start) / 60 / recipe.minutes])
-            if self.world > 1:
-                dist.broadcast(clock, 0)
-            share = clock.item()
-            if share >= 1:
+            now = time.monotonic()
+            elapsed = (now - start) / 60
+            share = (self.minutes_before + elapsed) / recipe.minutes
+            share = max(share, self.step / recipe.steps) if recipe.steps else share
+            stop = stopped() or (minutes is not None and elapsed >= minutes)
+            check = bool(self.held) and now - last_check > 60 * recipe.validate_minutes
+            share, stop, check = self._agree(share, stop, check)
+            if report:
+                report.progress(share)
+            if check or (share >= 1 and self.held):
+                self._validate(report, self.minutes_before + elapsed)
+                last_check = time.monotonic()
+                window += last_check - now
+            if share >= 1 or stop:
                 break
             lr = self._lr(share)
-            x, quality = self._batch()
-            result = objective(x, quality)
-            for parameter in self.model.parameters():
-                parameter.grad = None
-            result["loss"].mean().backward()
-            norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip, foreach=True)
-            if torch.isfinite(norm):
-                self.optimizer.step(lr)
-                self._update_average()
-            self.step += 1
-            sums.append((*(result[k].mean().item() for k in ("loss", "bpp", "hyper_bpp", "mse")), norm.item()))
-            if self.rank == 0 and self.step % recipe.log_steps == 0:
-                now = time.monotonic()
-                loss, bpp, hyper, mse, norm_mean = np.mean(sums, 0)
-                pixels = recipe.log_steps * recipe.batch * recipe.crop_px**2
-                minutes = self.minutes_before + (now - start) / 60
-                values = [self.step, minutes, loss, bpp, hyper, -10 * math.log10(mse), norm_mean, lr]
-                row = dict(zip(COLUMNS, [*values, pixels / 1e6 / (now - window)], strict=True))
-                self._log(row)
+            sums.append(self.train_step(lr))
+            now = time.monotonic()
+            if self.step % recipe.log_steps == 0:
                 if report:
-                    report(row)
+                    total = self.minutes_before + (now - start) / 60
+                    speed = len(sums) * recipe.batch * recipe.crop_px**2 / 1e6 / (now - window)
+                    report.row(self._row(sums, total, lr, speed), total * (1 / share - 1) if share else 0.0)
                 sums, window = [], now
-            if self.rank == 0 and time.monotonic() - last_save > 60 * recipe.checkpoint_minutes:
-                self.save(self.folder / "last.pt", self.minutes_before + (time.monotonic() - start) / 60)
-                last_save = time.monotonic()
+            if self.rank == 0 and now - last_save > 60 * recipe.checkpoint_minutes:
+                self.save(self.minutes_before + (now - start) / 60)
+                last_save = now
         if self.rank == 0:
-            self.save(self.folder / "last.pt", self.minutes_before + (time.monotonic() - start) / 60)
+            self.save(self.minutes_before + (time.monotonic() - start) / 60)
+        return share >= 1
 
-    def _log(self, row: dict[str, float]) -> None:
-        path = self.folder / "log.csv"
-        new = not path.exists()
-        with open(path, "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(COLUMNS)
-            writer.writerow([f"{row[c]:.6g}" for c in COLUMNS])
+    def save(self, minutes: float) -> None:
+        """Write the run's checkpoint."""
+        state.write(self.recipe.checkpoint, self.state_dict(minutes))
 
+    def _agree(self, share: float, stop: bool, check: bool) -> tuple[float, bool, bool]:
+        """What rank 0 says: all must leave the loop, and validate, at the same step."""
+        if self.world == 1:
+            return share, stop, check
+        said = torch.tensor([share, float(stop), float(check)], dtype=torch.float64, device=self.device)
+        dist.broadcast(said, 0)
+        return said[0].item(), bool(said[1]), bool(said[2])
 
-def main(recipe_path: Path, *, resume: Path | None = None, minutes: float | None = None, threads: int | None = None) -> None:
-    """Train as the recipe says; under torchrun, as one rank of many."""
-    recipe = Recipe.read(recipe_path)
-    if minutes is not None:
-        recipe = replace(recipe, minutes=minutes)
-    if "WORLD_SIZE" in os.environ:
-        torch.set_num_threads(threads or 1)
-        dist.init_process_group("gloo")
-    elif threads:
-        torch.set_num_threads(threads)
-    trainer = Trainer(recipe)
-    if resume:
-        trainer.load(resume)
+    def _row(self, sums: list[tuple[float, ...]], minutes: float, lr: float, speed: float) -> dict[str, float]:
+        loss, bpp, hyper, mse, norm = np.mean(sums, 0).tolist()
+        values = [self.step, minutes, loss, bpp, hyper, -10 * math.log10(mse), norm, lr, speed]
+        return dict(zip(COLUMNS, values, strict=True))
 
-    def show(row: dict[str, float]) -> None:
-        print(" ".join(f"{k} {row[k]:.4g}" for k in COLUMNS), flush=True)
-
-    try:
-        trainer.train(show)
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("recipe", type=Path)
-    parser.add_argument("--resume", type=Path)
-    parser.add_argument("--minutes", type=float)
-    arguments = parser.parse_args()
-    main(arguments.recipe, resume=arguments.resume, minutes=arguments.minutes)
+    def _validate(self, report: Report | None, minutes: float) -> None:
+        objective = Objective(self.model, getattr(torch, self.recipe.dtype))
+        rows = validate(objective, self.average, self.held, self.device)
+        if report:
+            report.validation([{"step": self.step, "minutes": minutes, **row} for row in rows])

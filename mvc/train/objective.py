@@ -1,4 +1,4 @@
-"""The training objective: rate from a noisy estimate, distortion through rounded latents with straight-through gradients."""
+"""The training objective: rate from a noisy estimate, distortion through rounded latents, straight through."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class _Latent(torch.autograd.Function):
         batch, height, width, channels = y.shape
         y_hat, bits = torch.empty_like(mean), y.new_empty(batch)
         slope, log_slope = torch.empty_like(noise), torch.empty_like(noise)
-        flat = [array(t.reshape(batch, height * width, channels)) for t in (y, mean, log_scale, noise)]
+        flat = [array(t.view(batch, height * width, channels)) for t in (y, mean, log_scale, noise)]
         outputs = [array(y_hat.view(batch, height * width, channels)), array(bits)]
         kept = [array(t.view(batch, height * width, channels)) for t in (slope, log_slope)]
         run(rate_numba.latent_forward, batch, *flat, array(mask.reshape(-1)), *outputs, *kept)
@@ -76,7 +76,8 @@ class _Latent(torch.autograd.Function):
     def backward(ctx, grad_y_hat, grad_bits):
         log_scale, slope, log_slope = ctx.saved_tensors
         grads = [torch.empty_like(slope), torch.empty_like(log_scale), torch.empty_like(log_scale)]
-        inputs = [t.reshape(len(slope), -1, slope.shape[-1]) for t in (grad_y_hat, log_scale, slope, log_slope)]
+        tensors = (grad_y_hat.contiguous(), log_scale, slope, log_slope)
+        inputs = [t.view(len(slope), -1, slope.shape[-1]) for t in tensors]
         arrays = [array(inputs[0]), array(grad_bits.contiguous()), *map(array, inputs[1:])]
         outputs = [array(t.view_as(inputs[1])) for t in grads]
         run(rate_numba.latent_backward, len(slope), *arrays, *outputs)
@@ -95,7 +96,7 @@ def latent(y: Tensor, mean: Tensor, log_scale: Tensor, noise: Tensor, mask: Tens
     if not fast or mean.dtype != log_scale.dtype:
         return latent_reference(y, mean, log_scale, noise, mask)
     counts = torch.ones(y.shape[1] * y.shape[2]) if mask is None else mask.float()
-    return _Latent.apply(y, mean.contiguous(), log_scale.contiguous(), noise, counts)
+    return _Latent.apply(y.contiguous(), mean.contiguous(), log_scale.contiguous(), noise.contiguous(), counts)
 
 
 class RateEstimator:
@@ -136,7 +137,7 @@ def rate_distortion(
 ) -> dict[str, Tensor]:
     """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x [B, H, W, 3] in 0..1."""
     y = model.g_a(x.to(dtype), quality)
-    z = model.h_a(y.to(dtype))
+    z = model.h_a(y.to(dtype), quality)
     coder = RateEstimator(model.density, quality, noise, dtype)
     y_hat = model.prior.code(coder, quality, z, y)
     x_hat = model.g_s(y_hat.float(), quality, dtype)

@@ -1,4 +1,4 @@
-"""Muon for the matrices (Jordan et al. 2024), AdamW for the rest, with Newton-Schulz batched by shape and shared by ranks.
+"""Muon for the matrices (Jordan et al. 2024), AdamW for the rest; Newton-Schulz batched by shape, shared by processes.
 
 torch.optim.Muon is the reference: the same update, matrix by matrix (tests compare them). Here matrices of one shape
 go through one batched product, and with several processes each works on its part and gathers the others'.

@@ -35,13 +35,13 @@ def clock(minutes: float) -> str:
 class Report:
     """Writes a run's logs into its folder and shows how it goes: live on a terminal, else a line per row."""
 
-    def __init__(self, folder: Path, *, quiet: bool = False) -> None:
-        self.folder, self.quiet = folder, quiet
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._board = _summary_writer(folder)
         self._live: Progress | None = None
 
     def __enter__(self) -> Report:
-        if not self.quiet and sys.stderr.isatty():
+        if sys.stderr.isatty():
             columns = [BarColumn(24), TextColumn("{task.description}", markup=False)]
             self._live = Progress(*columns, console=Console(stderr=True), redirect_stdout=False)
             self._live.add_task("step 0", total=1.0)
@@ -86,7 +86,7 @@ class Report:
         """One line, above the live display where there is one."""
         if self._live:
             self._live.console.print(text, markup=False, highlight=False)
-        elif not self.quiet:
+        else:
             print(text, flush=True)
 
     def _scalars(self, prefix: str, row: dict[str, float], names: list[str]) -> None:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as parse
+from safetensors.torch import save as serialise
 from torch import Tensor
 
 from mvc.entropy.tables import Tables
 from mvc.errors import WeightsError
 from mvc.exact.layers import lower
-from mvc.models.mambavc_lite import Config, MambaVCLite, make_prior
+from mvc.models.mambavc_lite import Config, MambaVCLite
 from mvc.models.prior import Prior
 
 WEIGHTS_FILE, MANIFEST_FILE = "weights.safetensors", "manifest.json"
@@ -64,8 +65,9 @@ def save(folder: Path, weights: Weights) -> None:
         if name.startswith(FLOAT_PARTS)
     }
     tensors |= exact_tensors(weights.prior, weights.hyper_tables, weights.latent_tables)
-    save_file(tensors, folder / WEIGHTS_FILE)
-    manifest = weights.manifest | {"sha256": hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()}
+    data = serialise(tensors)
+    manifest = weights.manifest | {"sha256": hashlib.sha256(data).hexdigest()}
+    (folder / WEIGHTS_FILE).write_bytes(data)
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
@@ -86,7 +88,7 @@ def load(folder: Path) -> Weights:
         data = (folder / WEIGHTS_FILE).read_bytes()
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise WeightsError(f"{folder / WEIGHTS_FILE} is damaged", hint="install mvc again")
-        tensors = load_file(folder / WEIGHTS_FILE)
+        tensors = parse(data)
         config = Config.from_dict(manifest["config"])
         return _assemble(config, tensors, manifest)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
@@ -96,14 +98,15 @@ def load(folder: Path) -> Weights:
 
 
 def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
-    with torch.device("meta"):
+    # Not on the meta device, whose random initialisation imports torch's compiler: two seconds at every start.
+    with torch.random.fork_rng(devices=[]):
         model = MambaVCLite(config)
     floats = {name: value.float() for name, value in tensors.items() if name.startswith(FLOAT_PARTS)}
     missing, unexpected = model.load_state_dict(floats, strict=False, assign=True)
     if unexpected or any(name.startswith(FLOAT_PARTS) for name in missing):
         raise WeightsError("the weights do not fit the configuration")
     integers = {name.removeprefix("exact."): v for name, v in tensors.items() if name.startswith("exact.")}
-    prior = lower(make_prior(config))
+    prior = lower(model.prior)
     prior.load_state_dict(integers)
     hyper, latent = (
         Tables.from_arrays({n.removeprefix(p): v.numpy() for n, v in tensors.items() if n.startswith(p)})

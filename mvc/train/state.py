@@ -1,0 +1,139 @@
+"""Checkpoints: the full one that `mvc train` writes, and a packed one, a fifth of its size, to keep in a repository.
+
+A packed checkpoint holds, for every weight, the averaged value in float16, and in one byte each the distance from it to
+the raw weight and the momentum, scaled by the largest in their row. AdamW's moments (vectors and small tables
+only) are kept in bfloat16, which has the range that squares need. All is deflated, the bytes of float16 in two
+planes. Both kinds are read by `read`, as a full checkpoint.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mvc.errors import WeightsError
+
+ZIP = b"PK"  # how torch.save's files start
+PACKED_VERSION = 1
+LARGEST_BYTES = 1 << 30
+_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+KEYS = ("recipe", "config", "step", "minutes", "model", "average", "optimizer")
+
+
+def write(path: Path, data: bytes | dict[str, Any]) -> None:
+    """Write a checkpoint, full or packed, so that an interruption leaves the one before."""
+    temporary = path.with_suffix(".part")
+    if isinstance(data, bytes):
+        temporary.write_bytes(data)
+    else:
+        torch.save(data, temporary)
+    os.replace(temporary, path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint of either kind as `Trainer` writes it, in float32; WeightsError if it is none."""
+    try:
+        data = path.read_bytes()
+        state = _load(data) if data.startswith(ZIP) else unpack(data)
+        if not all(key in state for key in KEYS):
+            raise WeightsError(f"{path} is not a checkpoint of `mvc train`")
+    except (*_UNREADABLE, zlib.error, pickle.UnpicklingError) as error:
+        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
+    return state
+
+
+def pack(state: dict[str, Any]) -> bytes:
+    """A full checkpoint in about three bytes a weight; training goes on from it with nearly the same losses."""
+    model, average = state["model"], state["average"]
+    buffers = state["optimizer"]["muon"]["buffers"]
+    adamw = state["optimizer"]["adamw"]
+    halves = torch.cat([value.float().half().flatten() for value in average.values()])
+    distances = [model[name].float() - value.float().half().float() for name, value in average.items()]
+    packed = {
+        **{key: state[key] for key in ("recipe", "config", "step", "minutes")},
+        "packed": PACKED_VERSION,
+        "shapes": {name: tuple(value.shape) for name, value in average.items()},
+        "average": halves.view(torch.uint8).view(-1, 2).t().contiguous(),
+        "distance": _to_bytes(distances),
+        "momentum_shapes": [tuple(buffer.shape) for buffer in buffers],
+        "momentum": _to_bytes(buffers),
+        "adamw": _convert(adamw, torch.bfloat16),
+    }
+    file = io.BytesIO()
+    torch.save(packed, file)
+    return zlib.compress(file.getvalue(), 9)
+
+
+def unpack(data: bytes) -> dict[str, Any]:
+    """The full checkpoint that `pack` was given, but for rounding."""
+    inflate = zlib.decompressobj()
+    packed = _load(inflate.decompress(data, LARGEST_BYTES))
+    if packed.get("packed") != PACKED_VERSION:
+        raise WeightsError("the packed checkpoint was made by another version of mvc")
+    shapes = packed["shapes"]
+    halves = packed["average"].t().contiguous().view(torch.float16).flatten()
+    parts = halves.float().split([_size(shape) for shape in shapes.values()])
+    average = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
+    distances = _from_bytes(packed["distance"], shapes.values())
+    return {
+        **{key: packed[key] for key in ("recipe", "config", "step", "minutes")},
+        "model": {name: value + d for (name, value), d in zip(average.items(), distances, strict=True)},
+        "average": average,
+        "optimizer": {
+            "muon": {"buffers": _from_bytes(packed["momentum"], packed["momentum_shapes"])},
+            "adamw": _convert(packed["adamw"], torch.float32),
+        },
+    }
+
+
+def _load(data: bytes) -> dict[str, Any]:
+    state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+    if not isinstance(state, dict):
+        raise ValueError("no dictionary in it")
+    return state
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    return int(torch.Size(shape).numel())
+
+
+def _to_bytes(tensors: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """All values, int8, and the float32 scale of each row (the last dimension)."""
+    rows, scales = [], []
+    for tensor in tensors:
+        flat = tensor.float().reshape(-1, tensor.shape[-1])
+        scale = flat.abs().amax(1, keepdim=True) / 127
+        rows.append(torch.round(flat / scale.clamp_min(1e-30)).to(torch.int8).flatten())
+        scales.append(scale.flatten())
+    return torch.cat(rows), torch.cat(scales)
+
+
+def _from_bytes(stored: tuple[Tensor, Tensor], shapes: Iterable[tuple[int, ...]]) -> list[Tensor]:
+    values, scales = stored
+    tensors, at, row = [], 0, 0
+    for shape in shapes:
+        size = _size(shape)
+        rows = size // shape[-1]
+        flat = values[at : at + size].float().view(rows, shape[-1]) * scales[row : row + rows, None]
+        tensors.append(flat.view(shape))
+        at, row = at + size, row + rows
+    return tensors
+
+
+def _convert(value: Any, dtype: torch.dtype) -> Any:
+    """A nest of dictionaries and lists with its float tensors in another type; single numbers stay as they are."""
+    if isinstance(value, dict):
+        return {key: _convert(item, dtype) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_convert(item, dtype) for item in value]
+    if isinstance(value, Tensor) and value.is_floating_point() and value.ndim:
+        return value.to(dtype)
+    return value

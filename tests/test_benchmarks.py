@@ -1,0 +1,55 @@
+"""The instruments of benchmarks/: what they measure of a process, and how they put other weights in place."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from benchmarks import speed, with_weights
+from mvc.models import registry
+
+
+def test_memory_and_time_are_those_of_the_process() -> None:
+    small = speed.run([sys.executable, "-c", "pass"])
+    large = speed.run([sys.executable, "-c", "import time; a = b'x' * 300_000_000; time.sleep(0.3)"])
+    assert large.peak_mib - small.peak_mib > 200
+    assert large.seconds > 0.3
+
+
+def test_a_process_that_fails_ends_the_benchmark() -> None:
+    with pytest.raises(SystemExit, match="out of order"):
+        speed.run([sys.executable, "-c", "raise SystemExit('out of order')"])
+
+
+def test_table_gives_ratios_per_pixel() -> None:
+    figures = [
+        speed.Figures(100, 2000, 1.0, 0.5, 2.0, 1.0, 300.0, 200.0),
+        speed.Figures(1000, 20000, 12.0, 5.0, 30.0, 8.0, 600.0, 1000.0),
+    ]
+    lines = speed.table(["small", "large"], figures).splitlines()
+    assert lines[0] == "| | small | large | ratio per pixel |"
+    assert lines[2:4] == ["| encode, s | 1.000 | 12.000 | 1.20 |", "| decode, s | 0.500 | 5.000 | 1.00 |"]
+    assert lines[-1] == "| file, kB | 2.0 | 20.0 | 1.00 |"
+
+
+def test_the_large_picture_is_4k_of_the_middle(tmp_path: Path) -> None:
+    picture = Image.new("RGB", (768, 512), "black")
+    picture.paste("white", (0, 40, 768, 472))  # 432 of 512 rows are the middle at 16:9
+    picture.save(tmp_path / "a.png")
+    speed.enlarge(tmp_path / "a.png", tmp_path / "b.png")
+    with Image.open(tmp_path / "b.png") as large:
+        assert large.size == speed.LARGE
+        assert large.crop((0, 20, 3840, 2140)).getextrema() == ((255, 255),) * 3
+        assert large.getpixel((0, 0)) != (255, 255, 255)  # the filter reaches over the edge into black
+
+
+def test_other_weights_stand_in_for_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path / "none")
+    assert not registry.PRESETS[0].shipped
+    (tmp_path / "manifest.json").write_text("{}")
+    with_weights.use(tmp_path)
+    assert registry.PRESETS[0].shipped
+    assert registry.PRESETS[0].folder.resolve() == tmp_path.resolve()
