@@ -142,7 +142,8 @@ def main() -> None:
     settings = {"pictures": str(ROOT / "samples"), "store": str(options.store), "holdout": 0, "device": "cpu"}
     recipe = replace(Recipe.read(options.recipe), **settings)
     per_process = recipe.batch // 2  # so that a process has as much to do in both settings
-    print(f"# Training throughput\n\n{options.recipe.name}, {per_process} crops of {recipe.crop_px} px per process and step")
+    print("# Training throughput\n")
+    print(f"{options.recipe.name}, {per_process} crops of {recipe.crop_px} px per process and step")
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     print(f"{os.cpu_count()} cores; load average before the start {load} (above 0.5 means: not a quiet machine)\n")
     print("| processes | Mpx/s | against the sketch | wall s per step | processor s per step |\n|---|---|---|---|---|")

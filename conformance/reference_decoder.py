@@ -261,7 +261,8 @@ class Model:
     def __init__(self, config: dict[str, Any], tensors: dict[str, Array]) -> None:
         self.config = config
         self.exact_hash = exact_hash(config, tensors)
-        self.gains = tensors["exact.h_s.gain.table"].astype(np.int64)
+        names = ("gain_in", "gain")
+        self.gains = {name: tensors[f"exact.h_s.{name}.table"].astype(np.int64) for name in names}
         self.hyper_rows, self.latent_rows = (self._rows(tensors, which) for which in ("hyper", "latent"))
         self.layers: dict[str, Layer] = {}
         for name in (n.removesuffix(".weight") for n in tensors if n.endswith(".weight")):
@@ -274,8 +275,7 @@ class Model:
     def _rows(tensors: dict[str, Array], which: str) -> list[Row]:
         """Section 4.1, from the tensors of section 5.8."""
         half_width, lowest, frequency = (
-            tensors[f"tables.{which}.{part}"].astype(np.int64)
-            for part in ("half_width", "lowest", "frequency")
+            tensors[f"tables.{which}.{part}"].astype(np.int64) for part in ("half_width", "lowest", "frequency")
         )
         ends = np.cumsum(2 * half_width + 2)
         require(ends[-1] == frequency.size and (frequency > 0).all(), "Weights", f"bad {which} tables")
@@ -365,11 +365,12 @@ def decode_hyper(stream: bytes, model: Model, quality: int, height: int, width: 
 def hyper_synthesis(model: Model, z: Array, quality: int) -> Array:
     """features [H, W, P]."""
     layers = model.layers
-    x = shuffle(linear(256 * z, layers["h_s.up1"]), 2)
+    x = gain(256 * z, model.gains["gain_in"][quality])
+    x = shuffle(linear(x, layers["h_s.up1"]), 2)
     x = x + depthwise(x, layers["h_s.mix1.layer"])
     x = shuffle(linear(x, layers["h_s.up2"]), 2)
     x = x + depthwise(x, layers["h_s.mix2.layer"])
-    return gain(x, model.gains[quality])
+    return gain(x, model.gains["gain"][quality])
 
 
 def context(model: Model, name: str, support: Array) -> tuple[Array, Array, Array]:

@@ -168,7 +168,7 @@ class Codec:
 
     def to_tensor(self, picture: Picture) -> Tensor:
         """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""
-        samples = torch.from_numpy(np.ascontiguousarray(picture.samples)).to(self.device)
+        samples = torch.from_numpy(np.array(picture.samples)).to(self.device)  # a copy: it may be read-only
         if samples.ndim == 2:
             samples = samples[..., None].expand(-1, -1, 3)
         right, bottom = -picture.width % STRIDE, -picture.height % STRIDE

@@ -47,12 +47,11 @@ SETTINGS = {
     ),
     "avx2": Setting({"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}, capability="AVX2"),
     "avx512": Setting({"ATEN_CPU_CAPABILITY": "avx512"}, capability="AVX512"),
-    "compatible": Setting(
-        {"MKL_CBWR": "COMPATIBLE", "OMP_DYNAMIC": "TRUE", "OMP_WAIT_POLICY": "PASSIVE"}, threads=3
-    ),
+    "compatible": Setting({"MKL_CBWR": "COMPATIBLE", "OMP_DYNAMIC": "TRUE", "OMP_SCHEDULE": "dynamic,1"}, threads=3),
     "generic": Setting({"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}, encodes=False),
     "no-mkldnn": Setting(mkldnn=False, carrier="int64"),
 }
+SHARED = {"PYTHONPATH": str(Path(__file__).parent.parent), "OMP_WAIT_POLICY": "PASSIVE"}  # many on few cores
 LEVELS = ("DEFAULT", "AVX2", "AVX512")  # of x86, each with the ones before it
 
 
@@ -92,11 +91,12 @@ def answer(process: subprocess.Popen[str]) -> Any:
 
 def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
     save(tmp_path, tiny_weights())
+    Codec(tiny_weights()).encode(*PICTURES["rgb"])  # so that numba compiles once, and not in every process
     settings = {name: setting for name, setting in SETTINGS.items() if possible(setting)}
     processes = {
         name: subprocess.Popen(
             [sys.executable, __file__, str(tmp_path), name],
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)} | setting.environment,
+            env=os.environ | SHARED | setting.environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,13 +9,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_model import CONFIG, decoded_digests, picture, sha256, tiny_codec, tiny_weights
 
-from mvc import errors
+from mvc import errors, files
+from mvc import picture as pictures
 from mvc.container import Header, Still, chunks, fields, read_still, still, write_still
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import MAX_HALF_WIDTH, MAX_VALUE, Tables, gaussian_tables, tables_from_pmfs
+from mvc.exact import fixed, layers, streams
+from mvc.models.prior import checkerboard
+from mvc.weights import exact_hash, exact_tensors
 
 TEXT = (Path(__file__).parent.parent / "bitstream_spec.md").read_text(encoding="utf-8")
 EXAMPLE = Still(Header(1, 1, "gray", 8, 31, b"mvc-toy!"), b"", (bytes.fromhex("f007000154fe"),))
@@ -270,6 +276,137 @@ def test_exp_golomb_table() -> None:
     for distance, bits in table(section("4.4"), "d"):
         steps = SPEC["symbol_steps"](7 + int(distance), *spec_row(NARROW, 1))
         assert " ".join(str(step[1]) for step in steps[2:]) == bits
+
+
+# The exact prior
+
+WEIGHTS = tiny_weights()
+STORED = exact_tensors(WEIGHTS.prior, WEIGHTS.hyper_tables, WEIGHTS.latent_tables)
+MODEL = {name: tensor.numpy().astype(np.int64) for name, tensor in STORED.items()}
+ONE_LAYER = {
+    "linear": ("h_s.up1", WEIGHTS.prior.h_s.up1),
+    "depthwise": ("h_s.mix2.layer", WEIGHTS.prior.h_s.mix2.layer),
+}
+
+
+def integers(shape: tuple[int, ...], limit: int = fixed.INPUT_LIMIT) -> np.ndarray:
+    x = np.random.default_rng(7).integers(-limit, limit, shape, endpoint=True)
+    x.reshape(-1)[:3] = limit, -limit, 0
+    return x
+
+
+@given(st.integers(-(2**53), 2**53), st.integers(0, 14))
+def test_round_shift(x: int, n: int) -> None:
+    assert int(fixed.shift_round(torch.tensor(x), n)) == SPEC["round_shift"](x, n) == (2 * x + 2**n) // 2 ** (n + 1)
+
+
+@pytest.mark.parametrize("kind", ONE_LAYER)
+@pytest.mark.parametrize("size", [(1, 1), (5, 7)])
+def test_weighted_layers(kind: str, size: tuple[int, int]) -> None:
+    name, layer = ONE_LAYER[kind]
+    weight, bias, shift = SPEC["layer_of"](MODEL, name)
+    x = integers((*size, weight.shape[1]))
+    expected = layer(torch.from_numpy(x)[None])[0].numpy()
+    assert np.array_equal(SPEC[kind](x, (weight, bias, shift)), expected)
+
+
+def test_other_layers() -> None:
+    x = integers((3, 4, CONFIG.features))
+    gain = WEIGHTS.prior.h_s.gain
+    assert isinstance(gain, layers.ExactGain)
+    for quality in (0, 30, 63):
+        expected = gain(torch.from_numpy(x)[None], torch.tensor([quality]))[0].numpy()
+        assert np.array_equal(SPEC["gain"](x, MODEL["exact.h_s.gain.table"], quality), expected)
+    assert np.array_equal(SPEC["leaky"](x), layers.ExactLeaky()(torch.from_numpy(x)).numpy())
+    assert np.array_equal(SPEC["shuffle"](x, 2), layers.floating.shuffle(torch.from_numpy(x)[None], 2)[0].numpy())
+    # The order that the text gives in words.
+    assert SPEC["shuffle"](x, 2)[2 * 1 + 1, 2 * 3 + 0, 5] == x[1, 3, (2 * 1 + 0) * (CONFIG.features // 4) + 5]
+
+
+def test_scale_row() -> None:
+    x = np.arange(-500, 96 * 32 + 500)
+    assert np.array_equal(SPEC["scale_row"](x), streams.scale_rows(torch.from_numpy(x)).numpy())
+
+
+@pytest.mark.parametrize("size", [(4, 4), (4, 12), (3, 5)])
+def test_coding_order(size: tuple[int, int]) -> None:
+    masks = checkerboard(*size, torch.zeros(1))
+    for mask, positions in zip(masks, SPEC["positions_of"](*size, 2), strict=True):
+        coded = [divmod(int(index), size[1]) for index in streams._positions(mask)]
+        assert coded == positions
+    assert SPEC["positions_of"](*size, 1) == [[divmod(i, size[1]) for i in range(size[0] * size[1])]]
+
+
+def test_hyper_rows() -> None:
+    for quality in (0, 3, 4, 63):
+        expected = [quality // 4 * 5 + channel for channel in range(5)] * 6
+        assert streams.hyper_rows(quality, 2, 3, 5).tolist() == expected
+    assert "`(quality // 4) * Z + c`" in section("5.5")
+    assert str(streams.HYPER_LIMIT) in section("5.5")
+
+
+@pytest.mark.parametrize(("size", "quality"), [((9, 70), 12), ((64, 64), 58)])
+def test_the_documents_decoder(size: tuple[int, int], quality: int) -> None:
+    data = tiny_codec().encode(picture(*size), quality)
+    y_hat, symbols = SPEC["decode_latent"](*SPEC["read_file"](data), CONFIG.to_dict(), MODEL)
+    everything = np.array([symbol for stream in symbols for symbol in stream])
+    assert (sha256(everything), sha256(y_hat)) == decoded_digests(tiny_codec(), data)
+
+
+def test_exact_hash() -> None:
+    arrays = {name: tensor.numpy() for name, tensor in STORED.items()}
+    assert SPEC["exact_hash"](CONFIG.to_dict(), arrays) == exact_hash(STORED, CONFIG.to_dict()) == WEIGHTS.exact_hash
+    assert STORED["exact.h_s.up1.shift"].shape == ()  # which the hash counts as (1,)
+
+
+def test_widths() -> None:
+    text = section("5.4")
+    ranges = {row[0]: row[1] for row in table(text, "Integer")}
+    assert fixed.LIMIT == SPEC["LIMIT"] == 2**20 - 1
+    assert fixed.INPUT_LIMIT == 4 * fixed.LIMIT and ranges["input of any layer"] == "-4 * LIMIT..4 * LIMIT"
+    assert fixed.WEIGHT_LIMIT == 2**14 - 1 and ranges["weight"] == "-(2^14 - 1)..2^14 - 1"
+    assert ranges["gain"] == f"0..{4 * fixed.WEIGHT_LIMIT}"
+    assert ranges["leaky of such an output"] == "-2^17..LIMIT"
+    assert SPEC["leaky"](np.array([-fixed.LIMIT, fixed.LIMIT])).tolist() == [-(2**17), fixed.LIMIT]
+    # The claim that no layer of up to 2^17 - 1 inputs can fail, with the largest bias and shift.
+    assert fixed.INPUT_LIMIT * fixed.WEIGHT_LIMIT * (2**17 - 1) + 2**31 + 2**14 < fixed.EXACT_FLOAT64 == 2**53
+
+
+def test_tensor_tables() -> None:
+    """Names, types and shapes of section 5.8 are those that are stored, no more and no less."""
+    text = section("5.8")
+    sizes = {"Z": CONFIG.hyper, "Q": CONFIG.hyper_hidden, "P": CONFIG.features, "C": CONFIG.context_hidden}
+    types = {"i16": torch.int16, "i32": torch.int32, "u16": torch.uint16}
+    expected: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {}
+
+    def shape(expression: str, **more: int) -> tuple[int, ...]:
+        return tuple(eval(expression, {}, sizes | more))
+
+    for layer, kind, weight in table(text, "Layer"):
+        before = 0
+        for k, (m, passes) in enumerate(CONFIG.slices if layer.startswith("contexts") else ((0, 1),)):
+            for p in range(passes):
+                name = "exact." + layer.replace("k.p", f"{k}.{p}")
+                dims = shape(weight, m=m, D=before, p=p)
+                expected[name + ".weight"] = torch.int16, dims
+                expected[name + ".bias"] = torch.int32, (dims[0 if kind == "linear" else 1],)
+                expected[name + ".shift"] = torch.int32, ()
+            before += m
+    rest = text[text.index("Besides them") :]
+    for names, kind, dims, _ in table(rest, "Tensor"):
+        for which, name in enumerate(names.replace("`", "").split(", ")):
+            if dims.startswith("[sum"):
+                half_width = MODEL[name.replace("frequency", "half_width")]
+                expected[name] = types[kind], (int((2 * half_width + 2).sum()),)
+            else:
+                expected[name] = types[kind], shape(dims.split("], ")[which].removesuffix("]") + "]")
+    assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in STORED.items()} == expected
+
+
+def test_limits_of_this_decoder() -> None:
+    assert pictures.MAX_SIDE_PX == 8192 and files.MAX_MVC_BYTES == 128 << 20
+    text = " ".join(section("6.4").split())
+    assert "pictures of up to 8192 pixels a side, in files of up to 128 MiB" in text
 
 
 # The example

@@ -22,6 +22,9 @@ from mvc.picture import Picture
 from mvc.train.export import make_weights
 from mvc.weights import Weights
 
+# Where a picture takes milliseconds, threads that wait for each other on a busy machine take ten times that.
+torch.set_num_threads(1)
+
 CONFIG = Config(
     width8=64,
     width16=64,

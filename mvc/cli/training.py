@@ -18,12 +18,21 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the recipe's last checkpoint.")
     ] = False,
+    resume_from: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume-from",
+            metavar="CHECKPOINT",
+            help="Go on from another checkpoint, packed or not.",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0, help="Stop, resumably, after this time.")
     ] = None,
 ) -> None:
     """Train a model as a recipe says."""
-    _training().train(recipe, resume=resume, minutes=minutes)
+    _training().train(recipe, resume=resume_from or resume, minutes=minutes)
 
 
 def export(

@@ -15,13 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.ops import depthwise_numba, norm_numba, scan_numba
+from mvc.ops import depthwise_numba, norm_numba, scan
 from mvc.ops.parallel import array, run
-from mvc.ops.scan import ORDERS, selective_scan
+from mvc.ops.scan import FAST_TYPES, ORDERS, selective_scan
 
 ACTIVATIONS = {"none": depthwise_numba.NONE, "silu": depthwise_numba.SILU, "leaky": depthwise_numba.LEAKY}
 LEAK = depthwise_numba.LEAK
-FAST_TYPES = (torch.float32, torch.bfloat16)
 
 
 def _fast(x: Tensor, channels: int, multiple: int) -> bool:
@@ -37,7 +36,13 @@ class _Norm(torch.autograd.Function):
         x = x.contiguous()
         tokens, channels = x.numel() // x.shape[-1], x.shape[-1]
         out, stats = torch.empty_like(x), torch.empty(tokens, 2)
-        run(norm_numba.norm_forward, tokens, array(x.view(-1, channels)), array(out.view(-1, channels)), array(stats))
+        run(
+            norm_numba.norm_forward,
+            tokens,
+            array(x.view(-1, channels)),
+            array(out.view(-1, channels)),
+            array(stats),
+        )
         ctx.save_for_backward(x, stats)
         return out
 
@@ -75,7 +80,8 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor, activation: str
 def _depthwise_forward(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
     out = x.new_empty(*x.shape[:3], weight.shape[1])
     arrays = [array(t) for t in (x, weight, bias, out)]
-    run(depthwise_numba.depthwise_forward, x.shape[0] * x.shape[1], *arrays, ACTIVATIONS[activation])
+    taps = tuple(range(weight.shape[0]))
+    run(depthwise_numba.depthwise_forward, x.shape[0] * x.shape[1], *arrays, ACTIVATIONS[activation], taps)
     return out
 
 
@@ -85,9 +91,10 @@ def _depthwise_backward(
     """Writes the first C channels of grad_x; returns the gradients of weight and bias."""
     batch = x.shape[0]
     grad_weight, grad_bias = weight.new_empty(batch, *weight.shape), bias.new_empty(batch, *bias.shape)
-    arrays = [array(t) for t in (grad, x, weight, weight.flip(0).contiguous(), bias)]
+    arrays = [array(t) for t in (grad, x, weight, bias)]
     outputs = [array(t) for t in (grad_x, grad_weight, grad_bias)]
-    run(depthwise_numba.depthwise_backward, batch, *arrays, ACTIVATIONS[activation], *outputs)
+    taps = tuple(range(weight.shape[0]))
+    run(depthwise_numba.depthwise_backward, batch, *arrays, ACTIVATIONS[activation], taps, *outputs)
     return grad_weight.sum(0), grad_bias.sum(0)
 
 
@@ -108,7 +115,7 @@ class _Depthwise(torch.autograd.Function):
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
-    """act(depthwise convolution), zero-padded: x [B, H, W, C]; weight [9 or 25, C]; activation none, silu or leaky (1/8)."""
+    """act(depthwise convolution), zero-padded: x [B, H, W, C]; weight [9 or 25, C]; none, silu or leaky (1/8)."""
     if _fast(x, weight.shape[1], 16) and weight.shape[0] in (9, 25):
         return _Depthwise.apply(x, weight, bias, activation)
     return depthwise_reference(x, weight, bias, activation)
@@ -117,12 +124,15 @@ def depthwise(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none")
 # --- the whole mixer ------------------------------------------------------------------------------------------------
 
 
-def mix_reference(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
+def mix_reference(
+    gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int
+) -> Tensor:
     """Plain version of `mix`; the arguments mean the same."""
     value, gate = gates.chunk(2, -1)
     batch, height, width, channels = value.shape
     v = depthwise_reference(value, conv, conv_bias, "silu")
-    parameters = (v.reshape(batch, height * width, channels) @ projection.t().to(v.dtype)).float()
+    parameters = v.reshape(batch, height * width, channels) @ projection.t().to(v.dtype)
+    parameters = parameters.to(weights.dtype)
     y = selective_scan(v, parameters.view(batch, height * width, ORDERS, -1), weights, rank)
     return F.layer_norm(y, (channels,), eps=float(norm_numba.EPSILON)) * F.silu(gate)
 
@@ -133,42 +143,36 @@ class _Mix(torch.autograd.Function):
         gates = gates.contiguous()
         batch, height, width, wide = gates.shape
         channels, length = wide // 2, height * width
-        states = weights.shape[0] - rank - 2
         v = _depthwise_forward(gates, conv, conv_bias, "silu")
         small = projection.to(v.dtype)
         parameters = (v.view(-1, channels) @ small.t()).float().view(batch, length, ORDERS, -1)
         # Without gradients the scan and the norm overwrite their inputs: both read an element before they write it.
         keep = any(ctx.needs_input_grad)
         y = torch.empty_like(v) if keep else v
-        arrays = [array(t) for t in (v, parameters, weights, y)]
-        run(scan_numba.scan_forward, batch * ORDERS, *arrays, rank, states)
+        kept = scan.forward_on_cpu(v, parameters, weights, rank, y)
         out, stats = torch.empty_like(v) if keep else y, torch.empty(batch * length, 2)
         flat = [array(t) for t in (y.view(-1, channels), gates.view(-1, wide), out.view(-1, channels), stats)]
         run(norm_numba.gated_norm_forward, batch * length, *flat)
-        ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, y, stats)
+        ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, kept, y, stats)
         ctx.rank = rank
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        gates, conv, conv_bias, small, weights, v, parameters, y, stats = ctx.saved_tensors
+        gates, conv, conv_bias, small, weights, v, parameters, kept, y, stats = ctx.saved_tensors
         batch, height, width, wide = gates.shape
         channels, length = wide // 2, height * width
-        states = weights.shape[0] - ctx.rank - 2
         grad_y, grad_gates = torch.empty_like(y), torch.empty_like(gates)
         inputs = [grad.contiguous().view(-1, channels), y.view(-1, channels), gates.view(-1, wide), stats]
         outputs = [grad_y.view(-1, channels), grad_gates.view(-1, wide)]
         run(norm_numba.gated_norm_backward, batch * length, *[array(t) for t in inputs + outputs])
-        grad_v, grad_parameters = torch.empty_like(v), torch.zeros_like(parameters)
-        grad_weights = weights.new_empty(batch, *weights.shape)
-        arrays = [array(t) for t in (grad_y, v, parameters, weights)]
-        results = [array(t) for t in (grad_v, grad_parameters, grad_weights)]
-        run(scan_numba.scan_backward, batch * ORDERS, *arrays, ctx.rank, states, *results)
+        scanned = scan.backward_on_cpu(grad_y, v, parameters, weights, kept, ctx.rank)
+        grad_v, grad_parameters, grad_weights = scanned
         flat = grad_parameters.view(batch * length, -1).to(v.dtype)
         grad_projection = (flat.t() @ v.view(-1, channels)).float()
         grad_v.view(-1, channels).addmm_(flat, small)
         grad_conv, grad_bias = _depthwise_backward(grad_v, gates, conv, conv_bias, "silu", grad_gates)
-        return grad_gates, grad_conv, grad_bias, grad_projection, grad_weights.sum(0), None
+        return grad_gates, grad_conv, grad_bias, grad_projection, grad_weights, None
 
 
 def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:

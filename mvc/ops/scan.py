@@ -2,8 +2,8 @@
 
 Grouped 2DSS: the channels fall into four equal groups; group k is scanned along order k: rows forward, rows backward,
 columns forward, columns backward (MambaVC, section 3.2, has all channels in all four orders; a caller gets that by
-repeating its channels four times). Per token t and order k the projection `parameters` holds R numbers that make the step
-size, then N numbers B, then N numbers C. For a channel c of group k:
+repeating its channels four times). Per token t and order k the projection `parameters` holds R numbers that make the
+step size, then N numbers B, then N numbers C. For a channel c of group k:
 
     dt[t] = softplus(bias[c] + sum_r parameters[t, k, r] * dt_weight[r, c])
     h[t, n] = exp(dt[t] * A[n, c]) * h[t-1, n] + dt[t] * B[t, n] * v[t, c]
@@ -16,18 +16,24 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-ORDERS = 4
+from mvc.ops import scan_numba
+from mvc.ops.lanes import WIDTH
+from mvc.ops.parallel import array, run
+from mvc.ops.scan_numba import ORDERS
+
+FAST_TYPES = (torch.float32, torch.bfloat16)
 
 
-def scan_orders(height: int, width: int, device: torch.device | str = "cpu") -> torch.Tensor:
+def scan_orders(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Token index of every step of the four orders, int64 [4, H*W]."""
     rows = torch.arange(height * width, device=device)
     columns = rows.view(height, width).t().reshape(-1)
     return torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
 
 
-def selective_scan_reference(v: torch.Tensor, parameters: torch.Tensor, weights: torch.Tensor, rank: int) -> torch.Tensor:
+def selective_scan_reference(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> Tensor:
     """v [B, H, W, C]; parameters [B, H*W, 4, R+2N]; weights [R+1+N+1, C] -> y [B, H, W, C]. Slow and plain."""
     batch, height, width, channels = v.shape
     states = (parameters.shape[-1] - rank) // 2
@@ -49,6 +55,55 @@ def selective_scan_reference(v: torch.Tensor, parameters: torch.Tensor, weights:
     return (torch.cat(groups, -1) + tokens * d).view_as(v)
 
 
-def selective_scan(v: torch.Tensor, parameters: torch.Tensor, weights: torch.Tensor, rank: int) -> torch.Tensor:
-    """The recurrence above with the best backend for the tensors' device; arguments as in the reference."""
-    return selective_scan_reference(v, parameters, weights, rank)
+def forward_on_cpu(v: Tensor, parameters: Tensor, weights: Tensor, rank: int, y: Tensor) -> Tensor:
+    """Writes the scan of contiguous tensors into y, which may be v itself; returns what the backward pass needs."""
+    states = (parameters.shape[-1] - rank) // 2
+    kept = weights.new_empty(v.shape[0], scan_numba.tiles(parameters.shape[1]), states, v.shape[-1])
+    arrays = [array(t) for t in (v, parameters, weights, y, kept)]
+    run(scan_numba.scan_forward, v.shape[0] * ORDERS, *arrays, tuple(range(rank)), tuple(range(states)))
+    return kept
+
+
+def backward_on_cpu(
+    grad: Tensor, v: Tensor, parameters: Tensor, weights: Tensor, kept: Tensor, rank: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of v, parameters and weights, from the contiguous gradient of y."""
+    grad_v, grad_parameters = torch.empty_like(v), torch.zeros_like(parameters)
+    grad_weights = weights.new_empty(v.shape[0], *weights.shape)
+    inputs = [array(t) for t in (grad, v, parameters, weights, kept)]
+    results = [array(t) for t in (grad_v, grad_parameters, grad_weights)]
+    sizes = tuple(range(rank)), tuple(range(kept.shape[2]))
+    run(scan_numba.scan_backward, v.shape[0] * ORDERS, *inputs, *sizes, *results)
+    return grad_v, grad_parameters, grad_weights.sum(0)
+
+
+class _ScanOnCPU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, v, parameters, weights, rank):
+        v, parameters, weights = v.contiguous(), parameters.contiguous(), weights.contiguous()
+        y = torch.empty_like(v)
+        kept = forward_on_cpu(v, parameters, weights, rank, y)
+        ctx.save_for_backward(v, parameters, weights, kept)
+        ctx.rank = rank
+        return y
+
+    @staticmethod
+    def backward(ctx, grad):
+        v, parameters, weights, kept = ctx.saved_tensors
+        return *backward_on_cpu(grad.contiguous(), v, parameters, weights, kept, ctx.rank), None
+
+
+def selective_scan(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> Tensor:
+    """The recurrence above with the best backend for the tensors' device; arguments as in the reference.
+
+    numba on CPU for float32 and bfloat16 where the channels are a multiple of 64, scan_cuda.py on CUDA devices,
+    else the reference. parameters and weights are float32 beside a bfloat16 v; y has the type of v.
+    """
+    if v.device.type == "cuda":
+        from mvc.ops.scan_cuda import selective_scan_on_gpu
+
+        return selective_scan_on_gpu(v, parameters, weights, rank)
+    plain = parameters.dtype == weights.dtype == torch.float32
+    if v.device.type == "cpu" and v.dtype in FAST_TYPES and plain and v.shape[-1] % (ORDERS * WIDTH) == 0:
+        return _ScanOnCPU.apply(v, parameters, weights, rank)
+    return selective_scan_reference(v, parameters, weights, rank).to(v.dtype)

@@ -1,9 +1,14 @@
 """Selective scan along four orders on CPU: forward and backward, channels last.
 
 One task is one sample and one scan order with its quarter of the channels. Sixteen channels at a time keep their state
-and their weights in registers and walk over all tokens; step sizes, B and C are made in the same pass from the
-small projection `parameters`, so no full-size tensor but input and output exists. See scan.py for the meaning of
-the arrays and the plain reference.
+and their weights in registers and walk over all tokens, TILE tokens at a time: first the step sizes of the tile, which
+do not depend on each other and so overlap in the processor, then the recurrence. The forward pass leaves the state
+before every tile in `kept`; the backward pass walks the tiles in reverse and computes each again from there,
+so that its working set stays in the first-level cache and no full-size tensor but input and output exists. See
+scan.py for the meaning of the arrays and the plain reference.
+
+`rank` and `states` come as tuples 0 ... R-1 and 0 ... N-1: the length of a tuple is known when a kernel is compiled, so
+every loop over them unrolls. Exponentials are taken to base 2, with log2(e) multiplied into the weights once.
 """
 
 from __future__ import annotations
@@ -11,18 +16,46 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from mvc.ops.lanes import INLINE, JIT, WIDTH, exp, load, softplus_and_sigmoid, splat, store, total
+from mvc.ops.lanes import (
+    INLINE,
+    JIT,
+    LOG2_E,
+    WIDTH,
+    add_totals,
+    exp2_of_small,
+    get,
+    load,
+    prefetch,
+    put,
+    registers,
+    sigmoid_base2,
+    softplus_base2,
+    splat,
+    store,
+)
 
 ORDERS = 4
+TILE = 64  # tokens
+
+
+def tiles(length: int) -> int:
+    """How many tiles a walk over `length` tokens has."""
+    return -(-length // TILE)
 
 
 @njit(**INLINE)
-def _walk(order, height, width):
-    """First token and step of a scan order; the step wraps by length - 1 at the end of a column."""
-    length = height * width
-    first = 0 if order % 2 == 0 else length - 1
+def _token(order, i, height, width):
+    """The token that scan order `order` visits at step i."""
+    if order % 2 == 1:
+        i = height * width - 1 - i
+    return i if order < 2 else i % height * width + i // height
+
+
+@njit(**INLINE)
+def _stride(order, width):
+    """From one token of an order to the next; `_advance` wraps it at the end of a column."""
     step = 1 if order < 2 else width
-    return first, step if order % 2 == 0 else -step
+    return step if order % 2 == 0 else -step
 
 
 @njit(**INLINE)
@@ -35,111 +68,172 @@ def _advance(token, step, length):
     return token
 
 
-@njit(**JIT)
-def scan_forward(begin, end, v, parameters, weights, out, rank, states):
-    """v, out [B, H, W, C]; parameters float32 [B, H*W, 4, R+2N]; weights float32 [R+1+N+1, C]; tasks are (sample, order)."""
-    height, width, channels = v.shape[1], v.shape[2], v.shape[3]
-    length, group = height * width, channels // ORDERS
-    h = np.empty((states, WIDTH), np.float32)
-    for task in range(begin, end):
-        b, order = task // ORDERS, task % ORDERS
-        first, step = _walk(order, height, width)
-        for c in range(order * group, (order + 1) * group, WIDTH):
-            bias = load(weights, rank * channels + c)
-            skip = load(weights, (rank + 1 + states) * channels + c)
-            h[:, :] = 0.0
-            t = first
-            for _ in range(length):
-                p = parameters[b, t, order]
-                at = (b * length + t) * channels + c
-                pre = bias
-                for r in range(rank):
-                    pre = pre + splat(p[r]) * load(weights, r * channels + c)
-                dt, _slope = softplus_and_sigmoid(pre)
-                x = load(v, at)
-                y = x * skip
-                drive = dt * x
-                for n in range(states):
-                    decay = exp(dt * load(weights, (rank + 1 + n) * channels + c))
-                    state = decay * load(h, n * WIDTH) + drive * splat(p[rank + n])
-                    store(h, n * WIDTH, state)
-                    y = y + state * splat(p[rank + states + n])
-                store(out, at, y)
-                t = _advance(t, step, length)
+@njit(**INLINE)
+def _load_rows(target, weights, row, c, count, factor):
+    """target[i] = sixteen channels from c of row `row + i` of the weights, times a factor."""
+    for i in range(count):
+        put(target, i, load(weights, (row + i) * weights.shape[1] + c) * splat(factor))
+
+
+@njit(**INLINE)
+def _step_sizes(parameters, b, order, t, step, size, dt_weight, bias, ranks, dts, slopes, with_slopes, soon, c):
+    """dts[i] and, if asked, the derivative of softplus in slopes[i] for the `size` tokens from t on."""
+    for i in range(size):
+        for tensor in soon:
+            prefetch(tensor, (b * parameters.shape[1] + t) * tensor.shape[3] + c)
+        p = parameters[b, t, order]
+        pre = bias
+        for r in range(ranks):
+            pre = pre + splat(p[r]) * get(dt_weight, r)
+        dt, u = softplus_base2(pre)
+        store(dts, i * WIDTH, dt)
+        if with_slopes:
+            store(slopes, i * WIDTH, sigmoid_base2(pre, u))
+        t = _advance(t, step, parameters.shape[1])
 
 
 @njit(**JIT)
-def scan_backward(begin, end, grad_out, v, parameters, weights, rank, states, grad_v, grad_parameters, grad_weights):
-    """Gradients of scan_forward; grad_parameters comes in zeroed; grad_weights [B, R+1+N+1, C] is per sample.
+def scan_forward(begin, end, v, parameters, weights, out, kept, rank, states):
+    """Tasks begin..end, where a task is 4 * sample + order.
 
-    The states are computed again and kept for one sample, order and sixteen channels at a time.
+    v, out [B, H, W, C]; parameters float32 [B, H*W, 4, R+2N]; weights float32 [R+1+N+1, C]; kept float32
+    [B, tiles, N, C] takes the states before every tile.
     """
     height, width, channels = v.shape[1], v.shape[2], v.shape[3]
+    ranks, count = len(rank), len(states)
     length, group = height * width, channels // ORDERS
-    dts = np.empty((length, WIDTH), np.float32)
-    slopes = np.empty((length, WIDTH), np.float32)
-    decays = np.empty((length, states, WIDTH), np.float32)
-    kept = np.empty((length + 1, states, WIDTH), np.float32)
-    carry = np.empty((states, WIDTH), np.float32)
-    sums = np.empty((rank + states, WIDTH), np.float32)
-    kept[0] = 0.0
+    dt_weight, a, h = registers(rank), registers(states), registers(states)
+    dts = np.empty((TILE, WIDTH), np.float32)
     for task in range(begin, end):
         b, order = task // ORDERS, task % ORDERS
-        first, step = _walk(order, height, width)
+        step = _stride(order, width)
         for c in range(order * group, (order + 1) * group, WIDTH):
-            bias = load(weights, rank * channels + c)
-            skip = load(weights, (rank + 1 + states) * channels + c)
-            t = first
-            for i in range(length):
-                p = parameters[b, t, order]
-                pre = bias
-                for r in range(rank):
-                    pre = pre + splat(p[r]) * load(weights, r * channels + c)
-                dt, slope = softplus_and_sigmoid(pre)
-                store(dts, i * WIDTH, dt)
-                store(slopes, i * WIDTH, slope)
-                drive = dt * load(v, (b * length + t) * channels + c)
-                for n in range(states):
-                    at = (i * states + n) * WIDTH
-                    decay = exp(dt * load(weights, (rank + 1 + n) * channels + c))
-                    store(decays, at, decay)
-                    state = decay * load(kept, at) + drive * splat(p[rank + n])
-                    store(kept, at + states * WIDTH, state)
-                t = _advance(t, step, length)
-            t = first + step * (length - 1) if order < 2 else length - 1 - first
-            carry[:, :] = 0.0
-            sums[:, :] = 0.0
+            _load_rows(dt_weight, weights, 0, c, ranks, LOG2_E)
+            _load_rows(a, weights, ranks + 1, c, count, LOG2_E)
+            bias = load(weights, ranks * channels + c) * splat(LOG2_E)
+            skip = load(weights, (ranks + 1 + count) * channels + c)
+            for n in range(count):
+                put(h, n, splat(0.0))
+            t = _token(order, 0, height, width)
+            for tile in range(kept.shape[1]):
+                size = min(TILE, length - tile * TILE)
+                for n in range(count):
+                    store(kept, ((b * kept.shape[1] + tile) * count + n) * channels + c, get(h, n))
+                _step_sizes(parameters, b, order, t, step, size, dt_weight, bias, ranks, dts, dts, False, (v, out), c)
+                for i in range(size):
+                    p = parameters[b, t, order]
+                    at = (b * length + t) * channels + c
+                    dt, x = load(dts, i * WIDTH), load(v, at)
+                    y, drive = x * skip, dt * x
+                    for n in range(count):
+                        state = exp2_of_small(dt * get(a, n)) * get(h, n) + drive * splat(p[ranks + n])
+                        put(h, n, state)
+                        y = y + state * splat(p[ranks + count + n])
+                    store(out, at, y)
+                    t = _advance(t, step, length)
+
+
+@njit(**JIT)
+def scan_backward(
+    begin, end, grad_out, v, parameters, weights, kept, rank, states, grad_v, grad_parameters, grad_weights
+):
+    """Gradients of scan_forward; grad_parameters comes in zeroed; grad_weights [B, R+1+N+1, C] is per sample."""
+    height, width, channels = v.shape[1], v.shape[2], v.shape[3]
+    ranks, count = len(rank), len(states)
+    length, group = height * width, channels // ORDERS
+    dt_weight, a, dt_weight_base2, a_base2 = (
+        registers(rank),
+        registers(states),
+        registers(rank),
+        registers(states),
+    )
+    h, carry, shares = registers(states), registers(states), registers(rank + states + states)
+    sum_weight, sum_a = registers(rank), registers(states)
+    dts, slopes = np.empty((TILE, WIDTH), np.float32), np.empty((TILE, WIDTH), np.float32)
+    decays, before = (
+        np.empty((TILE, count, WIDTH), np.float32),
+        np.empty((TILE + 1, count, WIDTH), np.float32),
+    )
+    for task in range(begin, end):
+        b, order = task // ORDERS, task % ORDERS
+        step = _stride(order, width)
+        for c in range(order * group, (order + 1) * group, WIDTH):
+            _load_rows(dt_weight, weights, 0, c, ranks, 1.0)
+            _load_rows(dt_weight_base2, weights, 0, c, ranks, LOG2_E)
+            _load_rows(a, weights, ranks + 1, c, count, 1.0)
+            _load_rows(a_base2, weights, ranks + 1, c, count, LOG2_E)
+            bias = load(weights, ranks * channels + c) * splat(LOG2_E)
+            skip = load(weights, (ranks + 1 + count) * channels + c)
+            for r in range(ranks):
+                put(sum_weight, r, splat(0.0))
+            for n in range(count):
+                put(carry, n, splat(0.0))
+                put(sum_a, n, splat(0.0))
             sum_bias, sum_skip = splat(0.0), splat(0.0)
-            for i in range(length - 1, -1, -1):
-                p = parameters[b, t, order]
-                gp = grad_parameters[b, t, order]
-                at = (b * length + t) * channels + c
-                gy, x, dt = load(grad_out, at), load(v, at), load(dts, i * WIDTH)
-                drive = dt * x
-                sum_skip = sum_skip + gy * x
-                g_drive, g_dt = splat(0.0), splat(0.0)
-                for n in range(states):
-                    here = (i * states + n) * WIDTH
-                    gh = load(carry, n * WIDTH) + gy * splat(p[rank + states + n])
-                    gp[rank + states + n] += total(gy * load(kept, here + states * WIDTH))
-                    gp[rank + n] += total(gh * drive)
-                    g_drive = g_drive + gh * splat(p[rank + n])
-                    back = gh * load(decays, here)
-                    store(carry, n * WIDTH, back)
-                    g_exponent = back * load(kept, here)
-                    g_dt = g_dt + g_exponent * load(weights, (rank + 1 + n) * channels + c)
-                    store(sums, (rank + n) * WIDTH, load(sums, (rank + n) * WIDTH) + g_exponent * dt)
-                store(grad_v, at, gy * skip + g_drive * dt)
-                g_pre = (g_dt + g_drive * x) * load(slopes, i * WIDTH)
-                sum_bias = sum_bias + g_pre
-                for r in range(rank):
-                    store(sums, r * WIDTH, load(sums, r * WIDTH) + g_pre * splat(p[r]))
-                    gp[r] += total(g_pre * load(weights, r * channels + c))
-                t = _advance(t, -step, length)
-            base = b * (rank + states + 2) * channels + c
-            for r in range(rank):
-                store(grad_weights, base + r * channels, load(sums, r * WIDTH))
-            store(grad_weights, base + rank * channels, sum_bias)
-            for n in range(states):
-                store(grad_weights, base + (rank + 1 + n) * channels, load(sums, (rank + n) * WIDTH))
-            store(grad_weights, base + (rank + 1 + states) * channels, sum_skip)
+            for tile in range(kept.shape[1] - 1, -1, -1):
+                size = min(TILE, length - tile * TILE)
+                t = _token(order, tile * TILE, height, width)
+                _step_sizes(
+                    parameters,
+                    b,
+                    order,
+                    t,
+                    step,
+                    size,
+                    dt_weight_base2,
+                    bias,
+                    ranks,
+                    dts,
+                    slopes,
+                    True,
+                    (v, grad_out, grad_v),
+                    c,
+                )
+                for n in range(count):
+                    put(h, n, load(kept, ((b * kept.shape[1] + tile) * count + n) * channels + c))
+                    store(before, n * WIDTH, get(h, n))
+                for i in range(size):
+                    p = parameters[b, t, order]
+                    dt = load(dts, i * WIDTH)
+                    drive = dt * load(v, (b * length + t) * channels + c)
+                    for n in range(count):
+                        at = (i * count + n) * WIDTH
+                        decay = exp2_of_small(dt * get(a_base2, n))
+                        store(decays, at, decay)
+                        put(h, n, decay * get(h, n) + drive * splat(p[ranks + n]))
+                        store(before, at + count * WIDTH, get(h, n))
+                    t = _advance(t, step, length)
+                t = _token(order, tile * TILE + size - 1, height, width)
+                for i in range(size - 1, -1, -1):
+                    p = parameters[b, t, order]
+                    at = (b * length + t) * channels + c
+                    gy, x, dt = load(grad_out, at), load(v, at), load(dts, i * WIDTH)
+                    drive = dt * x
+                    sum_skip = sum_skip + gy * x
+                    g_drive, g_dt = splat(0.0), splat(0.0)
+                    for n in range(count):
+                        here = (i * count + n) * WIDTH
+                        gh = get(carry, n) + gy * splat(p[ranks + count + n])
+                        put(shares, ranks + count + n, gy * load(before, here + count * WIDTH))
+                        put(shares, ranks + n, gh * drive)
+                        g_drive = g_drive + gh * splat(p[ranks + n])
+                        back = gh * load(decays, here)
+                        put(carry, n, back)
+                        g_exponent = back * load(before, here)
+                        g_dt = g_dt + g_exponent * get(a, n)
+                        put(sum_a, n, get(sum_a, n) + g_exponent * dt)
+                    store(grad_v, at, gy * skip + g_drive * dt)
+                    g_pre = (g_dt + g_drive * x) * load(slopes, i * WIDTH)
+                    sum_bias = sum_bias + g_pre
+                    for r in range(ranks):
+                        put(sum_weight, r, get(sum_weight, r) + g_pre * splat(p[r]))
+                        put(shares, r, g_pre * get(dt_weight, r))
+                    add_totals(grad_parameters, ((b * length + t) * ORDERS + order) * (ranks + 2 * count), shares)
+                    t = _advance(t, -step, length)
+            base = b * weights.size + c
+            for r in range(ranks):
+                store(grad_weights, base + r * channels, get(sum_weight, r))
+            store(grad_weights, base + ranks * channels, sum_bias)
+            for n in range(count):
+                store(grad_weights, base + (ranks + 1 + n) * channels, get(sum_a, n))
+            store(grad_weights, base + (ranks + 1 + count) * channels, sum_skip)

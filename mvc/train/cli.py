@@ -144,6 +144,10 @@ def _run(
         trainer = Trainer(recipe)
         if checkpoint:
             trainer.load(checkpoint)
+            if trainer.minutes_before >= recipe.minutes or 0 < recipe.steps <= trainer.step:
+                raise SourceError(
+                    f"{checkpoint} has had all its training", hint="more `minutes` or `steps` in the recipe go on"
+                )
         if rank:
             trainer.train(minutes=minutes, stopped=lambda: stopper.wanted)
         else:

@@ -102,7 +102,7 @@ class Recipe:
         return Path(self.run) / "last.pt"
 
     def chosen_device(self) -> str:
-        """"cpu" or "cuda"; BackendError if the recipe asks for what this machine lacks."""
+        """Where to train, "cpu" or "cuda"; BackendError if the recipe asks for what this machine lacks."""
         if self.device == "cuda" and not torch.cuda.is_available():
             raise BackendError("this machine has no CUDA device", hint='use device = "auto" in the recipe')
         return "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"

@@ -75,7 +75,10 @@ def pack(state: dict[str, Any]) -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """The full checkpoint that `pack` was given, but for rounding."""
     inflate = zlib.decompressobj()
-    packed = _load(inflate.decompress(data, LARGEST_BYTES))
+    plain = inflate.decompress(data, LARGEST_BYTES)
+    if not inflate.eof:
+        raise ValueError("it is cut off, or larger than any model")
+    packed = _load(plain)
     if packed.get("packed") != PACKED_VERSION:
         raise WeightsError("the packed checkpoint was made by another version of mvc")
     shapes = packed["shapes"]

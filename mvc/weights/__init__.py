@@ -75,9 +75,7 @@ def exact_tensors(prior: Prior, hyper: Tables, latent: Tables) -> dict[str, Tens
     """Everything that decides a symbol, under the names it has in the weights file."""
     tensors = {f"exact.{name}": value.contiguous() for name, value in prior.state_dict().items()}
     for prefix, tables in (("tables.hyper.", hyper), ("tables.latent.", latent)):
-        tensors |= {
-            prefix + name: torch.from_numpy(np.array(value)) for name, value in tables.to_arrays().items()
-        }
+        tensors |= {prefix + name: torch.from_numpy(np.array(value)) for name, value in tables.to_arrays().items()}
     return tensors
 
 
@@ -91,10 +89,12 @@ def load(folder: Path) -> Weights:
         tensors = parse(data)
         config = Config.from_dict(manifest["config"])
         return _assemble(config, tensors, manifest)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+    except RuntimeError as error:  # of load_state_dict, and many lines long
         raise WeightsError(
-            f"the weights in {folder} cannot be used: {error}", hint="install mvc again"
+            f"the weights in {folder} do not fit their configuration", hint="install mvc again"
         ) from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
 
 
 def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:

@@ -1,0 +1,291 @@
+"""Pictures to files and back with a tiny random model: any size, any target, any damage."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_container import repaired
+from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_weights
+
+from mvc import codec as codecs
+from mvc.codec import Codec
+from mvc.container import Header, Still, read_still, write_still
+from mvc.entropy.coders import Encoder
+from mvc.errors import BackendError, Corrupt, Limit, MvcError, Truncated, Unsupported, WeightsError
+from mvc.evaluate.metrics import psnr
+from mvc.exact import streams
+from mvc.picture import Picture
+from mvc.weights import load, save
+
+CODEC = tiny_codec()
+SOURCE = picture(48, 80)
+FILE = CODEC.encode(SOURCE, 20)
+STREAMS = ["HYPR", *(f"SLIC {k}" for k in range(len(CONFIG.slices)))]
+
+
+def rebuilt(data: bytes, chunk: int, payload: bytes) -> bytes:
+    """The file with another payload in one of STREAMS."""
+    still = read_still(data)
+    payloads = [still.hyper, *still.slices]
+    payloads[chunk] = payload
+    return write_still(Still(still.header, payloads[0], tuple(payloads[1:])))
+
+
+# Round trips
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 140), st.booleans(), st.integers(0, 63), st.integers(0, 9))
+def test_any_size_comes_back(height: int, width: int, gray: bool, quality: int, seed: int) -> None:
+    source = picture(height, width, gray=gray, seed=seed)
+    data, known = encoded_digests(CODEC, source, quality)
+    assert decoded_digests(CODEC, data) == known
+    header = read_still(data).header
+    assert header == Header(width, height, "gray" if gray else "rgb", 8, quality, CODEC.model_id)
+    result = CODEC.decode(data)
+    assert result.samples.shape == source.samples.shape
+    assert np.array_equal(result.samples, CODEC.decode(data).samples)
+    assert CODEC.encode(source, quality) == data
+
+
+@pytest.mark.parametrize("gray", [False, True])
+def test_one_pixel(gray: bool) -> None:
+    source = Picture(np.full((1, 1) if gray else (1, 1, 3), 200, np.uint8))
+    assert CODEC.decode(CODEC.encode(source, 63)).samples.shape == source.samples.shape
+
+
+def test_a_gray_picture_is_a_colour_picture_of_equal_channels() -> None:
+    gray = picture(30, 40, gray=True)
+    colour = Picture(np.repeat(gray.samples[..., None], 3, axis=2))
+    files = [read_still(CODEC.encode(p, 40)) for p in (gray, colour)]
+    assert (files[0].hyper, files[0].slices) == (files[1].hyper, files[1].slices)
+    decoded = [CODEC.decode(write_still(file)).samples for file in files]
+    # The mean is taken before samples are rounded and clipped, so each may differ from the mean of samples.
+    assert abs(decoded[1].mean(-1) - decoded[0]).max() <= 1 or decoded[1].min() == 0 or decoded[1].max() == 255
+
+
+def test_padding_leaves_no_trace() -> None:
+    """A picture that already has the padded size, made by repeating its edge, has the same streams."""
+    samples = picture(40, 50).samples
+    padded = np.pad(samples, ((0, 24), (0, 14), (0, 0)), mode="edge")
+    small, large = (read_still(CODEC.encode(Picture(s), 33)) for s in (samples, padded))
+    assert (small.hyper, small.slices) == (large.hyper, large.slices)
+    decoded = [CODEC.decode(write_still(file)).samples for file in (small, large)]
+    assert np.array_equal(decoded[0], decoded[1][:40, :50])
+
+
+def test_quality_orders_rate_and_distortion() -> None:
+    files = [CODEC.encode(SOURCE, quality) for quality in (0, 30, 63)]
+    assert sorted(map(len, files)) == [len(file) for file in files]
+    values = [psnr(SOURCE.samples, CODEC.decode(file).samples) for file in files]
+    assert sorted(values) == values and values[0] < values[2] - 1
+
+
+@pytest.mark.parametrize("quality", [-1, 64])
+def test_quality_outside_its_range(quality: int) -> None:
+    with pytest.raises(Limit, match="quality index"):
+        CODEC.encode(SOURCE, quality)
+
+
+def test_read_only_samples() -> None:
+    samples = SOURCE.samples.copy()
+    samples.setflags(write=False)
+    assert CODEC.encode(Picture(samples), 20) == FILE
+
+
+# Targets
+
+
+def quality_of(data: bytes) -> int:
+    return read_still(data).header.quality
+
+
+@pytest.mark.parametrize("aim", [5, 31, 62])
+def test_size_is_met_and_used(aim: int) -> None:
+    limit = len(CODEC.encode(SOURCE, aim))
+    data = CODEC.encode_to(SOURCE, size=limit)
+    assert len(data) <= limit
+    assert data == CODEC.encode(SOURCE, quality_of(data))
+    assert len(CODEC.encode(SOURCE, quality_of(data) + 1)) > limit
+    bpp = 8 * limit / (SOURCE.width * SOURCE.height)
+    assert CODEC.encode_to(SOURCE, bpp=bpp) == data
+
+
+def test_size_beyond_the_largest_file() -> None:
+    assert quality_of(CODEC.encode_to(SOURCE, size=10**6)) == 63
+    assert quality_of(CODEC.encode_to(SOURCE, bpp=100)) == 63
+
+
+def test_size_below_the_smallest_file() -> None:
+    smallest = len(CODEC.encode(SOURCE, 0))
+    assert quality_of(CODEC.encode_to(SOURCE, size=smallest)) == 0
+    with pytest.raises(Limit, match=f"has {smallest} bytes, more than {smallest - 1}"):
+        CODEC.encode_to(SOURCE, size=smallest - 1)
+    with pytest.raises(Limit):
+        CODEC.encode_to(SOURCE, bpp=0.001)
+
+
+def test_psnr_is_reached_by_the_smallest_file() -> None:
+    def measured(quality: int) -> float:
+        return psnr(SOURCE.samples, CODEC.decode(CODEC.encode(SOURCE, quality)).samples)
+
+    target = (measured(24) + measured(25)) / 2
+    data = CODEC.encode_to(SOURCE, psnr=target)
+    assert measured(quality_of(data)) >= target > measured(quality_of(data) - 1)
+    assert quality_of(CODEC.encode_to(SOURCE, psnr=0)) == 0
+    assert quality_of(CODEC.encode_to(SOURCE, psnr=200)) == 63  # out of reach: the best there is
+
+
+def test_a_target_is_needed() -> None:
+    with pytest.raises(ValueError, match="one of bpp, size and psnr"):
+        CODEC.encode_to(SOURCE)
+
+
+# Damage
+
+
+@pytest.mark.parametrize("chunk", range(len(STREAMS)), ids=STREAMS)
+def test_damaged_streams_name_their_chunk(chunk: int) -> None:
+    still = read_still(FILE)
+    payload = (still.hyper, *still.slices)[chunk]
+    longer, shorter, empty = payload + b"\x55\x55", payload[:-2], b""
+    for damaged in (longer, shorter, empty, payload[:1]):
+        with pytest.raises((Corrupt, Truncated)) as caught:
+            CODEC.decode(rebuilt(FILE, chunk, damaged))
+        assert caught.value.chunk == STREAMS[chunk]
+        assert f"(chunk {STREAMS[chunk]})" in str(caught.value)
+
+
+def test_hyperlatent_symbols_have_a_limit() -> None:
+    rows = streams.hyper_rows(20, 1, 2, CONFIG.hyper)
+    for value, refused in ((streams.HYPER_LIMIT, False), (streams.HYPER_LIMIT + 1, True)):
+        for sign in (1, -1):
+            encoder = Encoder(tiny_weights().hyper_tables)
+            encoder.put(np.array([sign * value] + [0] * (len(rows) - 1), np.int32), rows)
+            with pytest.raises((Corrupt, Truncated)) as caught:
+                CODEC.decode(rebuilt(FILE, 0, encoder.finish()))
+            assert (caught.value.chunk == "HYPR") == refused
+
+
+def test_another_model_is_unsupported() -> None:
+    still = read_still(FILE)
+    header = Header(still.header.width, still.header.height, "rgb", 8, 20, b"stranger")
+    with pytest.raises(Unsupported, match=b"stranger".hex()) as caught:
+        CODEC.decode(write_still(Still(header, still.hyper, still.slices)))
+    assert CODEC.model_id.hex() in str(caught.value.hint)
+
+
+def test_slices_of_another_number() -> None:
+    still = read_still(FILE)
+    for slices in (still.slices[:-1], (*still.slices, b"")):
+        with pytest.raises(Corrupt, match=f"has {len(slices)} slices, its model 3"):
+            CODEC.decode(write_still(Still(still.header, still.hyper, slices)))
+
+
+@pytest.mark.parametrize("size", [(8193, 1), (1, 65535), (65535, 4096)])
+def test_pictures_beyond_this_decoder(size: tuple[int, int]) -> None:
+    still = read_still(FILE)
+    header = Header(*size, "rgb", 8, 20, CODEC.model_id)
+    with pytest.raises(Limit, match="8192"):
+        CODEC.decode(write_still(Still(header, still.hyper, still.slices)))
+
+
+def mutated(data: bytes, rng: np.random.Generator) -> bytes:
+    """One to three changes: a bit, a byte, a piece removed, doubled or made of zeros; the checksum is right."""
+    changed = bytearray(data[:-4])
+    for _ in range(rng.integers(1, 4)):
+        start = int(rng.integers(8, len(changed))) if rng.integers(3) else int(rng.integers(8, 40))
+        stop = start + int(rng.integers(1, 20))
+        match rng.integers(6):
+            case 0 | 1:
+                changed[start] ^= 1 << int(rng.integers(8))
+            case 2:
+                changed[start] = int(rng.integers(256))
+            case 3:
+                del changed[start:stop]
+            case 4:
+                changed[start:start] = changed[start:stop]
+            case 5:
+                changed[start:stop] = bytes(len(changed[start:stop]))
+    return repaired(bytes(changed) + bytes(4))
+
+
+def test_mutated_files_decode_or_raise_mvc_errors() -> None:
+    rng = np.random.default_rng(5)
+    seeds = [CODEC.encode(picture(20, 30, gray=gray), quality) for gray in (False, True) for quality in (2, 60)]
+    outcomes: dict[str, int] = {}
+    CODEC.decode(FILE)  # compile before the clock runs
+    start = time.process_time()
+    for trial in range(400):
+        data = mutated(seeds[trial % len(seeds)], rng)
+        before = time.process_time()
+        try:
+            outcome = type(CODEC.decode(data)).__name__
+        except MvcError as error:
+            assert str(error) and "\n" not in str(error)
+            outcome = type(error).__name__
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+        assert time.process_time() - before < 5
+    assert time.process_time() - start < 20
+    assert {"Picture", "Corrupt", "Truncated", "Unsupported", "Limit"} <= set(outcomes)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.binary(max_size=60), st.integers(0, 63))
+def test_any_streams_decode_or_raise_mvc_errors(hyper: bytes, slice_0: bytes, quality: int) -> None:
+    header = Header(9, 9, "rgb", 8, quality, CODEC.model_id)
+    with pytest.raises((Corrupt, Truncated)) as caught:  # 60 bytes are not enough for four good streams
+        CODEC.decode(write_still(Still(header, hyper, (slice_0, b"", b""))))
+    assert caught.value.chunk in STREAMS
+
+
+# Models and devices
+
+
+def test_saved_weights_code_the_same(tmp_path: Path) -> None:
+    save(tmp_path, tiny_weights())
+    other = Codec(load(tmp_path))
+    assert other.model_id == CODEC.model_id
+    assert decoded_digests(other, FILE) == decoded_digests(CODEC, FILE)
+    # Half precision changes the picture a little, and never the symbols.
+    difference = other.decode(FILE).samples.astype(int) - CODEC.decode(FILE).samples
+    assert abs(difference).max() <= 3
+
+
+@pytest.mark.parametrize("damage", ["bit", "cut", "gone", "manifest", "config", "exact hash"])
+def test_damaged_weights_are_refused(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, tiny_weights())
+    weights, manifest = tmp_path / "weights.safetensors", tmp_path / "manifest.json"
+    data, facts = weights.read_bytes(), json.loads(manifest.read_text())
+    match damage:
+        case "bit":
+            weights.write_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
+        case "cut":
+            weights.write_bytes(data[:1000])
+        case "gone":
+            weights.unlink()
+        case "manifest":
+            manifest.write_text("{")
+        case "config":
+            manifest.write_text(json.dumps(facts | {"config": facts["config"] | {"features": 48}}))
+        case "exact hash":
+            manifest.write_text(json.dumps(facts | {"exact_sha256": "00" * 32}))
+    with pytest.raises(WeightsError) as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_models_and_devices() -> None:
+    with pytest.raises(WeightsError, match="no model 'vvc'") as caught:
+        codecs.load("vvc")
+    assert "mambavc-lite" in str(caught.value.hint)
+    if not torch.cuda.is_available():
+        with pytest.raises(BackendError, match="no CUDA"):
+            codecs.load(device="cuda")

@@ -1,0 +1,457 @@
+"""Training: the store, recipes, the optimiser, resuming, several processes, packing and export, with tiny models."""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as multiprocessing
+from PIL import Image
+from torch import nn
+
+from mvc.codec import Codec
+from mvc.errors import MvcError, SourceError, WeightsError
+from mvc.models.mambavc_lite import Config, MambaVCLite
+from mvc.models.prior import checkerboard
+from mvc.picture import Picture
+from mvc.train import cli, objective, state
+from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.loop import Trainer
+from mvc.train.optim import Muon, share_work
+from mvc.train.recipe import Recipe
+from mvc.train.report import COLUMNS, VALIDATION_COLUMNS, Report
+from mvc.weights import load as load_weights
+from tests import tiny_model
+
+ROOT = Path(__file__).parent.parent
+STEPS = 6
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """As in training: results do not depend on the machine, and no thread waits for another."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with four pictures of 128 x 160."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for seed in range(4):
+        Image.fromarray(tiny_model.picture(128, 160, seed=seed).samples).save(folder / f"{seed}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("store") / "train"
+    build_store(pictures, path, smallest_px=64)
+    return path
+
+
+@pytest.fixture
+def recipe(pictures: Path, store: Path, tmp_path: Path) -> Recipe:
+    config = {key: value for key, value in tiny_model.CONFIG.to_dict().items() if value != getattr(Config(), key)}
+    return Recipe(
+        pictures=str(pictures), store=str(store), run=str(tmp_path / "run"), config=config, batch=4, crop_px=64,
+        warmup_steps=2, steps=STEPS, dtype="float32", log_steps=1, device="cpu",
+    )  # fmt: skip
+
+
+def write(recipe: Recipe, path: Path) -> Path:
+    """The recipe as a TOML file."""
+    lines, tables = [], []
+    for name, value in vars(recipe).items():
+        if isinstance(value, dict):
+            tables += [f"[{name}]", *(f"{key} = {as_toml(item)}" for key, item in value.items())]
+        else:
+            lines.append(f"{name} = {as_toml(value)}")
+    path.write_text("\n".join(lines + tables))
+    return path
+
+
+def as_toml(value: Any) -> str:
+    return repr(value).replace("(", "[").replace(",)", "]").replace(")", "]")
+
+
+def log(recipe: Recipe, name: str = "log.csv") -> list[dict[str, float]]:
+    with open(Path(recipe.run) / name) as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def losses(trainer: Trainer, steps: int) -> list[float]:
+    return [trainer.train_step(1e-3)[0] for _ in range(steps)]
+
+
+# the crop store ---------------------------------------------------------------------------------------------
+
+
+def test_store_holds_every_picture_at_every_scale(pictures: Path, store: Path) -> None:
+    opened = CropStore(store)
+    assert [(e.height, e.width) for e in opened.entries] == [(128, 160), (77, 96)] * 4
+    for i in range(4):
+        np.testing.assert_array_equal(opened.picture(2 * i), np.asarray(Image.open(pictures / f"{i}.png")))
+    assert opened.smallest_px == 77
+
+
+def test_crops_follow_from_the_random_numbers_alone(store: Path) -> None:
+    first, again, other = (CropStore(store).batch(np.random.default_rng(seed), 5, 64) for seed in (1, 1, 2))
+    assert first.shape == (5, 64, 64, 3)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+
+
+def test_held_pictures_are_in_no_crop(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    assert build_store(pictures, path, holdout=1, scales=(1.0,), smallest_px=64) == 3
+    held, kept = CropStore(held_store(path)).picture(0), CropStore(path)
+    assert kept.holdout == 1
+    assert all((held != kept.picture(i)).any() for i in range(3))
+    renamed = [np.asarray(Image.open(pictures / f"{i}.png")) for i in range(4)]
+    assert sum(bool((held == picture).all()) for picture in renamed) == 1
+
+
+def test_store_errors_name_the_cause(pictures: Path, store: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match="no pictures found"):
+        build_store(tmp_path / "empty", tmp_path / "s")
+    with pytest.raises(SourceError, match="only 4 pictures"):
+        build_store(pictures, tmp_path / "s", holdout=4)
+    with pytest.raises(SourceError, match="none of 4 pictures could be used") as caught:
+        build_store(pictures, tmp_path / "s", smallest_px=512)
+    assert caught.value.hint and "512" in caught.value.hint
+    assert not list(tmp_path.glob("s.*"))  # nothing half-made is left
+    samples, index = (store.with_suffix(end).read_bytes() for end in (".bin", ".json"))
+    damaged = tmp_path / "damaged"
+    for data, text in ((samples[:-1], index), (samples, index[:-9]), (samples, b'{"version": 1}'), (samples, b"[]")):
+        damaged.with_suffix(".bin").write_bytes(data)
+        damaged.with_suffix(".json").write_bytes(text)
+        with pytest.raises(SourceError, match="damaged"):
+            CropStore(damaged)
+    damaged.with_suffix(".json").write_bytes(index.replace(b'"version": 1', b'"version": 99'))
+    with pytest.raises(SourceError, match="another version"):
+        CropStore(damaged)
+    damaged.with_suffix(".bin").unlink()
+    with pytest.raises(SourceError, match="damaged"):
+        CropStore(damaged)
+
+
+# recipes ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.name)
+def test_shipped_recipes_are_valid(path: Path) -> None:
+    assert Recipe.read(path).batch > 0
+
+
+def test_the_default_recipe_names_every_field() -> None:
+    text = (ROOT / "recipes" / "mambavc-lite.toml").read_text()
+    for name in Recipe.__dataclass_fields__:
+        assert f"\n{name} = " in text or f"\n[{name}]" in text, f"{name} is not explained"
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "hint"),
+    [
+        ({"bacth": 4}, "no field 'bacth'", "'batch'"),
+        ({"batch": "many"}, "batch = 'many' should be of type int", None),
+        ({"batch": True}, "batch = True should be of type int", None),
+        ({"batch": 0}, "batch = 0 should be more than 0", None),
+        ({"lr": math.nan}, "lr = nan", None),
+        ({"ema": 1.5}, "ema = 1.5 should be at most 1", None),
+        ({"crop_px": 100}, "multiple of 64", None),
+        ({"device": "tpu"}, "device = 'tpu' should be one of auto, cpu, cuda", None),
+        ({"run": ""}, "'run' is missing", "recipes/"),
+        ({"config": {"widht8": 3}}, "config: .*widht8", None),
+    ],
+)
+def test_recipe_errors_name_the_field(change: dict[str, Any], message: str, hint: str | None) -> None:
+    with pytest.raises(SourceError, match=message) as caught:
+        Recipe.from_dict({"pictures": "p", "store": "s", "run": "r", **change})
+    assert hint is None or (caught.value.hint and hint in caught.value.hint)
+
+
+def test_a_file_that_is_no_recipe(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_bytes(b"pictures = \xff")
+    for name in ("r.toml", "absent.toml"):
+        with pytest.raises(SourceError, match="cannot be read as a training recipe"):
+            Recipe.read(tmp_path / name)
+
+
+# the rate kernel and the optimiser --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("masked", [False, True])
+def test_rate_kernel_equals_its_reference(dtype: torch.dtype, masked: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shape = (3, 8, 8, 64)
+    y = torch.randn(shape, generator=generator) * torch.exp2(torch.randn(shape, generator=generator) * 3)
+    y[0, 0, 0, :2] = torch.tensor([300.0, -300.0])  # far outside any scale: the mass is clamped
+    mean = torch.randn(shape, generator=generator).to(dtype)
+    log_scale = (torch.rand(shape, generator=generator) * 18 - 3).to(dtype)  # on both sides out of 0 ... 11.875
+    noise, towards = torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
+    mask = checkerboard(8, 8, mean)[0] if masked else None
+    found = []
+    for function in (objective.latent, objective.latent_reference):
+        leaves = [t.clone().requires_grad_() for t in (y, mean, log_scale)]
+        part = leaves[0].split([32, 32], -1)[1]  # a slice of a wider tensor, as in training
+        others = [t[..., 32:] for t in (*leaves[1:], noise)]
+        y_hat, bits = function(part, *others, mask)
+        ((y_hat.float() * towards[..., 32:]).sum() + (bits * torch.tensor([1.0, 2.0, -0.5])).sum()).backward()
+        found.append([y_hat.float(), bits, *(t.grad.float() for t in leaves if t.grad is not None)])
+    rounding = 1e-5 if dtype == torch.float32 else 1e-2  # the reference rounds parts of a gradient to bfloat16
+    for name, ours, reference, bound in zip(
+        ("y_hat", "bits", "y", "mean", "log_scale"), *found, (0, 1e-5, 1e-5, rounding, rounding), strict=True
+    ):
+        error = float((ours - reference).detach().norm() / reference.detach().norm())
+        assert error <= bound, f"{name}: {error}"
+    assert found[0][4].norm() > 1
+
+
+@pytest.mark.parametrize("shapes", [[(32, 48)] * 3, [(64, 16), (16, 64)], [(24, 128), (128, 24), (24, 128), (40, 40)]])
+def test_muon_equals_torch(shapes: list[tuple[int, int]]) -> None:
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().clone()) for p in ours]
+    muon = Muon(ours)
+    reference = torch.optim.Muon(theirs, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
+    start = [p.detach().clone() for p in ours]
+    for _ in range(4):
+        for a, b in zip(ours, theirs, strict=True):
+            a.grad = torch.randn_like(a)
+            b.grad = a.grad.clone()
+        for group in reference.param_groups:
+            group["lr"] = 0.02
+        muon.step(0.02)
+        reference.step()
+    for a, b, before in zip(ours, theirs, start, strict=True):
+        assert float((a - b).detach().norm() / (b - before).detach().norm()) < 0.02  # bfloat16 products, other order
+
+
+def test_every_matrix_has_one_owner_and_the_work_is_even() -> None:
+    shapes = [(9, 512, 256), (8, 256, 256), (12, 128, 128), (1, 768, 320), (1, 320, 768), (2, 16, 64)]
+    for world in (1, 2, 3):
+        load = [0] * world
+        for (count, m, n), owners in zip(shapes, share_work(shapes, world), strict=True):
+            assert sorted(index for own in owners for index in own) == list(range(count))
+            for rank, own in enumerate(owners):
+                load[rank] += len(own) * min(m, n) ** 2 * (2 * max(m, n) + min(m, n))
+        assert max(load) < 1.1 * sum(load) / world
+
+
+# training ---------------------------------------------------------------------------------------------------
+
+
+def test_the_loss_falls_and_is_logged(recipe: Recipe) -> None:
+    recipe = replace(recipe, steps=20, dtype="bfloat16", lr=2e-3, log_steps=10)
+    trainer = Trainer(recipe)
+    crops = trainer.batch()
+
+    def loss() -> float:
+        with torch.no_grad():
+            return float(trainer.objective(*crops, noise=False)["loss"].mean())
+
+    before = loss()
+    with Report(trainer.folder) as report:
+        assert trainer.train(report) is True
+    assert loss() < 0.87 * before
+    rows = log(recipe)
+    assert list(rows[0]) == COLUMNS
+    assert [row["step"] for row in rows] == [10, 20]
+    assert all(row["lr"] == pytest.approx(2e-3) and row["mpx_per_s"] > 0 for row in rows)
+    if find_spec("tensorboard"):
+        assert list(trainer.folder.glob("tensorboard/events*"))
+
+
+def test_resumed_equals_uninterrupted(recipe: Recipe) -> None:
+    whole = losses(Trainer(recipe), STEPS)
+    first = Trainer(recipe)
+    before = losses(first, 3)
+    first.save(1.5)
+    second = Trainer(replace(recipe, seed=recipe.seed))
+    second.load(recipe.checkpoint)
+    assert (second.step, second.minutes_before) == (3, 1.5)
+    np.testing.assert_allclose(before + losses(second, 3), whole, rtol=1e-6)
+
+
+def test_packed_checkpoint_goes_on_nearly_the_same(recipe: Recipe, tmp_path: Path) -> None:
+    first = Trainer(recipe)
+    losses(first, 6)
+    full = first.state_dict(2.0)
+    state.write(tmp_path / "full.pt", full)
+    state.write(tmp_path / "small.mvct", state.pack(full))
+    assert (tmp_path / "small.mvct").stat().st_size < (tmp_path / "full.pt").stat().st_size / 3
+    found = []
+    for name in ("full.pt", "small.mvct"):
+        trainer = Trainer(recipe)
+        trainer.load(tmp_path / name)
+        assert (trainer.step, trainer.minutes_before) == (6, 2.0)
+        found.append(losses(trainer, 4))
+    np.testing.assert_allclose(found[1], found[0], rtol=0.01)
+    restored = state.read(tmp_path / "small.mvct")
+    for name, value in first.average.items():
+        torch.testing.assert_close(restored["average"][name], value, rtol=1e-3, atol=1e-6)
+
+
+def test_packed_default_model_is_small_enough_to_keep() -> None:
+    """Random values, which deflate worse than trained ones."""
+    torch.manual_seed(0)
+    model = MambaVCLite()
+    average = {name: value + 0.01 * torch.randn_like(value) for name, value in model.state_dict().items()}
+    matrices, rest = [], []
+    for p in model.parameters():
+        (matrices if p.ndim == 2 and min(p.shape) >= 16 else rest).append(p.detach())
+    moments = {
+        i: {"step": torch.tensor(9.0), "exp_avg": torch.randn_like(p), "exp_avg_sq": torch.rand_like(p)}
+        for i, p in enumerate(rest)
+    }
+    optimizer = {
+        "muon": {"buffers": [torch.randn_like(p)[None] for p in matrices]},
+        "adamw": {"state": moments, "param_groups": []},
+    }
+    full = {"recipe": {}, "config": model.config.to_dict(), "step": 9, "minutes": 1.0}
+    full |= {"model": model.state_dict(), "average": average, "optimizer": optimizer}
+    assert len(state.pack(full)) < 15e6
+
+
+def test_checkpoints_that_do_not_fit(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(recipe)
+    trainer.save(0.0)
+    wider = Trainer(replace(recipe, config=recipe.config | {"width8": 128}))
+    with pytest.raises(WeightsError, match="does not fit the recipe's model"):
+        wider.load(recipe.checkpoint)
+    data = recipe.checkpoint.read_bytes()
+    packed = state.pack(trainer.state_dict(0.0))
+    torch.save({"step": 1}, tmp_path / "other.pt")
+    other = (tmp_path / "other.pt").read_bytes()
+    for bad in (b"", b"hello", data[: len(data) // 2], packed[: len(packed) // 2], packed[:-5] + b"12345", other):
+        (tmp_path / "bad").write_bytes(bad)
+        with pytest.raises(WeightsError, match="is not a checkpoint"):
+            trainer.load(tmp_path / "bad")
+
+
+def test_recipe_and_store_must_fit(recipe: Recipe) -> None:
+    with pytest.raises(SourceError, match=r"holdout = 1, but .* was built with 0"):
+        Trainer(replace(recipe, holdout=1))
+    with pytest.raises(SourceError, match=r"crop_px = 128, but .* side of 77"):
+        Trainer(replace(recipe, crop_px=128))
+
+
+def test_validation_on_held_pictures(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = replace(recipe, store=str(tmp_path / "held"), holdout=1, steps=1)
+    trainer = Trainer(recipe)
+    with Report(trainer.folder) as report:
+        trainer.train(report)
+    rows = log(recipe, "validation.csv")
+    assert list(rows[0]) == VALIDATION_COLUMNS
+    assert [row["quality"] for row in rows] == [9, 27, 45, 63]
+    assert all(a["psnr"] < b["psnr"] for a, b in pairwise(rows))  # the DCT does that at once
+    assert "bits estimated" in capsys.readouterr().out
+
+
+def test_export_codes_losslessly(recipe: Recipe, tmp_path: Path) -> None:
+    trainer = Trainer(recipe)
+    losses(trainer, 2)
+    trainer.save(0.1)
+    cli.export(recipe.checkpoint, tmp_path / "weights")
+    codec = Codec(load_weights(tmp_path / "weights"))
+    data, encoded = tiny_model.encoded_digests(codec, tiny_model.picture(70, 90), 40)
+    assert tiny_model.decoded_digests(codec, data) == encoded
+    assert isinstance(codec.decode(data), Picture)
+
+
+# processes --------------------------------------------------------------------------------------------------
+
+
+class WholeBatch(Trainer):
+    """One process that takes the crops which two would take, and no noise (they draw it one by one)."""
+
+    def batch(self) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = []
+        self.world = 2
+        for self.rank in (0, 1):
+            parts.append(super().batch())
+        self.world, self.rank = 1, 0
+        return torch.cat([x for x, _ in parts]), torch.cat([quality for _, quality in parts])
+
+
+def no_noise(*shape: Any, **options: Any) -> torch.Tensor:
+    return torch.full(shape[0] if isinstance(shape[0], torch.Size) else shape[0].shape, 0.5)
+
+
+def one_of_two(rank: int, recipe: Recipe, folder: str) -> None:
+    torch.set_num_threads(1)
+    objective.torch.rand = objective.torch.rand_like = no_noise  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    trainer = Trainer(recipe)
+    found = losses(trainer, STEPS)
+    torch.save((found, trainer.model.state_dict()), f"{folder}/rank{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_equal_one(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    multiprocessing.spawn(one_of_two, (recipe, str(tmp_path)), nprocs=2)
+    (first, weights), (second, others) = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    for name, value in weights.items():
+        assert torch.equal(value, others[name]), f"{name} differs between the processes"
+    monkeypatch.setattr(torch, "rand", no_noise)
+    monkeypatch.setattr(torch, "rand_like", no_noise)
+    whole = losses(WholeBatch(recipe), STEPS)
+    np.testing.assert_allclose(np.mean([first, second], 0), whole, rtol=2e-3)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(recipe: Recipe, tmp_path: Path) -> None:
+    """The real command with two processes, a signal to the first of them all, and on from there."""
+    path = write(replace(recipe, steps=10**6, processes=2, minutes=30.0), tmp_path / "r.toml")
+    command = [sys.executable, "-m", "mvc", "train", str(path)]
+    environment = {key: value for key, value in os.environ.items() if key != "WORLD_SIZE"}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+    logged = Path(recipe.run) / "log.csv"
+    deadline = time.monotonic() + 120
+    while not logged.exists() and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == 0, output
+    assert f"`mvc train {path} --resume` goes on" in output
+    steps = state.read(recipe.checkpoint)["step"]
+    assert steps > 0
+    with pytest.raises(SourceError, match="is there already") as caught:
+        cli.train(path)
+    assert caught.value.hint and "--resume" in caught.value.hint
+    write(replace(recipe, steps=steps + 1, processes=1), path)
+    cli.train(path, resume=True)
+    assert state.read(recipe.checkpoint)["step"] == steps + 1
+    with pytest.raises(SourceError, match="has had all its training"):
+        cli.train(path, resume=True)
+
+
+def test_an_error_in_a_process_is_raised_once(recipe: Recipe, tmp_path: Path) -> None:
+    path = write(replace(recipe, processes=2, pictures=str(tmp_path), store=str(tmp_path / "s")), tmp_path / "r.toml")
+    with pytest.raises(MvcError, match="no pictures found below"):
+        cli.train(path)
+    with pytest.raises(SourceError, match="there is no checkpoint"):
+        cli.train(path, resume=True)
+    write(replace(recipe, processes=3), path)
+    with pytest.raises(SourceError, match="batch = 4 does not divide among 3"):
+        cli.train(path)
