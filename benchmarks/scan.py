@@ -1,22 +1,22 @@
 """The selective scan on CPU: nanoseconds per token and channel, against references and against memory.
 
-    python -m benchmarks.scan [--seconds 1] [--write]
+    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.scan [--seconds 1] [--write]
 
-prints a Markdown table; --write puts it into benchmarks/results/scan.md. The picture is 1536 tokens (48 x 32)
-of 256 channels, a quarter of them along each order, in batches of two. Times are the least of several runs:
-other work on the machine can only add to them.
+prints Markdown; --write puts it into benchmarks/results/scan.md. The picture has 1536 tokens (48 x 32) of 1024 channels,
+a quarter of them along each order. Times are the least of several runs: other work on the machine can only add to them.
 
-- "mamba_ssm, reference": what mamba-ssm documents for its `selective_scan_ref`, a loop over the tokens in torch
-  (channels first, B and C per group), given inputs that are already in scan order.
-- "torch": mvc.ops.scan.selective_scan_reference.
-- "bound": the time to move the bytes that a scan must move (read v and the parameters, write y; forward and
-  backward: also read v, the gradient and the parameters again, write two gradients) at the speed at which
-  this machine copies tensors of that size.
+- "mamba_ssm": what mamba-ssm documents for its `selective_scan_ref`, a loop over the tokens in torch (channels first, B
+  and C per group), in float32 on one thread, its inputs already in scan order and its step sizes made beforehand.
+- "torch": mvc.ops.scan.selective_scan_reference, in float32 on one thread.
+- "of memory" and "of cache": the time against that of moving the bytes that a scan must move (forward: read v and the
+  parameters, write y; backward: read v, the gradient and the parameters, write two gradients) at the speed at which
+  this machine, on as many threads, copies tensors of 256 MiB, or of the size of v and again and again.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import platform
 import time
 from collections.abc import Callable
@@ -29,8 +29,9 @@ from torch import Tensor
 
 from mvc.ops.scan import ORDERS, selective_scan, selective_scan_reference
 
-BATCH, HEIGHT, WIDTH, CHANNELS, RANK = 2, 48, 32, 256, 4
+BATCH, HEIGHT, WIDTH, CHANNELS, RANK = 1, 48, 32, 1024, 4
 TOKENS = HEIGHT * WIDTH
+ELEMENTS = BATCH * TOKENS * CHANNELS
 RESULTS = Path(__file__).parent / "results" / "scan.md"
 
 
@@ -41,14 +42,14 @@ class Case(NamedTuple):
 
 
 def least(run: Callable[[], object], seconds: float) -> float:
-    """The shortest of the runs that fit into `seconds` (two at least), in nanoseconds per token and channel."""
+    """The shortest of the runs that fit into `seconds` (two at least), in seconds."""
     run()
     times: list[float] = []
     while len(times) < 2 or sum(times) < seconds:
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
-    return min(times) * 1e9 / (BATCH * TOKENS * CHANNELS)
+    return min(times)
 
 
 def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
@@ -61,7 +62,7 @@ def inputs(case: Case) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def documented_scan(u, delta, A, B, C, D, delta_bias):
-    """mamba-ssm's reference from its documentation, softplus on: u, delta [b, dim, L]; A [dim, N]; B, C [b, G, N, L]."""
+    """mamba-ssm's reference as documented, with softplus: u, delta [b, dim, L]; A [dim, N]; B, C [b, G, N, L]."""
     delta = F.softplus(delta + delta_bias[:, None])
     B, C = (t.repeat_interleave(u.shape[1] // t.shape[1], 1) for t in (B, C))
     decays = torch.exp(torch.einsum("bdl,dn->bdln", delta, A))
@@ -80,13 +81,11 @@ def documented_inputs(case: Case) -> list[Tensor]:
     return [u, delta, -torch.rand(CHANNELS, case.states), torch.randn(groups), torch.randn(groups), *vectors]
 
 
-def copying(case: Case, floats_per_token: int, tensors: int, seconds: float) -> float:
-    """Nanoseconds per token and channel to move so many tensors like v and so many float32 numbers per token."""
-    v, _, _ = inputs(case)
-    target = torch.empty_like(v)
-    copied = least(lambda: target.copy_(v), seconds)  # two tensors: one read, one written
-    per_tensor = copied / 2
-    return per_tensor * (tensors + floats_per_token * 4 / (CHANNELS * v.element_size()))
+def copy_speed(values: int, dtype: torch.dtype, seconds: float) -> float:
+    """Bytes read and written per second when a tensor is copied."""
+    source = torch.zeros(values, dtype=dtype)
+    target = torch.zeros_like(source)
+    return 2 * source.nbytes / least(lambda: target.copy_(source), seconds)
 
 
 def forward_and_backward(tensors: tuple[Tensor, ...]) -> Callable[[], object]:
@@ -95,46 +94,56 @@ def forward_and_backward(tensors: tuple[Tensor, ...]) -> Callable[[], object]:
     return lambda: torch.autograd.grad(selective_scan(v, parameters, weights, RANK), (v, parameters, weights), grad)
 
 
-def rows(seconds: float) -> list[str]:
-    lines = [
-        "| states | type | threads | mamba_ssm, reference | torch | numba | x reference | bound | of bound "
-        "| numba, forward + backward | bound | of bound |",
-        "|" + "---|" * 12,
-    ]
+def measure(case: Case, references: tuple[float, float], seconds: float) -> str:
+    """One row of the table."""
+    torch.set_num_threads(case.threads)
+    tensors = inputs(case)
+    v, parameters, _ = tensors
+    with torch.no_grad():
+        forward = least(lambda: selective_scan(*tensors, RANK), seconds)
+    both = least(forward_and_backward(tensors), seconds)
+    speeds = copy_speed(1 << 26, torch.float32, seconds), copy_speed(v.numel(), case.dtype, seconds)
+    forward_bytes, both_bytes = 2 * v.nbytes + parameters.nbytes, 5 * v.nbytes + 3 * parameters.nbytes
+    cells = [case.states, str(case.dtype).removeprefix("torch."), case.threads, f"{forward / ELEMENTS * 1e9:.2f}"]
+    cells += [f"{reference / forward:.0f}" for reference in references]
+    cells += [f"{forward * speed / forward_bytes:.1f}" for speed in speeds]
+    cells += [f"{both / ELEMENTS * 1e9:.2f}", *(f"{both * speed / both_bytes:.1f}" for speed in speeds)]
+    cells += [f"{speed / 1e9:.0f}" for speed in speeds]
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def report(seconds: float) -> str:
+    columns = ["N", "type", "threads", "forward, ns", "x mamba_ssm", "x torch", "of memory", "of cache"]
+    columns += ["forward + backward, ns", "of memory", "of cache", "memory, GB/s", "cache, GB/s"]
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    notes = []
     for states in (1, 4):
+        torch.set_num_threads(1)
+        slow = Case(states, torch.float32, 1)
+        documented, tensors = documented_inputs(slow), inputs(slow)
+        with torch.no_grad():
+            first = least(lambda given=documented: documented_scan(*given), 0)
+            second = least(lambda given=tensors: selective_scan_reference(*given, RANK), 0)
+        notes.append(
+            f"N = {states}: mamba_ssm {first / ELEMENTS * 1e9:.0f} ns, torch {second / ELEMENTS * 1e9:.0f} ns."
+        )
         for threads in (1, 2):
             for dtype in (torch.float32, torch.bfloat16):
-                case = Case(states, dtype, threads)
-                torch.set_num_threads(threads)
-                tensors, numbers = inputs(case), ORDERS * (RANK + 2 * states)
-                with torch.no_grad():
-                    documented = documented_inputs(case)
-                    slow = least(lambda given=documented: documented_scan(*given), 0)
-                    plain = least(lambda given=tensors: selective_scan_reference(*given, RANK), 0)
-                    fast = least(lambda given=tensors: selective_scan(*given, RANK), seconds)
-                both = least(forward_and_backward(tensors), seconds)
-                bound, both_bound = copying(case, numbers, 2, seconds), copying(case, 3 * numbers, 5, seconds)
-                name = str(dtype).removeprefix("torch.")
-                lines.append(
-                    f"| {states} | {name} | {threads} | {slow:.1f} | {plain:.1f} | {fast:.2f} | {slow / fast:.0f} "
-                    f"| {bound:.2f} | {fast / bound:.1f} | {both:.2f} | {both_bound:.2f} | {both / both_bound:.1f} |"
-                )
-    return lines
+                lines.append(measure(Case(states, dtype, threads), (first, second), seconds))
+    return "\n".join([*lines, "", *notes])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=1.0, help="per measurement of a fast kernel")
+    parser.add_argument("--seconds", type=float, default=1.0, help="for every measurement")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS}")
     arguments = parser.parse_args()
-    table = "\n".join(rows(arguments.seconds))
+    table = report(arguments.seconds)
     print(table)
     if arguments.write:
-        about = f"{platform.machine()}, {torch.get_num_threads()} threads at most, torch {torch.__version__}"
-        head = (
-            "# Selective scan on CPU\n\nNanoseconds per token and channel; what the columns mean: benchmarks/scan.py."
-        )
-        RESULTS.write_text(f"{head}\nWritten by `python -m benchmarks.scan --write` on {about}.\n\n{table}\n")
+        head = "# Selective scan on CPU\n\nPer token and channel; what the columns mean: benchmarks/scan.py. Written by"
+        about = f"`python -m benchmarks.scan --write` with torch {torch.__version__} on {platform.machine()}"
+        RESULTS.write_text(f"{head}\n{about}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}.\n\n{table}\n")
 
 
 if __name__ == "__main__":

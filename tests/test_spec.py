@@ -332,8 +332,8 @@ def test_scale_row() -> None:
 def test_coding_order(size: tuple[int, int]) -> None:
     masks = checkerboard(*size, torch.zeros(1))
     for mask, positions in zip(masks, SPEC["positions_of"](*size, 2), strict=True):
-        coded = [divmod(int(index), size[1]) for index in streams._positions(mask)]
-        assert coded == positions
+        numbers = torch.arange(size[0] * size[1])[streams._positions(mask)].tolist()
+        assert [divmod(number, size[1]) for number in numbers] == positions
     assert SPEC["positions_of"](*size, 1) == [[divmod(i, size[1]) for i in range(size[0] * size[1])]]
 
 
@@ -393,13 +393,13 @@ def test_tensor_tables() -> None:
                 expected[name + ".shift"] = torch.int32, ()
             before += m
     rest = text[text.index("Besides them") :]
-    for names, kind, dims, _ in table(rest, "Tensor"):
+    for names, kind, sides, _ in table(rest, "Tensor"):
         for which, name in enumerate(names.replace("`", "").split(", ")):
-            if dims.startswith("[sum"):
+            if sides.startswith("[sum"):
                 half_width = MODEL[name.replace("frequency", "half_width")]
                 expected[name] = types[kind], (int((2 * half_width + 2).sum()),)
             else:
-                expected[name] = types[kind], shape(dims.split("], ")[which].removesuffix("]") + "]")
+                expected[name] = types[kind], shape(sides.split("], ")[which].removesuffix("]") + "]")
     assert {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in STORED.items()} == expected
 
 

@@ -11,6 +11,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from mvc.codec import Codec
@@ -48,11 +49,11 @@ def tiny_network() -> MambaVCLite:
         with torch.no_grad():
             for name, parameter in network.prior.named_parameters():
                 if name.endswith(("mean.weight", "scale.weight", "lrp_out.weight")):
-                    parameter *= SPREAD
+                    parameter.mul_(SPREAD)
                 elif name.endswith("log_gain"):
-                    parameter += torch.randn_like(parameter) * 0.2
+                    parameter.add_(torch.randn_like(parameter), alpha=0.2)
                 elif name.endswith("bias"):
-                    parameter += torch.randn_like(parameter) * 0.1
+                    parameter.add_(torch.randn_like(parameter), alpha=0.1)
             network.h_a.down2.weight *= 20  # a hyperlatent of more than zeros
     return network
 
@@ -88,14 +89,15 @@ def recorded() -> Iterator[list[np.ndarray]]:
     symbols: list[np.ndarray] = []
 
     class Encoder(streams.Encoder):
-        def put(self, values: np.ndarray, rows: np.ndarray) -> None:
-            symbols.append(values)
+        def put(self, values: ArrayLike, rows: ArrayLike) -> None:
+            symbols.append(np.asarray(values))
             super().put(values, rows)
 
     class Decoder(streams.Decoder):
-        def take(self, rows: np.ndarray) -> np.ndarray:
-            symbols.append(super().take(rows))
-            return symbols[-1]
+        def take(self, rows: ArrayLike) -> NDArray[np.int32]:
+            taken = super().take(rows)
+            symbols.append(taken)
+            return taken
 
     with mock.patch.object(streams, "Encoder", Encoder), mock.patch.object(streams, "Decoder", Decoder):
         yield symbols

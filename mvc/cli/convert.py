@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -40,6 +41,7 @@ def codec_loader(model: str, device: options.Device, threads: int | None) -> Cal
 
     @cache
     def load() -> Codec:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads would spin against the kernels'
         from mvc import codec
 
         return codec.load(model, device.value, threads)
