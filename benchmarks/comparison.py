@@ -24,7 +24,7 @@ CAPTION_PX = 34
 def smallest_over(original: Image.Image, limit: int, **options: object) -> bytes:
     """The best file of a Pillow codec within `limit` bytes, or its smallest where none fits."""
     best = None
-    for quality in range(0, 96):
+    for quality in range(96):
         buffer = io.BytesIO()
         original.save(buffer, quality=quality, **options)
         if best is None or len(buffer.getvalue()) <= limit:

@@ -2,15 +2,16 @@
 
     OMP_WAIT_POLICY=PASSIVE python -m benchmarks.scan [--seconds 1] [--write]
 
-prints Markdown; --write puts it into benchmarks/results/scan.md. The picture has 1536 tokens (48 x 32) of 1024 channels,
-a quarter of them along each order. Times are the least of several runs: other work on the machine can only add to them.
+prints Markdown; --write puts it into benchmarks/results/scan.md. The picture has 1536 tokens (48 x 32) of 1024
+channels, a quarter of them along each order. Times are the least of several runs: other work on the machine can only
+add to them.
 
 - "mamba_ssm": what mamba-ssm documents for its `selective_scan_ref`, a loop over the tokens in torch (channels first, B
   and C per group), in float32 on one thread, its inputs already in scan order and its step sizes made beforehand.
 - "torch": mvc.ops.scan.selective_scan_reference, in float32 on one thread.
 - "of memory" and "of cache": the time against that of moving the bytes that a scan must move (forward: read v and the
   parameters, write y; backward: read v, the gradient and the parameters, write two gradients) at the speed at which
-  this machine, on as many threads, copies tensors of 256 MiB, or of the size of v and again and again.
+  this machine, on as many threads, copies tensors of 256 MiB, or of the size of v, again and again.
 """
 
 from __future__ import annotations

@@ -42,9 +42,13 @@ def export(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder for the weights.", show_default=False)
     ],
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", help="Crop store of the run: fit the probability tables to it.", show_default=False),
+    ] = None,
 ) -> None:
     """Lower a trained model to integers and write its weights, tables and manifest."""
-    _training().export(checkpoint, output)
+    _training().export(checkpoint, output, store)
 
 
 def _training() -> Any:

@@ -16,10 +16,12 @@ from mvc.codec import Codec
 from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
 from mvc.exact.streams import StreamEncoder
 from mvc.picture import Picture
+from mvc.train.data import CropStore
 from mvc.weights import Weights
 
 REACH = 64  # symbols of larger magnitude are counted as this one
 NEIGHBOURS = 2
+QUALITIES = (4, 16, 28, 40, 52, 62)
 PRIOR_COUNT = 2000.0  # weight of the plain Gaussian in the pooled histogram of a row
 
 
@@ -29,8 +31,8 @@ class _Counter(StreamEncoder):
     counts: np.ndarray
 
     def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
-        size = np.minimum(np.abs(symbols), REACH)
-        np.add.at(self.counts, (rows, size), 1)
+        cell = rows * (REACH + 1) + np.minimum(np.abs(symbols), REACH)
+        self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
 
 
 def count_symbols(weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int]) -> np.ndarray:
@@ -75,14 +77,7 @@ def fit_tables(counts: np.ndarray) -> Tables:
     return mixture_tables(LATENT_SIGMAS, weights, ratios)
 
 
-def random_pictures(store_samples: Iterable[np.ndarray]) -> list[Picture]:
-    """Crops as pictures."""
-    return [Picture(np.ascontiguousarray(crop)) for crop in store_samples]
-
-
-@torch.inference_mode()
-def calibrated(
-    weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int] = (4, 16, 28, 40, 52, 62)
-) -> Tables:
-    """Tables fitted on pictures at a spread of qualities."""
-    return fit_tables(count_symbols(weights, pictures, qualities))
+def calibrated_tables(weights: Weights, store: CropStore, crops: int = 48, crop_px: int = 256) -> Tables:
+    """Latent tables fitted on random crops of a training store at a spread of qualities."""
+    pictures = [Picture(crop) for crop in store.batch(np.random.default_rng(0), crops, crop_px)]
+    return fit_tables(count_symbols(weights, pictures, QUALITIES))

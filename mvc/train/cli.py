@@ -55,9 +55,9 @@ def train(recipe: Path, *, resume: bool | Path = False, minutes: float | None = 
         _start(arguments, processes)
 
 
-def export(checkpoint: Path, output: Path) -> None:
-    """Lower a checkpoint's averaged weights to integers and write the weights folder."""
-    exporting.export(checkpoint, output)
+def export(checkpoint: Path, output: Path, store: Path | None = None) -> None:
+    """Lower a checkpoint's averaged weights to integers and write the weights folder; `store` calibrates its tables."""
+    exporting.export(checkpoint, output, store)
 
 
 def _start(arguments: tuple[Any, ...], processes: int) -> None:

@@ -13,6 +13,9 @@ from mvc.errors import WeightsError
 from mvc.exact.layers import lower
 from mvc.exact.streams import HYPER_BUCKETS
 from mvc.models.mambavc_lite import Config, HyperDensity, MambaVCLite
+from mvc.train import state
+from mvc.train.calibrate import calibrated_tables
+from mvc.train.data import CropStore
 from mvc.weights import Weights, exact_hash, exact_tensors, save
 
 TAIL = 2.0**-17
@@ -38,12 +41,12 @@ def hyper_tables(density: HyperDensity) -> Tables:
 def load_checkpoint(path: Path) -> tuple[MambaVCLite, dict[str, Any]]:
     """The model with its averaged weights, and the checkpoint."""
     try:
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        model = MambaVCLite(Config.from_dict(state["config"]))
-        model.load_state_dict({name: value.float() for name, value in state["average"].items()})
+        stored = state.read(path)
+        model = MambaVCLite(Config.from_dict(stored["config"]))
+        model.load_state_dict({name: value.float() for name, value in stored["average"].items()})
     except (OSError, KeyError, RuntimeError, EOFError) as error:
         raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
-    return model.eval(), state
+    return model.eval(), stored
 
 
 def make_weights(model: MambaVCLite, record: dict[str, Any], latent: Tables | None = None) -> Weights:
@@ -56,9 +59,15 @@ def make_weights(model: MambaVCLite, record: dict[str, Any], latent: Tables | No
     return Weights(model, prior, hyper, latent, digest, manifest)
 
 
-def export(checkpoint: Path, folder: Path) -> Weights:
-    """Write the weights folder of a checkpoint's averaged model."""
-    model, state = load_checkpoint(checkpoint)
-    weights = make_weights(model, {"steps": state["step"], "minutes": round(state["minutes"], 1)})
+def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights:
+    """Write the weights folder of a checkpoint's averaged model.
+
+    With a crop store (data.py) the latent tables are fitted to what the model codes on it; else they are Gaussian.
+    """
+    model, stored = load_checkpoint(checkpoint)
+    record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
+    weights = make_weights(model, record)
+    if store is not None:
+        weights = make_weights(model, record, calibrated_tables(weights, CropStore(store)))
     save(folder, weights)
     return weights
