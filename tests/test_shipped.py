@@ -1,0 +1,65 @@
+"""The shipped weights on real pictures: golden files, the order of the qualities, and the promise of the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_model import decoded_digests
+
+import mvc
+from mvc import codec as codecs
+from mvc.evaluate.metrics import psnr
+from mvc.media import read_picture
+from mvc.picture import Picture
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+GOLDEN = json.loads((SAMPLES / "golden" / "expected.json").read_text())
+CODEC = codecs.load(device="cpu")
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_files_decode_to_the_same_symbols_and_nearly_the_same_pixels(name: str) -> None:
+    data = (SAMPLES / "golden" / f"{name}.mvc").read_bytes()
+    symbols, y_hat = decoded_digests(CODEC, data)
+    assert symbols == GOLDEN[name]["symbols_sha256"]
+    assert y_hat == GOLDEN[name]["y_hat_sha256"]
+    expected = read_picture(SAMPLES / "golden" / f"{name}.png").picture.samples.astype(int)
+    difference = np.abs(CODEC.decode(data).samples.astype(int) - expected)
+    assert difference.max() <= 1  # spec, section 6
+    assert (difference > 0).mean() <= 1e-4
+
+
+@pytest.mark.parametrize("name", ["kodim03", "kodim15", "kodim23"])
+def test_a_higher_quality_is_never_smaller_or_worse(name: str) -> None:
+    samples = read_picture(SAMPLES / f"{name}.png").picture.samples[100:356, 200:584]
+    picture = Picture(np.ascontiguousarray(samples))
+    sizes, quality_db = [], []
+    for index in range(0, 64, 3):
+        data = CODEC.encode(picture, index)
+        sizes.append(len(data))
+        quality_db.append(psnr(samples, CODEC.decode(data).samples))
+    assert sizes == sorted(sizes)
+    assert min(np.diff(quality_db)) >= -0.05
+
+
+def test_a_photograph_at_default_quality() -> None:
+    picture = read_picture(SAMPLES / "kodim23.png").picture
+    data = mvc.encode(picture)
+    assert len(data) < 768 * 512 * 0.4 / 8
+    assert psnr(picture.samples, mvc.decode(data).samples) > 34
+
+
+def test_targets_are_met_on_a_photograph() -> None:
+    picture = Picture(np.ascontiguousarray(read_picture(SAMPLES / "kodim15.png").picture.samples[:256, :256]))
+    assert 0.8 * 4000 < len(CODEC.encode_to(picture, size=4000)) <= 4000
+    data = CODEC.encode_to(picture, psnr=35.0)
+    assert 35.0 <= psnr(picture.samples, CODEC.decode(data).samples) < 35.6
+
+
+def test_the_whole_file_is_framed_in_48_bytes() -> None:
+    report = mvc.info(SAMPLES / "golden" / "rgb-q54.mvc")
+    streams = sum(chunk["length"] for chunk in report["chunks"] if chunk["name"].split()[0] in ("HYPR", "SLIC"))
+    assert (SAMPLES / "golden" / "rgb-q54.mvc").stat().st_size - streams <= 48
