@@ -5,7 +5,7 @@
 PICTURE is one of the Kodak pictures; the large one is made of it, cut to 16:9 and enlarged by Lanczos. Prints
 a Markdown table; with --record it goes to benchmarks/results/speed.md too. Times are the shortest of the
 runs: with the weights loaded and everything warm, and for whole `mvc` processes from start to exit. Memory is
-the highest resident set of such a process.
+the highest resident set of such a process. On a busy machine only processor time and memory mean much.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Figures(NamedTuple):
     pixels: int
     size_bytes: int
     encode_s: float
+    encode_cpu_s: float
     decode_s: float
+    decode_cpu_s: float
     encode_process_s: float
     decode_process_s: float
     encode_mib: float
@@ -51,20 +53,24 @@ class Process(NamedTuple):
     peak_mib: float
 
 
-def run(command: Sequence[str]) -> Process:
-    """Run a command to its end; exits with its message if it fails.
+# A child starts out with the memory peak of the process that starts it, whatever that has loaded: so a fresh
+# interpreter stands between, whose own peak is far below that of any command measured here.
+_WATCH = """
+import os, subprocess, sys, time
+start = time.perf_counter()
+child = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(child.pid, 0)
+print(time.perf_counter() - start, usage.ru_maxrss, os.waitstatus_to_exitcode(status))
+"""
 
-    A child starts out with the peak of the process that started it: this one must be small when it is called.
-    """
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    messages = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(messages.decode())
-    return Process(seconds, usage.ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10))
+
+def run(command: Sequence[str]) -> Process:
+    """Run a command to its end; exits with its message if it fails."""
+    watch = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True)
+    seconds, peak, status = watch.stdout.split() if watch.returncode == 0 else ("0", "0", "1")
+    if int(status):
+        raise SystemExit(watch.stderr)
+    return Process(float(seconds), int(peak) / (1 << 20 if sys.platform == "darwin" else 1 << 10))
 
 
 def shortest(runs: int, command: Sequence[str]) -> Process:
@@ -73,14 +79,15 @@ def shortest(runs: int, command: Sequence[str]) -> Process:
     return Process(min(p.seconds for p in found), max(p.peak_mib for p in found))
 
 
-def shortest_seconds(runs: int, action: Callable[[], object]) -> float:
-    """The least time of several calls."""
-    found = []
+def shortest_seconds(runs: int, action: Callable[[], object]) -> tuple[float, float]:
+    """The least time of several calls by the wall clock, and of all threads together on the processor."""
+    wall, processor = [], []
     for _ in range(runs):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         action()
-        found.append(time.perf_counter() - start)
-    return min(found)
+        wall.append(time.perf_counter() - start)
+        processor.append(time.process_time() - start_cpu)
+    return min(wall), min(processor)
 
 
 def enlarge(path: Path, target: Path) -> None:
@@ -110,7 +117,7 @@ def processes(
 
 
 def measure(pictures: Sequence[Path], folder: Path, options: argparse.Namespace) -> list[Figures]:
-    """Everything about each picture. Processes come first, while this one has not loaded torch."""
+    """Everything about each picture."""
     run([sys.executable, "-c", "import mvc.codec"])  # numba's kernels are compiled once, on nobody's clock
     quality = options.quality
     outside = [processes(picture, folder, quality, options) for picture in pictures]
@@ -127,8 +134,8 @@ def measure(pictures: Sequence[Path], folder: Path, options: argparse.Namespace)
             Figures(
                 picture.width * picture.height,
                 len(data),
-                shortest_seconds(options.runs, partial(codec.encode, picture, index)),
-                shortest_seconds(options.runs, partial(codec.decode, data)),
+                *shortest_seconds(options.runs, partial(codec.encode, picture, index)),
+                *shortest_seconds(options.runs, partial(codec.decode, data)),
                 encode.seconds,
                 decode.seconds,
                 encode.peak_mib,
@@ -149,7 +156,9 @@ def table(names: Sequence[str], figures: Sequence[Figures]) -> str:
         lines.append(f"| {title} | {one:{form}} | {other:{form}} | {other / one / scale:.2f} |")
 
     row("encode, s", "encode_s", ".3f")
+    row("encode, processor s of all threads", "encode_cpu_s", ".3f")
     row("decode, s", "decode_s", ".3f")
+    row("decode, processor s of all threads", "decode_cpu_s", ".3f")
     row("`mvc encode`, from PNG, whole process, s", "encode_process_s", ".2f")
     row("`mvc decode`, to PNG, whole process, s", "decode_process_s", ".2f")
     row("`mvc encode`, peak memory, MiB", "encode_mib", ".0f")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvc.blocks.layers import QUALITIES
 from mvc.container.still import Header, Still, read_still, write_still
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, WeightsError
 from mvc.evaluate.metrics import psnr as measure_psnr
@@ -30,7 +31,6 @@ from mvc.weights import Weights
 from mvc.weights import load as load_weights
 
 MODEL_ID_BYTES = 8
-QUALITIES = 64
 
 
 def load(model: str = "mambavc-lite", device: str = "auto", threads: int | None = None) -> Codec:

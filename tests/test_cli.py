@@ -411,7 +411,7 @@ def test_train_and_export_are_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run("export", "runs/last.pt", "-o", "weights").exit_code == 0
     assert calls == [
         (Path("r.toml"), {"resume": True, "minutes": 90.0}),
-        (Path("runs/last.pt"), Path("weights")),
+        (Path("runs/last.pt"), Path("weights"), None),
     ]
     monkeypatch.setitem(sys.modules, "mvc.train.cli", None)  # as if an import in it failed
     fails(

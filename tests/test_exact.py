@@ -13,7 +13,7 @@ from tiny_model import CONFIG, picture, tiny_codec, tiny_network, tiny_weights
 from torch import Tensor, nn
 
 from mvc.blocks.layers import QUALITIES, Clamp, Depthwise, Leaky, Linear, QualityGain
-from mvc.entropy.tables import Tables
+from mvc.entropy.tables import SCALE_ROWS, Tables
 from mvc.errors import BackendError, WeightsError
 from mvc.exact import fixed, layers, selfcheck, streams
 from mvc.exact.fixed import EXACT_FLOAT32, EXACT_FLOAT64, INPUT_LIMIT, LIMIT, ONE, shift_round
@@ -255,7 +255,7 @@ class Cost:
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         symbols = torch.floor(y - mean / self.unit + 0.5)
-        rows = torch.floor(log_scale / self.unit * 8 + 0.5).clamp(0, streams.SCALE_ROWS - 1)
+        rows = torch.floor(log_scale / self.unit * 8 + 0.5).clamp(0, SCALE_ROWS - 1)
         where = (torch.ones_like(y) if mask is None else mask.to(y.dtype).expand_as(y)) > 0
         self.bits += self.tables.cost_bits(symbols[where].int().numpy(), rows[where].int().numpy())
         return symbols * self.unit + mean
@@ -294,7 +294,7 @@ def test_scale_rows_cover_the_tables() -> None:
     x = torch.arange(-100, 96 * 32 + 100)
     rows = streams.scale_rows(x)
     assert torch.equal(streams.scale_rows(x.double()).long(), rows)
-    assert rows.unique().tolist() == list(range(streams.SCALE_ROWS))
+    assert rows.unique().tolist() == list(range(SCALE_ROWS))
     assert np.array_equal(rows.numpy(), np.clip(np.floor(x.numpy() / 32 + 0.5), 0, 95))
 
 

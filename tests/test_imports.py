@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "files": {"errors", "container"},
     "media": {"errors", "files", "picture"},
     "metrics": set(),
-    "codec": {"errors", "container", "entropy", "exact", "metrics", "models", "ops", "picture", "weights"},
+    "codec": {"errors", "blocks", "container", "entropy", "exact", "metrics", "models", "ops", "picture", "weights"},
     "evaluate": {"", "errors", "codec", "container", "files", "media", "metrics", "models", "picture"},
     "cli": {"", "errors", "codec", "container", "evaluate", "files", "media", "metrics", "models", "picture", "train"},
     "__init__": {"errors", "codec", "container", "files", "media", "picture"},

@@ -48,6 +48,14 @@ class Clamp(nn.Module):
         return x.clamp(-0.5, 0.5)
 
 
+def at_quality(table: Tensor, quality: Tensor) -> Tensor:
+    """Rows of a table [anchors, C] spread over the quality indices, interpolated linearly: [B] -> [B, C]."""
+    position = quality.float() * ((table.shape[0] - 1) / (QUALITIES - 1))
+    low = position.floor().clamp(max=table.shape[0] - 2).long()
+    share = (position - low)[:, None]
+    return table[low] * (1 - share) + table[low + 1] * share
+
+
 class QualityGain(nn.Module):
     """A positive gain per channel for each quality index: exp of a table of anchors, interpolated linearly."""
 
@@ -57,10 +65,7 @@ class QualityGain(nn.Module):
 
     def gains(self, quality: Tensor) -> Tensor:
         """quality index [B] in 0..63 -> gains [B, C]."""
-        position = quality.float() * ((self.log_gain.shape[0] - 1) / (QUALITIES - 1))
-        low = position.floor().clamp(max=self.log_gain.shape[0] - 2).long()
-        share = (position - low)[:, None]
-        return torch.exp(self.log_gain[low] * (1 - share) + self.log_gain[low + 1] * share)
+        return torch.exp(at_quality(self.log_gain, quality))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         return x * self.gains(quality).to(x.dtype)[:, None, None]

@@ -41,7 +41,10 @@ MAX_VALUE = 1 << 20
 BUCKET_BITS = 8
 """log2 of the number of parts of 0..TOTAL at which the decoder's search may start; not part of the format."""
 
-LATENT_SIGMAS: NDArray[np.float64] = 0.11 * 2.0 ** (np.arange(96) / 8)
+SCALE_MIN, ROWS_PER_OCTAVE, SCALE_ROWS = 0.11, 8, 96
+"""The latent tables: row r is for the scale SCALE_MIN * 2^(r / ROWS_PER_OCTAVE)."""
+
+LATENT_SIGMAS: NDArray[np.float64] = SCALE_MIN * 2.0 ** (np.arange(SCALE_ROWS) / ROWS_PER_OCTAVE)
 LATENT_SIGMAS.setflags(write=False)
 
 _TAIL_MASS = 2.0**-TOTAL_BITS

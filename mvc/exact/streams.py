@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from mvc.entropy.coders import Decoder, Encoder
-from mvc.entropy.tables import Tables
+from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, FormatError
 from mvc.exact.fixed import FRACTION_BITS, LIMIT, ONE, shift_round, to_fixed
 
-SCALE_ROWS = 96
-_ROW_BITS = FRACTION_BITS - 3  # eight rows of the latent tables per octave of scale
+_ROW_BITS = FRACTION_BITS - ROWS_PER_OCTAVE.bit_length() + 1  # of a logarithm's bits, those below one row
 HYPER_BUCKETS = 16
 HYPER_LIMIT = LIMIT // ONE
 

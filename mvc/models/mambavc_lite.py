@@ -9,7 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mvc.blocks.layers import Depthwise, Leaky, Linear, QualityGain, VSSBlock, shuffle, unshuffle
+from mvc.blocks.layers import (
+    QUALITIES,
+    Depthwise,
+    Leaky,
+    Linear,
+    QualityGain,
+    VSSBlock,
+    at_quality,
+    shuffle,
+    unshuffle,
+)
 from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
@@ -19,7 +29,7 @@ LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 360.0
 
 def rd_lambda(quality: Tensor) -> Tensor:
     """Weight of the mean squared error on the 0..255 scale against bits per pixel, for quality index 0..63."""
-    return LAMBDA_MIN * LAMBDA_SPAN ** (quality.float() / 63)
+    return LAMBDA_MIN * LAMBDA_SPAN ** (quality.float() / (QUALITIES - 1))
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ def _log_steps(gain: QualityGain) -> Tensor:
     With a mean squared error of step^2 / 12 per orthonormal coefficient and three samples per pixel, the slope of
     distortion against bits meets lambda here.
     """
-    anchors = torch.linspace(0, 63, gain.log_gain.shape[0])
+    anchors = torch.linspace(0, QUALITIES - 1, gain.log_gain.shape[0])
     return 0.5 * torch.log(12 * 3 / (2 * math.log(2) * rd_lambda(anchors) * 255**2))[:, None]
 
 
@@ -167,10 +177,7 @@ class HyperDensity(nn.Module):
 
     def parameters_at(self, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and scale [B, 1, 1, Z]."""
-        position = quality.float() * ((self.mean.shape[0] - 1) / 63)
-        low = position.floor().clamp(max=self.mean.shape[0] - 2).long()
-        share = (position - low)[:, None]
-        mean = self.mean[low] * (1 - share) + self.mean[low + 1] * share
+        mean = at_quality(self.mean, quality)
         return mean[:, None, None], self.scale.gains(quality)[:, None, None]
 
     def likelihood(self, z: Tensor, quality: Tensor) -> Tensor:

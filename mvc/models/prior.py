@@ -13,10 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain, shuffle
+from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
 
-SCALE_MIN = 0.11
-ROWS_PER_OCTAVE = 8
-SCALE_ROWS = 96
 LOG_SCALE_MAX = (SCALE_ROWS - 1) / ROWS_PER_OCTAVE
 
 
@@ -38,7 +36,7 @@ class Coder(Protocol):
     def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         """Code one pass of a slice [B, H, W, m], only where mask [H, W, 1] is 1, and return y_hat (anything elsewhere).
 
-        log_scale is log2(scale / SCALE_MIN).
+        log_scale is log2(scale / SCALE_MIN), the constants being those of entropy/tables.py.
         """
         ...
 

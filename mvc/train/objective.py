@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from mvc.entropy.tables import SCALE_MIN
 from mvc.models.mambavc_lite import HyperDensity, MambaVCLite, rd_lambda
-from mvc.models.prior import LOG_SCALE_MAX, SCALE_MIN
+from mvc.models.prior import LOG_SCALE_MAX
 from mvc.ops.lanes import WIDTH
 from mvc.ops.parallel import array, run
 from mvc.train import rate_numba
