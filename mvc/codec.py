@@ -12,7 +12,6 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mvc.blocks.layers import QUALITIES
@@ -25,12 +24,13 @@ from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
 from mvc.models.mambavc_lite import STRIDE
 from mvc.models.prior import Coder
-from mvc.ops.memory import return_large_blocks
+from mvc.ops.memory import give_back, keep_freed_blocks
 from mvc.picture import Picture, check_size
 from mvc.weights import Weights
 from mvc.weights import load as load_weights
 
 MODEL_ID_BYTES = 8
+LARGE_PX = 1 << 22
 
 
 def load(model: str = "mambavc-lite", device: str = "auto", threads: int | None = None) -> Codec:
@@ -57,7 +57,7 @@ def _loaded(name: str, device: str) -> Codec:
     if not preset.shipped:
         raise WeightsError(f"the model {name} has no weights here", hint="train it with `mvc train`")
     check_backend(device)
-    return_large_blocks()
+    keep_freed_blocks()
     return Codec(load_weights(preset.folder), device)
 
 
@@ -87,6 +87,7 @@ class Codec:
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
         coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
         self.analyse(picture, quality, coder)
+        _tidy(header)
         return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
 
     def analyse(self, picture: Picture, quality: int, coder: Coder) -> None:
@@ -140,7 +141,10 @@ class Codec:
         still = read_still(data)
         y_hat = self.decode_latent(still)
         x_hat = self.model.g_s(y_hat, torch.tensor([still.header.quality], device=self.device))
-        return _to_picture(x_hat, still.header)
+        picture = _to_picture(x_hat, still.header)
+        del y_hat, x_hat
+        _tidy(still.header)
+        return picture
 
     def decode_latent(self, still: Still) -> Tensor:
         """y_hat [1, H/16, W/16, M] in units of the quantisation step: exact, the same on every machine."""
@@ -168,12 +172,17 @@ class Codec:
 
     def to_tensor(self, picture: Picture) -> Tensor:
         """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""
-        samples = torch.from_numpy(np.array(picture.samples)).to(self.device)  # a copy: it may be read-only
-        if samples.ndim == 2:
-            samples = samples[..., None].expand(-1, -1, 3)
         right, bottom = -picture.width % STRIDE, -picture.height % STRIDE
-        padded = F.pad(samples.permute(2, 0, 1)[None].float(), (0, right, 0, bottom), mode="replicate")
-        return padded.permute(0, 2, 3, 1) / 255
+        edges = ((0, bottom), (0, right), (0, 0))
+        padded = np.pad(np.atleast_3d(picture.samples), edges, mode="edge")  # still bytes: at 4K floats take 100 MB
+        x = torch.from_numpy(padded).to(self.device).to(torch.float32).div_(255)
+        return x[None].expand(-1, -1, -1, 3)
+
+
+def _tidy(header: Header) -> None:
+    """Give memory back after a large picture; after a small one the next is faster with it."""
+    if header.width * header.height >= LARGE_PX:
+        give_back()
 
 
 def _to_picture(x_hat: Tensor, header: Header) -> Picture:

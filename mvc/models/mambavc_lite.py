@@ -115,10 +115,9 @@ class Analysis(nn.Module):
         self.gain.log_gain.data -= _log_steps(self.gain)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        x = x - 0.5
-        f = self.stage8(self.gain8(self.embed(unshuffle(x, 8)), quality))
+        f = self.stage8(self.gain8(self.embed(unshuffle(x, 8).sub_(0.5)), quality))  # patches are a copy of x
         f = self.stage16(self.merge(unshuffle(f, 2)))
-        y = self.head(f) + self.skip(unshuffle(x, PATCH))
+        y = self.head(f) + self.skip(unshuffle(x, PATCH).sub_(0.5))
         return self.gain(y.float(), quality)
 
 
