@@ -24,7 +24,7 @@ from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
 from mvc.models.mambavc_lite import STRIDE
 from mvc.models.prior import Coder
-from mvc.ops.memory import give_back, keep_freed_blocks
+from mvc.ops.memory import give_back, set_block_policy
 from mvc.picture import Picture, check_size
 from mvc.weights import Weights
 from mvc.weights import load as load_weights
@@ -57,7 +57,7 @@ def _loaded(name: str, device: str) -> Codec:
     if not preset.shipped:
         raise WeightsError(f"the model {name} has no weights here", hint="train it with `mvc train`")
     check_backend(device)
-    keep_freed_blocks()
+    set_block_policy()
     return Codec(load_weights(preset.folder), device)
 
 

@@ -1,8 +1,8 @@
 """How the C library keeps memory between the tensors of one picture and the next.
 
-Left alone, glibc maps every large block anew and unmaps it when it is freed: at 4K each tensor then costs a page
-fault per 4 KiB, half the time of a decode. So blocks come from the heap, which is kept while a picture is
-worked on and given back after a large one. Elsewhere than on glibc these functions do nothing.
+Tensors of a 4K picture are mapped one by one and unmapped when they are freed: from a heap they would leave holes of up
+to half a gigabyte. Smaller blocks come from the heap, whose end is kept for the next ones and given back after a
+large picture. Elsewhere than on glibc these functions do nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from functools import lru_cache
 from typing import Any
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_LARGEST_HEAP_BLOCK_BYTES = 256 << 20
-_KEPT_BYTES = 2**31 - 1  # mallopt takes an int
+_LARGEST_HEAP_BLOCK_BYTES = 16 << 20
+_KEPT_BYTES = 128 << 20
 
 
 @lru_cache(maxsize=1)
@@ -26,8 +26,8 @@ def _library() -> Any:
     return library if hasattr(library, "mallopt") and hasattr(library, "malloc_trim") else None
 
 
-def keep_freed_blocks() -> None:
-    """From now on, take blocks of up to 256 MiB from the heap and keep what is freed."""
+def set_block_policy() -> None:
+    """From now on, take blocks below 16 MiB from the heap and keep up to 128 MiB of what is freed."""
     if library := _library():
         library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
