@@ -15,8 +15,8 @@ import torch
 
 from mvc.codec import Codec
 from mvc.media import read_picture
+from mvc.models.estimate import RateEstimator
 from mvc.train.export import load_checkpoint, make_weights
-from mvc.train.objective import RateEstimator
 from mvc.weights import load
 
 QUALITIES = (0, 18, 36, 54)
@@ -42,8 +42,8 @@ def main() -> None:
                 y = model.g_a(codec.to_tensor(picture), index)
                 model.prior.code(estimator, index, model.h_a(y, index), y)
             estimated += float(estimator.hyper_bits + estimator.latent_bits)
-            written += 8 * len(codec.encode(picture, quality))
-            calibrated += 8 * len(shipped.encode(picture, quality)) if shipped else 0
+            written += 8 * len(codec.encode(picture, quality, effort=0))
+            calibrated += 8 * len(shipped.encode(picture, quality, effort=0)) if shipped else 0
         line = f"{quality:7} {estimated:11.0f} {written:10.0f} {written / estimated - 1:+10.2%}"
         print(line + (f" {calibrated / estimated - 1:+11.2%}" if shipped else ""), flush=True)
 

@@ -57,6 +57,8 @@ __all__ = [
 DEFAULT_MODEL = "mambavc-lite"
 DEFAULT_QUALITY = 4.0
 MAX_QUALITY_INDEX = 63
+DEFAULT_EFFORT = 1
+MAX_EFFORT = 3
 
 _LAZY = {
     "Picture": "mvc.picture",
@@ -73,6 +75,7 @@ def encode(
     bpp: float | None = None,
     size: int | None = None,
     psnr: float | None = None,
+    effort: int = DEFAULT_EFFORT,
     model: str = DEFAULT_MODEL,
     device: str = "auto",
     threads: int | None = None,
@@ -81,11 +84,14 @@ def encode(
 
     `quality` is 1 (small) to 8 (fine), fractions allowed. Instead of it at most one target may be given,
     which the encoder meets by search: `bpp` in bits per pixel, `size` in bytes (both at most that), `psnr` in
-    dB (at least that). What a picture file holds beyond 8-bit RGB or gray is dropped with a `LossWarning`.
+    dB (at least that). `effort` is 0 (fastest) to 3 (smallest file); decoding takes the same time for all. What a
+    picture file holds beyond 8-bit RGB or gray is dropped with a `LossWarning`.
     Raises `SourceError` or `Limit` for a picture that cannot be coded, `ValueError` for a wrong argument.
     """
     if sum(target is not None for target in (bpp, size, psnr)) > 1:
         raise ValueError("give only one of bpp, size and psnr")
+    if effort not in range(MAX_EFFORT + 1):
+        raise ValueError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
     index = quality_index(quality)
     from mvc.codec import load
     from mvc.media import LossWarning, read_picture
@@ -98,8 +104,8 @@ def encode(
         picture = source.picture
     codec = load(model, device, threads)
     if bpp is None and size is None and psnr is None:
-        return codec.encode(picture, index)
-    return codec.encode_to(picture, bpp=bpp, size=size, psnr=psnr)
+        return codec.encode(picture, index, effort)
+    return codec.encode_to(picture, bpp=bpp, size=size, psnr=psnr, effort=effort)
 
 
 def decode(

@@ -7,15 +7,17 @@ container -> streams -> [exact prior and entropy decoder] -> y_hat -> g_s -> pic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
+import mvc
 from mvc.blocks.layers import QUALITIES
 from mvc.container.still import Header, Still, read_still, write_still
+from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, WeightsError
 from mvc.evaluate.metrics import psnr as measure_psnr
 from mvc.exact.fixed import ONE
@@ -23,7 +25,7 @@ from mvc.exact.selfcheck import check_backend
 from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
 from mvc.models.mambavc_lite import STRIDE
-from mvc.models.prior import Coder
+from mvc.models.prior import Coder, Prior
 from mvc.ops.memory import give_back, set_block_policy
 from mvc.picture import Picture, check_size
 from mvc.weights import Weights
@@ -73,28 +75,40 @@ class Codec:
         self.dtype = dtype
         self.model = weights.model
         for part in (self.model.g_a, self.model.g_s, self.model.h_a):
-            part.to(self.device)
+            part.to(self.device).requires_grad_(False)
         self.prior = weights.prior.to(self.device)
         self.model_id = weights.exact_hash[:MODEL_ID_BYTES]
 
     # --- encode ----------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
-    def encode(self, picture: Picture, quality: int) -> bytes:
-        """The .mvc file of a picture at quality index 0 (smallest) ... 63."""
+    @torch.no_grad()
+    def encode(self, picture: Picture, quality: int, effort: int = mvc.DEFAULT_EFFORT) -> bytes:
+        """The .mvc file of a picture at quality index 0 (smallest) ... 63, with effort 0 (fastest) ... 3."""
         if not 0 <= quality < QUALITIES:
             raise Limit(f"quality index {quality} is outside 0 ... {QUALITIES - 1}")
+        if not 0 <= effort < len(ITERATIONS):
+            raise Limit(f"effort {effort} is outside 0 ... {len(ITERATIONS) - 1}")
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
         coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
-        self.analyse(picture, quality, coder)
+        self.analyse(picture, quality, coder, effort)
         _tidy(header)
         return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
 
-    def analyse(self, picture: Picture, quality: int, coder: Coder) -> None:
+    @torch.no_grad()
+    def analyse(self, picture: Picture, quality: int, coder: Coder, effort: int = 0) -> None:
         """Transform a picture and give its latents to a coder."""
-        index = torch.tensor([quality], device=self.device)
-        y = self.model.g_a(self.to_tensor(picture), index)
-        self.prior.code(coder, index, self.model.h_a(y, index), y)
+        index, x = torch.tensor([quality], device=self.device), self.to_tensor(picture)
+        if iterations := ITERATIONS[effort]:
+            size = picture.height, picture.width
+            y, z = refine(self.weights, self._float_prior, x, size, index, iterations)
+        else:
+            y = self.model.g_a(x, index)
+            z = self.model.h_a(y, index)
+        self.prior.code(coder, index, z, y)
+
+    @cached_property
+    def _float_prior(self) -> Prior:
+        return float_prior(self.weights).to(self.device)
 
     def encode_to(
         self,
@@ -103,23 +117,26 @@ class Codec:
         bpp: float | None = None,
         size: int | None = None,
         psnr: float | None = None,
+        effort: int = mvc.DEFAULT_EFFORT,
     ) -> bytes:
         """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB."""
         if psnr is not None:
             return self._search(
-                picture, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr
+                picture, effort, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr
             )
         if bpp is not None:
             size = math.floor(bpp * picture.width * picture.height / 8)
         if size is None:
             raise ValueError("give one of bpp, size and psnr")
         limit = size
-        best = self._search(picture, lambda data: len(data) > limit, before=True)
+        best = self._search(picture, effort, lambda data: len(data) > limit, before=True)
         if len(best) > limit:
             raise Limit(f"the smallest file of this picture has {len(best)} bytes, more than {limit}")
         return best
 
-    def _search(self, picture: Picture, reached: Callable[[bytes], bool], before: bool = False) -> bytes:
+    def _search(
+        self, picture: Picture, effort: int, reached: Callable[[bytes], bool], before: bool = False
+    ) -> bytes:
         """The file at the lowest quality that has `reached` its target, or, with `before`, the one just below it.
 
         Bisection over the quality index; where no quality reaches the target the best one is taken.
@@ -128,10 +145,10 @@ class Codec:
         files: dict[int, bytes] = {}
         while low < high:
             middle = (low + high) // 2
-            files[middle] = self.encode(picture, middle)
+            files[middle] = self.encode(picture, middle, effort)
             low, high = (low, middle) if reached(files[middle]) else (middle + 1, high)
         chosen = max(0, low - 1) if before else min(low, QUALITIES - 1)
-        return files[chosen] if chosen in files else self.encode(picture, chosen)
+        return files[chosen] if chosen in files else self.encode(picture, chosen, effort)
 
     # --- decode ----------------------------------------------------------------------------------------------------
 
@@ -140,9 +157,9 @@ class Codec:
         """The picture in an .mvc file; any bytes either decode or raise an MvcError."""
         still = read_still(data)
         y_hat = self.decode_latent(still)
-        x_hat = self.model.g_s(y_hat, torch.tensor([still.header.quality], device=self.device))
-        picture = _to_picture(x_hat, still.header)
-        del y_hat, x_hat
+        bands = self.model.g_s.bands(y_hat, torch.tensor([still.header.quality], device=self.device))
+        picture = _to_picture(bands, still.header)
+        del y_hat, bands
         _tidy(still.header)
         return picture
 
@@ -185,9 +202,13 @@ def _tidy(header: Header) -> None:
         give_back()
 
 
-def _to_picture(x_hat: Tensor, header: Header) -> Picture:
-    cropped = x_hat[0, : header.height, : header.width]
-    if header.colour == "gray":
-        cropped = cropped.mean(-1)
-    samples = cropped.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
-    return Picture(np.ascontiguousarray(samples))
+def _to_picture(bands: Iterable[Tensor], header: Header) -> Picture:
+    shape = (header.height, header.width) if header.colour == "gray" else (header.height, header.width, 3)
+    samples, top = np.empty(shape, np.uint8), 0
+    for band in bands:
+        own = samples[top : top + band.shape[1]]  # the last band may reach below the picture
+        x = band[0, : len(own), : header.width]
+        x = x.mean(-1) if header.colour == "gray" else x
+        own[...] = x.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+        top += band.shape[1]
+    return Picture(samples)

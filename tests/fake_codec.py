@@ -21,16 +21,18 @@ class FakeCodec:
     """Lossless, and remembers what it was asked for."""
 
     calls: list[tuple[str, Any]] = field(default_factory=list)
+    efforts: list[int] = field(default_factory=list)
 
-    def encode(self, picture: Picture, quality_index: int) -> bytes:
+    def encode(self, picture: Picture, quality_index: int, effort: int = mvc.DEFAULT_EFFORT) -> bytes:
+        self.efforts.append(effort)
         self.calls.append(("encode", quality_index))
         colour = "gray" if picture.samples.ndim == 2 else "rgb"
         header = Header(picture.width, picture.height, colour, 8, quality_index, b"no model")
         return write_still(Still(header, b"", (zlib.compress(picture.samples.tobytes()),)))
 
-    def encode_to(self, picture: Picture, **target: float | None) -> bytes:
+    def encode_to(self, picture: Picture, effort: int = mvc.DEFAULT_EFFORT, **target: float | None) -> bytes:
         self.calls.append(("encode_to", {name: value for name, value in target.items() if value is not None}))
-        return self.encode(picture, 5)
+        return self.encode(picture, 5, effort)
 
     def decode(self, data: bytes) -> Picture:
         still = read_still(data)

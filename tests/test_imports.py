@@ -21,7 +21,7 @@ LAYERS: dict[str, set[str]] = {
     "container": {"errors"},
     "entropy": {"errors"},
     "exact": {"errors", "entropy", "blocks", "ops"},  # it lowers blocks to integers
-    "ops": {"errors"},
+    "ops": {"errors", "entropy"},
     "blocks": {"errors", "ops"},
     "models": {"errors", "entropy", "exact", "ops", "blocks"},
     "weights": {"errors", "entropy", "exact", "models"},
@@ -29,7 +29,11 @@ LAYERS: dict[str, set[str]] = {
     "files": {"errors", "container"},
     "media": {"errors", "files", "picture"},
     "metrics": set(),
-    "codec": {"errors", "blocks", "container", "entropy", "exact", "metrics", "models", "ops", "picture", "weights"},
+    "effort": {"errors", "exact", "models", "ops", "weights"},
+    "codec": {
+        *("", "errors", "blocks", "container", "effort", "entropy", "exact", "metrics", "models", "ops", "picture"),
+        "weights",
+    },
     "evaluate": {"", "errors", "codec", "container", "files", "media", "metrics", "models", "picture"},
     "cli": {"", "errors", "codec", "container", "evaluate", "files", "media", "metrics", "models", "picture", "train"},
     "__init__": {"errors", "codec", "container", "files", "media", "picture"},

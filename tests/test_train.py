@@ -26,10 +26,11 @@ from torch import nn
 
 from mvc.codec import Codec
 from mvc.errors import MvcError, SourceError, WeightsError
+from mvc.models import estimate
 from mvc.models.mambavc_lite import Config, MambaVCLite
 from mvc.models.prior import checkerboard
 from mvc.picture import Picture
-from mvc.train import cli, objective, state
+from mvc.train import cli, state
 from mvc.train.data import CropStore, build_store, held_store
 from mvc.train.loop import Trainer
 from mvc.train.optim import Muon, share_work
@@ -178,6 +179,8 @@ def test_the_default_recipe_names_every_field() -> None:
         ({"lr": math.nan}, "lr = nan", None),
         ({"ema": 1.5}, "ema = 1.5 should be at most 1", None),
         ({"crop_px": 100}, "multiple of 64", None),
+        ({"ms_ssim": 1.5}, "ms_ssim = 1.5 should be at most 1", None),
+        ({"crop_px": 64, "ms_ssim": 0.3}, "crop_px = 64 is too small for ms_ssim, which needs 96", None),
         ({"device": "tpu"}, "device = 'tpu' should be one of auto, cpu, cuda", None),
         ({"run": ""}, "'run' is missing", "recipes/"),
         ({"config": {"widht8": 3}}, "config: .*widht8", None),
@@ -211,7 +214,7 @@ def test_rate_kernel_equals_its_reference(dtype: torch.dtype, masked: bool) -> N
     noise, towards = torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
     mask = checkerboard(8, 8, mean)[0] if masked else None
     found = []
-    for function in (objective.latent, objective.latent_reference):
+    for function in (estimate.latent, estimate.latent_reference):
         leaves = [t.clone().requires_grad_() for t in (y, mean, log_scale)]
         part = leaves[0].split([32, 32], -1)[1]  # a slice of a wider tensor, as in training
         others = [t[..., 32:] for t in (*leaves[1:], noise)]
@@ -400,7 +403,7 @@ def no_noise(*shape: Any, **options: Any) -> torch.Tensor:
 
 def one_of_two(rank: int, recipe: Recipe, folder: str) -> None:
     torch.set_num_threads(1)
-    objective.torch.rand = objective.torch.rand_like = no_noise  # type: ignore[attr-defined]
+    estimate.torch.rand = estimate.torch.rand_like = no_noise  # type: ignore[attr-defined]
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
     trainer = Trainer(recipe)
     found = losses(trainer, STEPS)

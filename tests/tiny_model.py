@@ -14,6 +14,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+import mvc
 from mvc.codec import Codec
 from mvc.container import read_still
 from mvc.exact import streams
@@ -115,7 +116,9 @@ def decoded_digests(codec: Codec, data: bytes) -> tuple[str, str]:
     return sha256(*symbols), sha256(whole(y_hat))
 
 
-def encoded_digests(codec: Codec, source: Picture, quality: int) -> tuple[bytes, tuple[str, str]]:
+def encoded_digests(
+    codec: Codec, source: Picture, quality: int, effort: int = mvc.DEFAULT_EFFORT
+) -> tuple[bytes, tuple[str, str]]:
     """A picture's file, and the digests of what its encoder knew."""
     y_hat: list[Tensor] = []
     code = codec.prior.code
@@ -125,5 +128,5 @@ def encoded_digests(codec: Codec, source: Picture, quality: int) -> tuple[bytes,
         return y_hat[-1]
 
     with recorded() as symbols, mock.patch.object(codec.prior, "code", kept):
-        data = codec.encode(source, quality)
+        data = codec.encode(source, quality, effort)
     return data, (sha256(*symbols), sha256(whole(y_hat[0] / ONE)))

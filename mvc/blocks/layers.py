@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 from mvc.ops import mixer
 
 QUALITIES = 64
+STRIP_TOKENS = 4096
 
 
 class Linear(nn.Linear):
@@ -94,12 +97,42 @@ class VSSBlock(nn.Module):
         )  # near identity: a model can be deepened
         nn.init.zeros_(self.out_proj.bias)
 
+    def _scan_weights(self) -> Tensor:
+        return torch.cat([self.dt_weight, self.dt_bias[None], -torch.exp(self.a_log), self.d[None]])
+
     def forward(self, x: Tensor) -> Tensor:
-        weights = torch.cat([self.dt_weight, self.dt_bias[None], -torch.exp(self.a_log), self.d[None]])
         gates = self.in_proj(mixer.norm(x))
-        return x + self.out_proj(
-            mixer.mix(gates, self.conv, self.conv_bias, self.projection, weights, self.rank)
-        )
+        mixed = mixer.mix(gates, self.conv, self.conv_bias, self.projection, self._scan_weights(), self.rank)
+        return x + self.out_proj(mixed)
+
+    def update_(self, x: Tensor) -> None:
+        """x becomes forward(x); without gradients, on contiguous tensors that mixer.is_fused.
+
+        What concerns single tokens runs strip by strip: at 4K every full-size tensor takes 66 MB, and memory that is
+        touched for the first time costs more than the normalisation that is done twice here.
+        """
+        tokens = x.view(-1, x.shape[-1])
+        weight, gate_weight = self.in_proj.weight.to(x.dtype).chunk(2)
+        bias, gate_bias = self.in_proj.bias.to(x.dtype).chunk(2)
+        value = torch.empty_like(x)
+        for strip, target in zip(tokens.split(STRIP_TOKENS), value.view_as(tokens).split(STRIP_TOKENS), strict=True):
+            torch.addmm(bias, mixer.norm(strip), weight.t(), out=target)
+        y = mixer.scanned(value, self.conv, self.conv_bias, self.projection, self._scan_weights(), self.rank)
+        for strip, own in zip(tokens.split(STRIP_TOKENS), y.view_as(tokens).split(STRIP_TOKENS), strict=True):
+            gate = torch.addmm(gate_bias, mixer.norm(strip), gate_weight.t())
+            strip += self.out_proj(mixer.gated_norm_(own, gate))
+
+
+class Stage(nn.Sequential):
+    """VSS blocks one after the other. Without gradients they overwrite their input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or not mixer.is_fused(x, x.shape[-1]):
+            return super().forward(x)
+        x = x.contiguous()
+        for block in cast("Iterable[VSSBlock]", self):
+            block.update_(x)
+        return x
 
 
 def unshuffle(x: Tensor, factor: int) -> Tensor:

@@ -11,7 +11,7 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
-from mvc.cli.options import DeviceOption, Force, Threads
+from mvc.cli.options import DeviceOption, Effort, Force, Threads
 from mvc.cli.terminal import Progress, UsageError, note, warn
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def bench(
         ),
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure everything anew, and keep nothing.")] = False,
+    effort: Effort = mvc.DEFAULT_EFFORT,
     model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -86,7 +87,9 @@ def bench(
     paths = sweeps.find_pictures(pictures)
     store = sweeps.Cache(None if no_cache else cache or _default_cache())
     with Progress("measuring", len(paths) * len(names)) as progress:
-        adapters = [codecs.adapter(name, model=model, device=device.value, threads=threads) for name in names]
+        adapters = [
+            codecs.adapter(name, model=model, effort=effort, device=device.value, threads=threads) for name in names
+        ]
         results = sweeps.sweep(paths, adapters, settings, cache=store, on_step=progress.step, on_loss=warn)
 
     lines = curves.measured(results)

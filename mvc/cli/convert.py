@@ -16,7 +16,7 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, plan
-from mvc.cli.options import DeviceOption, Force, Inputs, Output, StatsOption, Threads
+from mvc.cli.options import DeviceOption, Effort, Force, Inputs, Output, StatsOption, Threads
 from mvc.cli.terminal import Progress, UsageError, note, run_all, warn
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def encode(
     psnr: Annotated[
         float | None, typer.Option("--psnr", metavar="DB", help="Instead of -q: at least this PSNR over RGB.")
     ] = None,
+    effort: Effort = mvc.DEFAULT_EFFORT,
     model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -92,7 +93,10 @@ def encode(
         codec = load()
         clock.lap("load")
         picture = source.picture
-        coded = codec.encode_to(picture, **target) if target else codec.encode(picture, _index(quality))
+        if target:
+            coded = codec.encode_to(picture, **target, effort=effort)
+        else:
+            coded = codec.encode(picture, _index(quality), effort)
         clock.lap("encode")
         job.write(coded, force=force)
         clock.lap("write")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+import mvc
 from mvc.cli.terminal import UsageError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(i?)[bB]?", re.ASCII)
@@ -49,6 +50,10 @@ Output = Annotated[
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
+Effort = Annotated[
+    int,
+    typer.Option("--effort", min=0, max=mvc.MAX_EFFORT, help="Time for a smaller file, 0 (fastest) to 3."),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Default: one per core.")]
 StatsOption = Annotated[Stats | None, typer.Option("--stats", help="One line of JSON per file on stdout.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]

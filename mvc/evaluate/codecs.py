@@ -132,7 +132,14 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in NAMES if name == "mvc" or _library(name) is not None)
 
 
-def adapter(name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None) -> Adapter:
+def adapter(
+    name: str,
+    *,
+    model: str = mvc.DEFAULT_MODEL,
+    effort: int = mvc.DEFAULT_EFFORT,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Adapter:
     """The codec of this name; the keyword arguments are for mvc only.
 
     Raises `MvcError` for an unknown name, `BackendError` where a library is missing, and what
@@ -141,7 +148,7 @@ def adapter(name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", 
     if name == "mvc":
         from mvc import codec
 
-        return mvc_adapter(codec.load(model, device, threads), model)
+        return mvc_adapter(codec.load(model, device, threads), model, effort)
     if name not in _FORMATS:
         raise MvcError(f"there is no codec {name!r} to compare with", hint="known are " + ", ".join(NAMES))
     library = _library(name)
@@ -166,19 +173,19 @@ def adapter(name: str, *, model: str = mvc.DEFAULT_MODEL, device: str = "auto", 
     return Adapter(name, form.title, library, form.settings, form.lowest, form.highest, False, encode, decode)
 
 
-def mvc_adapter(codec: Codec, name: str = mvc.DEFAULT_MODEL) -> Adapter:
+def mvc_adapter(codec: Codec, name: str = mvc.DEFAULT_MODEL, effort: int = mvc.DEFAULT_EFFORT) -> Adapter:
     """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled."""
-    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), mvc.MAX_QUALITY_INDEX // 2)
+    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), mvc.MAX_QUALITY_INDEX // 2, effort)
     codec.decode(coded)
     return Adapter(
         "mvc",
-        f"mvc, {name}",
+        f"mvc, {name}, effort {effort}",
         f"mvc {mvc.__version__}, model id {read_header(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
         8,
         True,
-        lambda samples, quality: codec.encode(Picture(samples), mvc.quality_index(quality)),
+        lambda samples, quality: codec.encode(Picture(samples), mvc.quality_index(quality), effort),
         lambda data: codec.decode(data).samples,
         anchor=False,
     )

@@ -26,6 +26,14 @@ def finish(begin, end, sums, bias, scale, limit, leak):
 
 
 @njit(**JIT)
+def leaky(begin, end, x, out):
+    """Rows begin..end of out [T, C]: the larger of x and x / 8, rounded."""
+    for t in range(begin, end):
+        for c in range(x.shape[1]):
+            out[t, c] = max(x[t, c], np.floor(x[t, c] * 0.125 + 0.5))
+
+
+@njit(**JIT)
 def depthwise(begin, end, x, weight, bias, scale, limit, leak, out):
     """Rows begin..end (over all samples) of the zero-padded K x K convolution, finished as in `finish`.
 

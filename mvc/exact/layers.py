@@ -127,6 +127,11 @@ class ExactDepthwise(_Weighted):
 
 class ExactLeaky(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float64 and x.device.type == "cpu":
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
+            flat = [array(t.view(-1, x.shape[-1])) for t in (x.contiguous(), out)]
+            run(kernels.leaky, len(flat[0]), *flat)
+            return out
         return torch.maximum(x, shift_round(x, 3))
 
 
@@ -174,3 +179,17 @@ def lower(prior: Network) -> Network:
     for parameter in lowered.parameters():
         raise WeightsError(f"a float parameter of shape {tuple(parameter.shape)} is left in the lowered prior")
     return lowered.eval()
+
+
+@torch.no_grad()
+def to_float(lowered: nn.Module, network: Network) -> Network:
+    """Give the float `network` the values of its lowered copy, and return it: for gradients, never for symbols."""
+    for name, module in lowered.named_modules():
+        own: Any = network.get_submodule(name)
+        if isinstance(module, _Weighted):
+            own.weight.copy_(module.weight.double() / 2.0 ** int(module.shift))
+            if own.bias is not None:
+                own.bias.copy_(module.bias.double() / 2.0 ** (int(module.shift) + FRACTION_BITS))
+        elif isinstance(module, ExactGain):
+            own.log_gain = nn.Parameter(torch.log(module.table.clamp_min(1) / 2.0**GAIN_BITS))
+    return network

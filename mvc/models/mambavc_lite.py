@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from mvc.blocks.layers import (
     Leaky,
     Linear,
     QualityGain,
+    Stage,
     VSSBlock,
     at_quality,
     shuffle,
@@ -23,8 +25,9 @@ from mvc.blocks.layers import (
 from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
+BAND_TOKENS = 2048  # of 16 x 16 pixels
 STRIDE = 64  # picture sizes the networks take are multiples of this
-LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 360.0
+LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
 
 
 def rd_lambda(quality: Tensor) -> Tensor:
@@ -77,8 +80,8 @@ def dct_rows(count: int) -> Tensor:
     return torch.stack(rows).float()
 
 
-def _stage(channels: int, blocks: int, states: int) -> nn.Sequential:
-    return nn.Sequential(*(VSSBlock(channels, states) for _ in range(blocks)))
+def _stage(channels: int, blocks: int, states: int) -> Stage:
+    return Stage(*(VSSBlock(channels, states) for _ in range(blocks)))
 
 
 def _small(layer: Linear) -> Linear:
@@ -138,13 +141,20 @@ class Synthesis(nn.Module):
         self.skip.weight.data = dct_rows(config.latents).t().contiguous()
 
     def forward(self, y_hat: Tensor, quality: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        bands = list(self.bands(y_hat, quality, dtype))
+        return torch.cat(bands, 1) if len(bands) > 1 else bands[0]
+
+    def bands(self, y_hat: Tensor, quality: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
+        """The picture from top to bottom in bands [B, n, W, 3], so that a large one is never whole in float."""
         y = self.gain(y_hat, quality).to(dtype)
         f = self.stage16(self.embed(y))
         f = self.stage8(self.gain8(shuffle(self.split(f), 2), quality))
-        x = shuffle(self.head(f), 8).float()
-        x += shuffle(self.skip(y), PATCH)  # in place: at 4K each of these tensors takes 100 MB
-        x += 0.5
-        return x
+        rows = max(1, BAND_TOKENS // (y.shape[0] * y.shape[2]))
+        for f_band, y_band in zip(f.split(2 * rows, 1), y.split(rows, 1), strict=True):
+            x = shuffle(self.head(f_band), 8).float()
+            x += shuffle(self.skip(y_band), PATCH)
+            x += 0.5
+            yield x
 
 
 class HyperAnalysis(nn.Module):

@@ -113,6 +113,39 @@ def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]
     return 1 - odd, odd
 
 
+class _Support:
+    """The features and, behind them, the slices coded so far: [B, H, W, P + ...].
+
+    Without gradients it is the front of one tensor with room for all, into which every slice is written once.
+    """
+
+    def __init__(self, features: Tensor, latents: int) -> None:
+        self.first = self.end = features.shape[-1]
+        self.parts = [features]
+        self.room = None if torch.is_grad_enabled() else features.new_empty(*features.shape[:3], self.end + latents)
+        if self.room is not None:
+            self.room[..., : self.end] = features
+
+    def append(self, part: Tensor) -> None:
+        if self.room is None:
+            self.parts.append(part)
+        else:
+            self.room[..., self.end : self.end + part.shape[-1]] = part
+        self.end += part.shape[-1]
+
+    def add_to_last(self, part: Tensor) -> None:
+        if self.room is None:
+            self.parts[-1] = self.parts[-1] + part
+        else:
+            self.room[..., self.end - part.shape[-1] : self.end] += part
+
+    def all(self) -> Tensor:
+        return torch.cat(self.parts, -1) if self.room is None else self.room[..., : self.end]
+
+    def latents(self) -> Tensor:
+        return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.first : self.end]
+
+
 class Prior(nn.Module):
     def __init__(self, slices: tuple[Slice, ...], hyper: int, hyper_hidden: int, features: int, hidden: int) -> None:
         super().__init__()
@@ -130,20 +163,20 @@ class Prior(nn.Module):
 
     def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
-        z_hat = coder.hyper(z)
-        features = self.h_s(z_hat, quality)
+        return self.code_latent(coder, self.h_s(coder.hyper(z), quality), y)
+
+    def code_latent(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> Tensor:
+        """The second part of `code`: all slices, given what the hyperlatent says of them [B, H, W, P]."""
         masks = checkerboard(features.shape[1], features.shape[2], features)
         widths = [part.channels for part in self.slices]
         parts = [None] * len(widths) if y is None else y.split(widths, -1)
-        done: list[Tensor] = []
+        support = _Support(features, sum(widths))
         for part, passes, y_k in zip(self.slices, self._passes(), parts, strict=True):
-            y_hat: list[Tensor] = []
             for index, context in enumerate(passes):
                 mask = masks[index] if part.passes == 2 else None
-                hidden, mean, log_scale = context(torch.cat([features, *done, *y_hat], -1))
+                hidden, mean, log_scale = context(support.all())
                 coded = coder.latent(y_k, mean, log_scale, mask)
                 coded = coded + context.lrp(hidden, coded)
-                y_hat.append(coded if mask is None else coded * mask)
+                (support.add_to_last if index else support.append)(coded if mask is None else coded * mask)
             coder.end_slice()
-            done.append(y_hat[0] if part.passes == 1 else y_hat[0] + y_hat[1])
-        return torch.cat(done, -1)
+        return support.latents()

@@ -24,7 +24,13 @@ LEAK = depthwise_numba.LEAK
 
 
 def _fast(x: Tensor, channels: int, multiple: int) -> bool:
+    """Whether the numba kernels take it."""
     return x.device.type == "cpu" and x.dtype in FAST_TYPES and channels % multiple == 0
+
+
+def is_fused(x: Tensor, channels: int) -> bool:
+    """Whether `mix` has kernels for this width and type where x is."""
+    return _fast(x, channels, 64)
 
 
 # --- LayerNorm without gain and bias -------------------------------------------------------------------------------
@@ -137,20 +143,24 @@ def mix_reference(
     return F.layer_norm(y, (channels,), eps=float(norm_numba.EPSILON)) * F.silu(gate)
 
 
+def _values(value: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What is scanned, the projection in its type, and the scan's parameters; value has C channels, or more behind."""
+    v = _depthwise_forward(value, conv, conv_bias, "silu")
+    small = projection.to(v.dtype)
+    parameters = (v.view(-1, v.shape[-1]) @ small.t()).float()
+    return v, small, parameters.view(v.shape[0], v.shape[1] * v.shape[2], ORDERS, -1)
+
+
 class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx, gates, conv, conv_bias, projection, weights, rank):
         gates = gates.contiguous()
         batch, height, width, wide = gates.shape
         channels, length = wide // 2, height * width
-        v = _depthwise_forward(gates, conv, conv_bias, "silu")
-        small = projection.to(v.dtype)
-        parameters = (v.view(-1, channels) @ small.t()).float().view(batch, length, ORDERS, -1)
-        # Without gradients the scan and the norm overwrite their inputs: both read an element before they write it.
-        keep = any(ctx.needs_input_grad)
-        y = torch.empty_like(v) if keep else v
+        v, small, parameters = _values(gates, conv, conv_bias, projection)
+        y = torch.empty_like(v)
         kept = scan.forward_on_cpu(v, parameters, weights, rank, y)
-        out, stats = torch.empty_like(v) if keep else y, torch.empty(batch * length, 2)
+        out, stats = torch.empty_like(v), torch.empty(batch * length, 2)
         flat = [array(t) for t in (y.view(-1, channels), gates.view(-1, wide), out.view(-1, channels), stats)]
         run(norm_numba.gated_norm_forward, batch * length, *flat)
         ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, kept, y, stats)
@@ -181,6 +191,25 @@ def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weig
     gates [B, H, W, 2C]; conv [9, C]; conv_bias [C]; projection [4 (R + 2N), C]; weights [R + 1 + N + 1, C] as in
     scan.py; returns [B, H, W, C].
     """
-    if _fast(gates, gates.shape[-1] // 2, 64):
+    if is_fused(gates, gates.shape[-1] // 2):
         return _Mix.apply(gates, conv, conv_bias, projection, weights, rank)
     return mix_reference(gates, conv, conv_bias, projection, weights, rank)
+
+
+# --- without gradients: in place, by strips of tokens ---------------------------------------------------------------
+
+
+def scanned(
+    value: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int
+) -> Tensor:
+    """The first half of `mix`, up to the scan's output; value [B, H, W, C] contiguous, other arguments as there."""
+    v, _, parameters = _values(value, conv, conv_bias, projection)
+    scan.forward_on_cpu(v, parameters, weights, rank, v)  # reads an element before it writes it
+    return v
+
+
+def gated_norm_(y: Tensor, gate: Tensor) -> Tensor:
+    """The second half of `mix`, norm(y) * silu(gate), for tokens [T, C]; overwrites y."""
+    arrays = [array(t) for t in (y, gate, y, torch.empty(len(y), 2))]
+    run(norm_numba.gated_norm_forward, len(y), *arrays)
+    return y

@@ -65,15 +65,15 @@ def norm_backward(begin, end, grad_out, x, stats, grad_x):
 
 @njit(**JIT)
 def gated_norm_forward(begin, end, y, gates, out, stats):
-    """out = norm(y) * silu(gate); y, out [T, C]; the gate is the second half of gates [T, 2C]."""
-    channels = y.shape[1]
+    """out = norm(y) * silu(gate); y, out [T, C], which may be one; the gate is the last C of gates [T, C or 2C]."""
+    channels, wide = y.shape[1], gates.shape[1]
     for t in range(begin, end):
-        row = t * channels
+        row, gate = t * channels, (t + 1) * wide - channels
         mean, rstd = _moments(y, row, channels)
         stats[t, 0], stats[t, 1] = mean, rstd
         centre, scale = splat(mean), splat(rstd)
         for c in range(0, channels, WIDTH):
-            w = load(gates, 2 * row + channels + c)
+            w = load(gates, gate + c)
             store(out, row + c, (load(y, row + c) - centre) * scale * w * sigmoid(w))
 
 

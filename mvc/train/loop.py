@@ -33,12 +33,12 @@ NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crop
 class Objective(nn.Module):
     """The objective as a module, so that DistributedDataParallel sees one forward pass."""
 
-    def __init__(self, model: MambaVCLite, dtype: torch.dtype) -> None:
+    def __init__(self, model: MambaVCLite, dtype: torch.dtype, ms_ssim: float = 0.0) -> None:
         super().__init__()
-        self.model, self.dtype = model, dtype
+        self.model, self.dtype, self.ms_ssim = model, dtype, ms_ssim
 
     def forward(self, x: Tensor, quality: Tensor, noise: bool = True) -> dict[str, Tensor]:
-        return rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype)
+        return rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype, ms_ssim=self.ms_ssim)
 
 
 class Trainer:
@@ -56,7 +56,7 @@ class Trainer:
         self.model = MambaVCLite(Config.from_dict(recipe.config)).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.optimizer = MuonAdamW(self.model, recipe.lr)
-        self.objective: nn.Module = Objective(self.model, getattr(torch, recipe.dtype))
+        self.objective: nn.Module = Objective(self.model, getattr(torch, recipe.dtype), recipe.ms_ssim)
         if self.world > 1:
             self.objective = nn.parallel.DistributedDataParallel(self.objective, gradient_as_bucket_view=True)
         self.step, self.minutes_before = 0, 0.0

@@ -14,6 +14,7 @@ import torch
 
 from mvc.errors import BackendError, SourceError
 from mvc.models.mambavc_lite import Config
+from mvc.train.structure import SMALLEST_PX
 
 _KINDS = {"str": (str,), "int": (int,), "float": (int, float), "dict[str, Any]": (dict,)}
 _POSITIVE = ("batch", "lr", "minutes", "clip", "checkpoint_minutes", "log_steps")
@@ -39,6 +40,7 @@ class Recipe:
     cooldown: float = 0.0  # share of the run, at its end, in which the learning rate falls to zero
     clip: float = 20.0  # largest norm of the gradient
     ema: float = 0.999
+    ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion; the rest is the squared error
     seed: int = 0
     dtype: str = "bfloat16"
     device: str = "auto"
@@ -79,11 +81,11 @@ class Recipe:
         return recipe
 
     def _check(self) -> None:
-        for name in (*_POSITIVE, *_NOT_NEGATIVE, "cooldown", "ema"):
+        for name in (*_POSITIVE, *_NOT_NEGATIVE, "cooldown", "ema", "ms_ssim"):
             value, low = getattr(self, name), "more than 0" if name in _POSITIVE else "at least 0"
             if not math.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
                 raise SourceError(f"{name} = {value} should be {low}")
-        for name in ("cooldown", "ema"):
+        for name in ("cooldown", "ema", "ms_ssim"):
             if getattr(self, name) > 1:
                 raise SourceError(f"{name} = {getattr(self, name)} should be at most 1")
         for name, choices in _CHOICES.items():
@@ -91,6 +93,8 @@ class Recipe:
                 raise SourceError(f"{name} = {getattr(self, name)!r} should be one of {', '.join(choices)}")
         if self.crop_px < CROP_MULTIPLE or self.crop_px % CROP_MULTIPLE:
             raise SourceError(f"crop_px = {self.crop_px} should be a multiple of {CROP_MULTIPLE}")
+        if self.ms_ssim and self.crop_px < SMALLEST_PX:
+            raise SourceError(f"crop_px = {self.crop_px} is too small for ms_ssim, which needs {SMALLEST_PX}")
         try:
             Config.from_dict(self.config)
         except TypeError as error:

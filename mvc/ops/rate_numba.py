@@ -1,7 +1,7 @@
 """Estimated bits of Gaussian latents with their gradients, in one pass over the samples, sixteen values at a time.
 
-This is objective.gaussian_bits written out: a dozen full-size tensors less per slice and step. Arrays come in whole
-and contiguous as [B, N, m] with N positions; m is a multiple of 16; tasks are samples.
+This is gaussian_bits of models/estimate.py written out: a dozen full-size tensors less per slice and step. Arrays
+come in whole and contiguous as [B, N, m] with N positions; m is a multiple of 16; tasks are samples.
 """
 
 from __future__ import annotations

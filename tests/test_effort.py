@@ -1,0 +1,130 @@
+"""Latent refinement: what it promises, on a tiny random model and on the shipped one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_weights
+
+import mvc
+from mvc import codec as codecs
+from mvc.effort import refine as refining
+from mvc.effort.refine import ITERATIONS, float_prior, refine
+from mvc.errors import Limit
+from mvc.evaluate.metrics import psnr
+from mvc.exact.fixed import ONE
+from mvc.media import read_picture
+from mvc.models.estimate import RateEstimator
+from mvc.models.mambavc_lite import rd_lambda
+from mvc.picture import Picture
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+SIZE = 150, 200
+QUALITY = 30
+
+
+def cost(weights, prior, x, size, quality, y, z) -> float:
+    """Bits of y as the prior estimates them, plus lambda times the squared error of the real pixels."""
+
+    class Bits(RateEstimator):
+        def __init__(self) -> None:
+            self.noise, self.dtype, self.latent_bits = False, torch.float32, torch.zeros(1)
+
+        def hyper(self, z: torch.Tensor) -> torch.Tensor:
+            return torch.round(z)
+
+    coder = Bits()
+    with torch.no_grad():
+        x_hat = weights.model.g_s(prior.code(coder, quality, z, y).float(), quality)
+    error = (x_hat - x)[:, : size[0], : size[1]].square().sum() / 3 * 255**2
+    return float(coder.latent_bits + rd_lambda(quality) * error)
+
+
+def tiny_problem(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(refining, "fast_dtype", lambda device: torch.float32)
+    source, codec = picture(*SIZE), tiny_codec()
+    return codec.weights, float_prior(codec.weights), codec.to_tensor(source), SIZE, torch.tensor([QUALITY])
+
+
+def test_the_float_prior_computes_what_the_exact_one_does():
+    weights = tiny_weights()
+    prior = float_prior(weights)
+    z, quality = torch.randint(-9, 10, (1, 3, 5, CONFIG.hyper)), torch.tensor([17])
+    exact = weights.prior.h_s(z.double() * ONE, quality) / ONE
+    close = prior.h_s(z.float(), quality)
+    assert exact.std() > 0.3
+    torch.testing.assert_close(close.double(), exact, atol=0.05, rtol=0.01)
+    assert not any(parameter.requires_grad for parameter in prior.parameters())
+
+
+def test_more_iterations_cost_less(monkeypatch):
+    problem = tiny_problem(monkeypatch)
+    weights, _, x, _, quality = problem
+    plain = weights.model.g_a(x, quality)
+    found = [cost(*problem, plain, weights.model.h_a(plain, quality))]
+    for iterations in ITERATIONS[1:]:
+        found.append(cost(*problem, *refine(*problem, iterations)))
+    assert found[1] < 0.999 * found[0]
+    assert all(b < 1.0005 * a for a, b in pairwise(found))
+
+
+def test_parts_begin_on_even_places_and_cover_everything(monkeypatch):
+    monkeypatch.setattr(refining, "TILE", 8)
+    for height, width in ((1, 1), (8, 9), (23, 50)):
+        seen = torch.zeros(height, width, dtype=torch.int32)
+        for rows, columns in refining._tiles(height, width):
+            assert rows.start % 2 == columns.start % 2 == 0
+            assert rows.stop - rows.start <= 10 and columns.stop - columns.start <= 10
+            seen[rows, columns] += 1
+        assert (seen == 1).all()
+
+
+def test_small_tiles_and_padding_only_tiles(monkeypatch):
+    """Tiles of one row: with a picture of 65 rows padded to 128 some hold nothing but padding and stay as they are."""
+    monkeypatch.setattr(refining, "TILE", 2)
+    codec, source = tiny_codec(), picture(65, 70)
+    index, x = torch.tensor([QUALITY]), codec.to_tensor(source)
+    with torch.no_grad():
+        plain = codec.model.g_a(x, index)
+    y, _ = refine(codec.weights, float_prior(codec.weights), x, (65, 70), index, 1)
+    changed = (y != plain).any(-1)[0]
+    assert changed[:5, :5].any()
+    assert not changed[6:].any() and not changed[:, 6:].any()
+
+
+@pytest.mark.parametrize("effort", range(mvc.MAX_EFFORT + 1))
+def test_every_effort_makes_a_file_that_decodes_to_what_was_coded(effort):
+    codec, source = tiny_codec(), picture(90, 61)
+    data, digests = encoded_digests(codec, source, 40, effort)
+    assert decoded_digests(codec, data) == digests
+    assert codec.encode(source, 40, effort) == data  # nothing random in it
+
+
+def test_an_effort_that_does_not_exist():
+    assert len(ITERATIONS) == mvc.MAX_EFFORT + 1
+    for effort in (-1, mvc.MAX_EFFORT + 1):
+        with pytest.raises(Limit, match="effort"):
+            tiny_codec().encode(picture(8, 8), 40, effort)
+        with pytest.raises(ValueError, match="effort"):
+            mvc.encode(picture(8, 8), effort=effort)
+
+
+def test_effort_pays_on_a_photograph():
+    """At equal PSNR, interpolated between two files of effort 0, higher efforts need fewer bytes."""
+    samples = read_picture(SAMPLES / "kodim15.png").picture.samples[128:384, 256:640]
+    source, codec = Picture(np.ascontiguousarray(samples)), codecs.load(device="cpu")
+
+    def measured(quality: int, effort: int) -> tuple[float, float]:
+        data = codec.encode(source, quality, effort)
+        return psnr(source.samples, codec.decode(data).samples), np.log(len(data))
+
+    low, high = measured(24, 0), measured(32, 0)
+    saved = []
+    for effort in (1, 2):
+        db, size = measured(28, effort)
+        saved.append(1 - np.exp(size - np.interp(db, *zip(low, high, strict=True))))
+    assert 0.005 < saved[0] < saved[1]
