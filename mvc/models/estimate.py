@@ -7,9 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from mvc.entropy.tables import SCALE_MIN
+from mvc.entropy.tables import LOG_SCALE_MAX, SCALE_MIN
 from mvc.models.mambavc_lite import HyperDensity
-from mvc.models.prior import LOG_SCALE_MAX
 from mvc.ops import rate_numba
 from mvc.ops.lanes import WIDTH
 from mvc.ops.parallel import array, run

@@ -13,9 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain, shuffle
-from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
-
-LOG_SCALE_MAX = (SCALE_ROWS - 1) / ROWS_PER_OCTAVE
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-from mvc.entropy.tables import SCALE_MIN
-from mvc.models.prior import LOG_SCALE_MAX
+from mvc.entropy.tables import LOG_SCALE_MAX, SCALE_MIN
 from mvc.ops.lanes import (
     INLINE,
     JIT,
