@@ -97,14 +97,17 @@ class Codec:
     @torch.no_grad()
     def analyse(self, picture: Picture, quality: int, coder: Coder, effort: int = 0) -> None:
         """Transform a picture and give its latents to a coder."""
-        index, x = torch.tensor([quality], device=self.device), self.to_tensor(picture)
+        index = torch.tensor([quality], device=self.device)
+        y, z = self._latents(picture, index, effort)
+        self.prior.code(coder, index, z, y)
+
+    def _latents(self, picture: Picture, index: Tensor, effort: int) -> tuple[Tensor, Tensor]:
+        x = self.to_tensor(picture)
         if iterations := ITERATIONS[effort]:
             size = picture.height, picture.width
-            y, z = refine(self.weights, self._float_prior, x, size, index, iterations)
-        else:
-            y = self.model.g_a(x, index)
-            z = self.model.h_a(y, index)
-        self.prior.code(coder, index, z, y)
+            return refine(self.weights, self._float_prior, x, size, index, iterations)
+        y = self.model.g_a(x, index)
+        return y, self.model.h_a(y, index)
 
     @cached_property
     def _float_prior(self) -> Prior:

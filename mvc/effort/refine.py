@@ -1,13 +1,13 @@
 """Latent refinement: change single symbols by one where rate and distortion together get smaller.
 
-Every iteration computes the true cost of the symbols as they stand, J = bits + lambda * squared error, and its gradient
-through g_s and the prior. For each symbol that predicts what one step up or down would change: the gradient, plus a
-curvature for the squared error, plus the exact difference of its own bits. Half of the symbols, in a pattern like a
-checkerboard that alternates, take the step where it pays by a margin; neighbours do not move together, as each would
-mend the same error. The best symbols seen are kept, so refinement never makes J worse.
+Every iteration takes the symbols as they stand, decodes them and computes the gradient of the squared error. For each
+symbol that predicts what one step up or down would do to the error: the gradient, plus a curvature. To this
+comes the difference of the symbol's own bits; what it does to the bits of others was measured not to matter. In
+the first iteration every symbol takes the step that pays by a margin; afterwards a scattered half of them, another one
+each time, because neighbours that move together mend the same error twice. The best symbols seen are kept.
 
 Unlike gradient descent on relaxed latents (Yang, Bamler & Mandt 2020) nothing is relaxed or annealed: a dozen
-iterations gain what that took a hundred for (docs/decisions.md).
+iterations gain what that took a hundred for (docs/training_log.md).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from mvc.exact.layers import to_float
-from mvc.models.estimate import RateEstimator, gaussian_bits
+from mvc.models.estimate import gaussian_bits
 from mvc.models.mambavc_lite import PATCH, make_prior, rd_lambda
 from mvc.models.prior import Prior
 from mvc.weights import Weights
 
-ITERATIONS = (0, 1, 4, 16)  # for each effort
+ITERATIONS = (0, 1, 4, 24)  # for each effort
 # Of the squared error, over that of the synthesis's linear path: in the first iteration, where all symbols may move
 # together, and in the others.
 FIRST_CURVATURE, CURVATURE = 1.9, 1.7
-MARGIN_BITS = 0.2
-TILE = 32  # latents: the gradient of one tile takes a few hundred MB
+MARGIN_BITS = 0.1
+TILE = 48  # latents: the gradient of one tile takes a few hundred MB
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -38,30 +38,43 @@ def fast_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-class _Symbols(RateEstimator):
-    """Rounds every pass to symbols, and keeps what tells the price of other ones.
+class _Symbols:
+    """A coder of the prior's loop that rounds latents to symbols and keeps the price of every other choice.
 
-    The latents it returns are leaves of the graph. The bits' gradient reaches means and scales, hence the latents
-    coded before; a latent's effect on its own bits is taken from `up` and `down` instead.
+    Afterwards `bits` is what all symbols cost; `values` are the latents before the prior's correction, `down` and
+    `up` the bits that one step less or more would add, all [B, H, W, M].
     """
 
-    def __init__(self, quality: Tensor, dtype: torch.dtype) -> None:
-        self.quality, self.dtype = quality, dtype
-        self.bits = torch.zeros(())
-        self.leaves: list[Tensor] = []
-        self.passes: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.bits = 0.0
+        self._passes: list[tuple[Tensor, Tensor | None]] = []
+        self._slices: list[Tensor] = []
+
+    def hyper(self, z: Tensor) -> Tensor:
+        return torch.round(z)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         mean, log_scale = mean.float(), log_scale.float()
-        symbols = torch.round(y - mean).detach()
-        bits = gaussian_bits(symbols - mean + mean.detach(), log_scale)
-        self.bits = self.bits + (bits if mask is None else bits * mask).sum()
-        with torch.no_grad():
-            steps = [gaussian_bits(symbols + step, log_scale) - bits for step in (-1, 1)]
-        leaf = (symbols + mean).detach().requires_grad_()
-        self.leaves.append(leaf)
-        self.passes.append((steps[0], steps[1], mask))
-        return leaf.to(self.dtype)
+        symbols = torch.round(y - mean)
+        values = symbols + mean
+        bits = gaussian_bits(symbols, log_scale)
+        self.bits += float((bits if mask is None else bits * mask).sum())
+        steps = [gaussian_bits(symbols + step, log_scale) - bits for step in (-1, 1)]
+        self._passes.append((torch.stack([values, *steps]), mask))
+        return values.to(self.dtype)
+
+    def end_slice(self) -> None:
+        (whole, _), *others = self._passes
+        for own, mask in others:
+            whole = torch.where(mask > 0, own, whole) if mask is not None else own
+        self._slices.append(whole)
+        self._passes = []
+
+    def prices(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Values, down and up of all slices."""
+        values, down, up = torch.cat(self._slices, -1)
+        return values, down, up
 
 
 def float_prior(weights: Weights) -> Prior:
@@ -117,44 +130,42 @@ class _Tile:
         gains = self.g_s.gain.gains(quality)[0]
         self.unit_curvature = self.bits_per_error * gains**2
 
-    @torch.enable_grad()
     def refined(self, y: Tensor, iterations: int) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1."""
         best, least = y, torch.inf
         for iteration in range(iterations):
-            coder = _Symbols(self.quality, self.dtype)
-            y_hat = self.prior.code_latent(coder, self.features, y)
-            x_hat = self.g_s(y_hat.float(), self.quality, self.dtype)
-            error = x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
-            cost = coder.bits + self.bits_per_error * error.square().sum()
-            better = cost.item() < least
+            coder = _Symbols(self.dtype)
+            with torch.no_grad():
+                y_hat = self.prior.code_latent(coder, self.features, y).float()
+            error, gradient = self._error(y_hat)
+            cost = coder.bits + error
+            better = cost < least
             if better:
-                best, least = y, cost.item()
-            y = self._step(coder, torch.autograd.grad(cost, coder.leaves), y, iteration)
-        return y if better else best  # the last step is not looked at: it costs as much as the others
+                best, least = y, cost
+            y = self._step(coder, gradient, y, iteration)
+        return y if better else best  # the last step is not looked at: that costs as much as another
+
+    @torch.enable_grad()
+    def _error(self, y_hat: Tensor) -> tuple[float, Tensor]:
+        """The squared error of what y_hat decodes to, in bits, and its gradient."""
+        leaf = y_hat.detach().requires_grad_()
+        x_hat = self.g_s(leaf, self.quality, self.dtype)
+        difference = x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
+        error = self.bits_per_error * difference.square().sum()
+        return error.item(), torch.autograd.grad(error, leaf)[0]
 
     @torch.no_grad()
-    def _step(self, coder: _Symbols, gradients: tuple[Tensor, ...], y: Tensor, iteration: int) -> Tensor:
-        moved = y.clone()
+    def _step(self, coder: _Symbols, gradient: Tensor, y: Tensor, iteration: int) -> Tensor:
+        values, down, up = coder.prices()
         curvature = self.unit_curvature * (CURVATURE if iteration else FIRST_CURVATURE)
-        first, done = 0, iter(zip(gradients, coder.leaves, coder.passes, strict=True))
-        for part in self.prior.slices:
-            own = slice(first, first + part.channels)
-            turn = _turn(y[..., own], iteration)
-            for _ in range(part.passes):
-                gradient, leaf, (down, up, mask) = next(done)
-                down = down - gradient + curvature[own]
-                up = up + gradient + curvature[own]
-                pays = (torch.minimum(down, up) < -MARGIN_BITS) & turn
-                pays = pays if mask is None else pays & (mask > 0)
-                step = torch.where(down <= up, -1.0, 1.0)
-                moved[..., own] = torch.where(pays, leaf + step, moved[..., own])
-            first = own.stop
-        return moved
+        down = down + curvature - gradient
+        up = up + curvature + gradient
+        pays = (torch.minimum(down, up) < -MARGIN_BITS) & _turn(y, iteration)
+        return torch.where(pays, values + torch.where(down <= up, -1.0, 1.0), y)
 
 
 def _turn(like: Tensor, iteration: int) -> Tensor:
-    """Which latents [B, H, W, m] may move, [H, W, m]: at first all, then of two neighbours in place or channel one."""
+    """Which latents [B, H, W, m] may move, [H, W, m]: at first all, then half of them, scattered by a hash."""
     rows, columns, channels = (torch.arange(n, device=like.device) for n in like.shape[1:])
-    parity = (rows[:, None, None] + columns[:, None] + channels + iteration) % 2
-    return parity == 0 if iteration else torch.ones_like(parity, dtype=torch.bool)
+    mixed = rows[:, None, None] * 7919 + columns[:, None] * 104729 + channels * 1299709 + iteration * 15485863
+    return (mixed * 2654435761 >> 7) % 2 == 0 if iteration else torch.ones_like(mixed, dtype=torch.bool)

@@ -1,6 +1,6 @@
 """How the C library keeps memory between the tensors of one picture and the next.
 
-glibc maps large blocks one by one, and the kernel clears their pages every time: at 4K that is a fifth of the time. From
+glibc maps large blocks one by one, and the kernel clears their pages every time: a fifth of the time at 4K. From
 now on all blocks come from the heap, whose end is kept for the next ones and given back after a large picture.
 Elsewhere than on glibc these functions do nothing.
 """
