@@ -118,10 +118,10 @@ def decode(
     from mvc.container import read_still
 
     data = _mvc_bytes(source)
-    read_still(data)  # a broken file is told before weights are loaded
+    header = read_still(data).header  # a broken file is told before weights are loaded
     from mvc.codec import load
 
-    return load(DEFAULT_MODEL, device, threads).decode(data)
+    return load(header.model_id, device, threads).decode(data)
 
 
 def info(source: bytes | str | os.PathLike[str]) -> dict[str, Any]:

@@ -31,15 +31,15 @@ from mvc.picture import Picture, check_size
 from mvc.weights import Weights
 from mvc.weights import load as load_weights
 
-MODEL_ID_BYTES = 8
 LARGE_PX = 1 << 22
 
 
-def load(model: str = "mambavc-lite", device: str = "auto", threads: int | None = None) -> Codec:
-    """The codec of a preset on a device ("auto", "cpu", "cuda"); weights are read once per process.
+def load(model: str | bytes = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None) -> Codec:
+    """The codec of a model on a device ("auto", "cpu", "cuda"); weights are read once per process.
 
-    Raises WeightsError for a model that is unknown or has no weights, BackendError for a device that is missing or
-    does not compute the exact prior.
+    `model` is a preset's name, or the model id in the header of a file that is to be decoded. Raises WeightsError for a
+    name that is unknown or has no weights, Unsupported for an id that no weights here have, BackendError for a
+    device that is missing or does not compute the exact prior.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -47,7 +47,18 @@ def load(model: str = "mambavc-lite", device: str = "auto", threads: int | None 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendError("this machine has no CUDA device", hint="use --device cpu")
-    return _loaded(model, device)
+    return _loaded(model if isinstance(model, str) else _name_of(model), device)
+
+
+def _name_of(model_id: bytes) -> str:
+    preset = registry.preset_of(model_id)
+    if preset is None:
+        known = [f"{p.name} {p.model_id.hex()}" for p in registry.presets() if p.shipped]
+        raise Unsupported(
+            f"the file was made with a model that is not installed (id {model_id.hex()})",
+            hint=f"this installation has {', '.join(known) or 'none'}",
+        )
+    return preset.name
 
 
 @lru_cache(maxsize=4)
@@ -77,7 +88,7 @@ class Codec:
         for part in (self.model.g_a, self.model.g_s, self.model.h_a):
             part.to(self.device).requires_grad_(False)
         self.prior = weights.prior.to(self.device)
-        self.model_id = weights.exact_hash[:MODEL_ID_BYTES]
+        self.model_id = weights.exact_hash[: registry.MODEL_ID_BYTES]
 
     # --- encode ----------------------------------------------------------------------------------------------------
 

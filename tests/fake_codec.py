@@ -45,7 +45,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
     """Put a fake `mvc.codec` in place of the real one, which is not even imported; returns its codec."""
     codec = FakeCodec()
 
-    def load(model: str, device: str, threads: int | None) -> FakeCodec:
+    def load(model: str | bytes, device: str, threads: int | None) -> FakeCodec:
         codec.calls.append(("load", (model, device, threads)))
         return codec
 

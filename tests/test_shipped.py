@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ from tiny_model import decoded_digests
 
 import mvc
 from mvc import codec as codecs
+from mvc.container.still import Still, read_still, write_still
+from mvc.errors import Unsupported
 from mvc.evaluate.metrics import psnr
 from mvc.media import read_picture
+from mvc.models import registry
 from mvc.picture import Picture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -63,3 +67,15 @@ def test_the_whole_file_is_framed_in_48_bytes() -> None:
     report = mvc.info(SAMPLES / "golden" / "rgb-q54.mvc")
     streams = sum(chunk["length"] for chunk in report["chunks"] if chunk["name"].split()[0] in ("HYPR", "SLIC"))
     assert (SAMPLES / "golden" / "rgb-q54.mvc").stat().st_size - streams <= 48
+
+
+def test_a_file_of_a_model_that_is_not_here() -> None:
+    still = read_still(CODEC.encode(Picture(np.zeros((9, 9, 3), np.uint8)), 20, 0))
+    stranger = Still(replace(still.header, model_id=b"stranger"), still.hyper, still.slices)
+    with pytest.raises(Unsupported, match=b"stranger".hex()) as caught:
+        mvc.decode(write_still(stranger))
+    assert caught.value.hint and f"mambavc-lite {CODEC.model_id.hex()}" in caught.value.hint
+
+
+def test_the_model_id_of_the_registry_is_that_of_the_weights() -> None:
+    assert registry.preset_of(CODEC.model_id) == registry.preset("mambavc-lite")

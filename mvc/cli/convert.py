@@ -36,11 +36,11 @@ class _Clock:
         self._last = now
 
 
-def codec_loader(model: str, device: options.Device, threads: int | None) -> Callable[[], Codec]:
-    """A function that loads the model's codec on its first call: a bad input is told before torch loads."""
+def codec_loader(device: options.Device, threads: int | None) -> Callable[[str | bytes], Codec]:
+    """A function that loads the codec of a model's name or id when it is called: a bad input is told before."""
 
     @cache
-    def load() -> Codec:
+    def load(model: str | bytes) -> Codec:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads would spin against the kernels'
         os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's tensors: a tenth of the page faults
         from mvc import codec
@@ -77,7 +77,7 @@ def encode(
     """Encode pictures into .mvc files: mvc encode k.png -q 4 -o k.mvc"""
     target = _target(quality, bpp, size, psnr)
     jobs = plan(inputs, output, ".mvc")
-    load = codec_loader(model, device, threads)
+    load = codec_loader(device, threads)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
@@ -90,7 +90,7 @@ def encode(
         for loss in source.losses:
             warn(f"{job.name}: {loss}")
         clock.lap("read")
-        codec = load()
+        codec = load(model)
         clock.lap("load")
         picture = source.picture
         if target:
@@ -118,7 +118,7 @@ def decode(
     The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not. On stdout: PNG.
     """
     jobs = plan(inputs, output, ".png")
-    load = codec_loader(mvc.DEFAULT_MODEL, device, threads)
+    load = codec_loader(device, threads)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
@@ -129,9 +129,9 @@ def decode(
             media.check_extension(job.target)
             files.refuse_existing(job.target, force=force)
         coded = job.read_coded()
-        read_still(coded)
+        header = read_still(coded).header
         clock.lap("read")
-        codec = load()
+        codec = load(header.model_id)
         clock.lap("load")
         picture = codec.decode(coded)
         clock.lap("decode")

@@ -50,15 +50,14 @@ def verify(
     threads: Threads = None,
 ) -> None:
     """Check .mvc files: the checksum, then a full decode. With --against, measure the decoded picture too."""
-    load = codec_loader(mvc.DEFAULT_MODEL, device, threads)
+    load = codec_loader(device, threads)
     original = None if against is None else _original(against)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc.container import read_still
 
         coded = job.read_coded()
-        read_still(coded)
-        picture = load().decode(coded)
+        picture = load(read_still(coded).header.model_id).decode(coded)
         bpp = 8 * len(coded) / (picture.width * picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
         progress.data(line if original is None else f"{line}, {_quality_text(original, picture)}")
@@ -143,7 +142,7 @@ def _round_trip(device: options.Device, threads: int | None) -> str:
     from mvc.evaluate.metrics import psnr
     from mvc.picture import Picture
 
-    codec = codec_loader(mvc.DEFAULT_MODEL, device, threads)()
+    codec = codec_loader(device, threads)(mvc.DEFAULT_MODEL)
     rows, columns = np.mgrid[0:97, 0:131]
     picture = Picture(np.stack([rows * 2, columns, 255 - rows - columns], axis=-1).astype(np.uint8))
     coded = codec.encode(picture, mvc.quality_index(mvc.DEFAULT_QUALITY))

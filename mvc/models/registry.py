@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mvc.errors import WeightsError
+
+MODEL_ID_BYTES = 8
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
@@ -24,6 +29,21 @@ class Preset:
     def shipped(self) -> bool:
         return (self.folder / "manifest.json").is_file()
 
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """What its export wrote down; WeightsError where it cannot be read."""
+        try:
+            manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
+        except (OSError, ValueError) as error:
+            reason = f"the weights of {self.name} cannot be used: {error}"
+            raise WeightsError(reason, hint="install mvc again") from error
+        return manifest
+
+    @property
+    def model_id(self) -> bytes:
+        """What files made with its weights carry in their header (spec, section 3)."""
+        return bytes.fromhex(str(self.manifest.get("exact_sha256", "")))[:MODEL_ID_BYTES]
+
 
 PRESETS = (Preset("mambavc-lite", "the default: small, one model for all rates, exact prior"),)
 
@@ -36,3 +56,8 @@ def presets() -> tuple[Preset, ...]:
 def preset(name: str) -> Preset | None:
     """The model of this name, or None."""
     return next((p for p in PRESETS if p.name == name), None)
+
+
+def preset_of(model_id: bytes) -> Preset | None:
+    """The shipped model that made a file with this id in its header, or None."""
+    return next((p for p in PRESETS if p.shipped and p.model_id == model_id), None)
