@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from mvc.entropy.tables import LOG_SCALE_MAX, SCALE_MIN
-from mvc.models.mambavc_lite import HyperDensity
 from mvc.ops import rate_numba
 from mvc.ops.lanes import WIDTH
 from mvc.ops.parallel import array, run
@@ -40,9 +40,14 @@ class _Bound(torch.autograd.Function):
         return grad.masked_fill(stuck, 0.0), None, None
 
 
+def bound(x: Tensor, low: float, high: float) -> Tensor:
+    """x clamped to low ... high; outside, gradients that would bring it back still pass."""
+    return _Bound.apply(x, low, high)
+
+
 def gaussian_bits(distance: Tensor, log_scale: Tensor) -> Tensor:
     """-log2 of the Gaussian mass of the unit interval around `distance` from the mean; log_scale as in the prior."""
-    scale = SCALE_MIN * torch.exp2(_Bound.apply(log_scale, 0.0, LOG_SCALE_MAX))
+    scale = SCALE_MIN * torch.exp2(bound(log_scale, 0.0, LOG_SCALE_MAX))
     d = distance.abs()
     inverse = math.sqrt(0.5) / scale
     mass = 0.5 * (torch.erfc((d - 0.5) * inverse) - torch.erfc((d + 0.5) * inverse))
@@ -99,13 +104,21 @@ def latent(y: Tensor, mean: Tensor, log_scale: Tensor, noise: Tensor, mask: Tens
     return _Latent.apply(y.contiguous(), mean.contiguous(), log_scale.contiguous(), noise.contiguous(), counts)
 
 
+class Density(Protocol):
+    """What a hyperlatent's density must be able to say."""
+
+    def likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
+        """Probability of the unit interval around z [B, h, w, Z] at quality index [B]."""
+        ...
+
+
 class RateEstimator:
     """A coder that writes nothing and sums the estimated bits of each sample.
 
     With `noise`, rates see uniform noise (training); without, the rounded values that a real stream would carry.
     """
 
-    def __init__(self, density: HyperDensity, quality: Tensor, noise: bool, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, density: Density, quality: Tensor, noise: bool, dtype: torch.dtype = torch.float32) -> None:
         self.density, self.quality, self.noise, self.dtype = density, quality, noise, dtype
         self.hyper_bits = torch.zeros(len(quality), device=quality.device)
         self.latent_bits = torch.zeros(len(quality), device=quality.device)

@@ -25,6 +25,11 @@ from mvc.ops.scan_numba import ORDERS
 
 FAST_TYPES = (torch.float32, torch.bfloat16)
 
+# On the meta device nothing is computed; the scan is one operator there, so that what counts operators sees it.
+_LIBRARY = torch.library.Library("mvc", "FRAGMENT")
+_LIBRARY.define("scan_shape(Tensor v, Tensor parameters, Tensor weights, int rank) -> Tensor")
+_LIBRARY.impl("scan_shape", lambda v, parameters, weights, rank: torch.empty_like(v), "Meta")
+
 
 def scan_orders(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Token index of every step of the four orders, int64 [4, H*W]."""
@@ -103,6 +108,8 @@ def selective_scan(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) ->
         from mvc.ops.scan_cuda import selective_scan_on_gpu
 
         return selective_scan_on_gpu(v, parameters, weights, rank)
+    if v.device.type == "meta":
+        return torch.ops.mvc.scan_shape(v, parameters, weights, rank)
     plain = parameters.dtype == weights.dtype == torch.float32
     if v.device.type == "cpu" and v.dtype in FAST_TYPES and plain and v.shape[-1] % (ORDERS * WIDTH) == 0:
         return _ScanOnCPU.apply(v, parameters, weights, rank)

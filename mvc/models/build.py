@@ -1,0 +1,56 @@
+"""Every model by its public name: how its networks are made, and how a picture passes through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mvc.models import mambavc_lite, papers
+from mvc.models.complexity import Complexity, ShapeCoder, measure
+from mvc.models.mambavc_lite import MambaVCLite
+from mvc.models.papers import PaperCodec, PaperModel
+
+
+def _lite(model: nn.Module, width: int, height: int) -> None:
+    assert isinstance(model, MambaVCLite)
+    x, quality = torch.empty(1, height, width, 3), torch.zeros(1)
+    y = model.g_a(x, quality)
+    model.g_s(model.prior.code(ShapeCoder(), quality, model.h_a(y, quality), y), quality)
+
+
+def _still(model: nn.Module, width: int, height: int) -> None:
+    assert isinstance(model, PaperCodec)
+    model.code(ShapeCoder(), torch.empty(1, height, width, 3))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: its constructor, what its picture sides must be multiples of, and one pass over a picture."""
+
+    make: Callable[[], nn.Module]
+    stride: int
+    run: Callable[[nn.Module, int, int], object]
+
+
+ENTRIES = {
+    "mambavc-lite": Entry(MambaVCLite, mambavc_lite.STRIDE, _lite),
+    "mambavc": Entry(lambda: PaperModel(papers.MAMBAVC), papers.STRIDE, _still),
+    "swinvc": Entry(lambda: PaperModel(papers.SWINVC), papers.STRIDE, _still),
+    "convvc": Entry(lambda: PaperModel(papers.CONVVC), papers.STRIDE, _still),
+}
+
+
+def build(name: str) -> nn.Module:
+    """The untrained networks of a model, float32; KeyError for a name that no preset has."""
+    return ENTRIES[name].make()
+
+
+def complexity(name: str, width: int, height: int) -> Complexity:
+    """Cost of a model for a picture of this size, which is padded to the model's stride as coding would."""
+    entry = ENTRIES[name]
+    with torch.device("meta"):
+        model = entry.make().eval()
+    return measure(model, entry.run, -(-width // entry.stride) * entry.stride, -(-height // entry.stride) * entry.stride)

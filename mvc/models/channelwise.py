@@ -1,0 +1,116 @@
+"""The papers' priors: a hyperprior, and slices of the latent that each see all slices before them.
+
+`SlicedPrior.code` is the slice loop of prior.py over the same coders; its networks predict the scale itself where
+those of mambavc-lite predict its logarithm. Tensors are channels last: y [B, H, W, M], z [B, H/4, W/4, Z].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.conv import Conv
+from mvc.blocks.window import AttentionGate
+from mvc.entropy.tables import SCALE_MIN
+from mvc.models.density import FactorizedDensity
+from mvc.models.estimate import bound
+from mvc.models.prior import Coder, checkerboard
+
+SCALE_MAX, SCALE_LEVELS = 256.0, 64
+"""The papers' table of scales: 64, spaced evenly in the logarithm from 0.11 to 256."""
+
+
+def scale_levels() -> Tensor:
+    """The papers' table, float64 [64]."""
+    steps = torch.linspace(0, 1, SCALE_LEVELS, dtype=torch.float64)
+    return SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** steps
+
+
+def log_scale_of(scale: Tensor) -> Tensor:
+    """log2(scale / SCALE_MIN), as coders take it; scales below or above the table are pulled in."""
+    return torch.log2(bound(scale, SCALE_MIN, SCALE_MAX) / SCALE_MIN)
+
+
+def narrowing(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
+    """3x3 convolutions with GELU between them: [B, H, W, inputs] -> [B, H, W, outputs]."""
+    widths = [inputs, *hidden, outputs]
+    layers: list[nn.Module] = []
+    for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+        layers += [nn.GELU()] * (i > 0) + [Conv(a, b, 3)]
+    return nn.Sequential(*layers)
+
+
+class SliceContext(nn.Module):
+    """What is known of one slice, in one or more passes over checkerboard masks."""
+
+    passes = 1
+
+    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
+        """-> support of the correction, mean and scale [B, H, W, m].
+
+        means and scales [B, H, W, M] come from the hyperlatent, done are the slices before; own is this slice as far
+        as its first pass coded it, None in the first.
+        """
+        raise NotImplementedError
+
+    def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
+        """Latent residual prediction: a correction of y_hat in -1/2 ... 1/2 (Minnen & Singh 2020)."""
+        raise NotImplementedError
+
+
+class GatedContext(SliceContext):
+    """Attention gates before narrowing convolutions, one line for the mean and one for the scale (Liu et al. 2023)."""
+
+    def __init__(
+        self, latents: int, before: int, channels: int, hidden: Sequence[int], inner: int, head_width: int, window: int
+    ) -> None:
+        super().__init__()
+        support = latents + before
+        self.mean_gate = AttentionGate(support, inner, head_width, window)
+        self.scale_gate = AttentionGate(support, inner, head_width, window)
+        self.mean = narrowing(support, hidden, channels)
+        self.scale = narrowing(support, hidden, channels)
+        self.correction = narrowing(support + channels, hidden, channels)
+
+    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
+        support = self.mean_gate(torch.cat([means, *done], -1))
+        return [support, self.mean(support), self.scale(self.scale_gate(torch.cat([scales, *done], -1)))]
+
+    def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
+        return 0.5 * torch.tanh(self.correction(torch.cat([support, y_hat], -1)))
+
+
+class SlicedPrior(nn.Module):
+    """Everything that gives probabilities: the density of z, the hyper-synthesis and the slices' contexts."""
+
+    def __init__(
+        self, hyper: int, h_mean: nn.Module, h_scale: nn.Module, contexts: Iterable[SliceContext], widths: Sequence[int]
+    ) -> None:
+        super().__init__()
+        self.density = FactorizedDensity(hyper)
+        self.h_mean, self.h_scale = h_mean, h_scale
+        self.contexts = nn.ModuleList(contexts)
+        self.widths = list(widths)
+
+    def code(self, coder: Coder, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """Code z and y (None when decoding) and return y_hat [B, H, W, M]."""
+        z_hat = coder.hyper(z)
+        means, scales = self.h_mean(z_hat), self.h_scale(z_hat)
+        masks = checkerboard(means.shape[1], means.shape[2], means)
+        parts = [None] * len(self.widths) if y is None else y.split(self.widths, -1)
+        done: list[Tensor] = []
+        for context, y_k in zip(cast("Iterable[SliceContext]", self.contexts), parts, strict=True):
+            own: Tensor | None = None
+            for index in range(context.passes):
+                mask = masks[index] if context.passes == 2 else None
+                support, mean, scale = context(means, scales, done, own)
+                coded = coder.latent(y_k, mean, log_scale_of(scale), mask)
+                coded = coded + context.lrp(support, coded)
+                coded = coded if mask is None else coded * mask
+                own = coded if own is None else own + coded
+            done.append(cast("Tensor", own))
+            coder.end_slice()
+        return torch.cat(done, -1)

@@ -1,0 +1,169 @@
+"""MambaVC, SwinVC and ConvVC (MambaVC paper, sections 3.2 and appendix A): one frame, three kinds of block.
+
+Everything is float and channels last. What the paper leaves open is taken from its authors' public settings, see
+docs/papers.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import accumulate
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.conv import GDN, Conv, Deconv
+from mvc.blocks.vss import PaperVSSBlock
+from mvc.blocks.window import SwinBlock
+from mvc.models.channelwise import GatedContext, SlicedPrior
+from mvc.models.estimate import RateEstimator
+from mvc.models.prior import Coder
+
+STRIDE = 64  # picture sizes the networks take are multiples of this
+
+
+@dataclass(frozen=True)
+class PaperConfig:
+    """Appendix A of the paper: C1 = C2 = C3 = C5 = width, C4 = latents, C6 = hyper."""
+
+    kind: str = "vss"  # vss, swin or gdn
+    width: int = 256
+    latents: int = 320
+    hyper: int = 192
+    kernel: int = 3  # of every convolution but the one next to the picture, which is 5
+    blocks: tuple[int, int, int, int] = (2, 2, 9, 2)  # L1 ... L4: at 1/2, 1/4, 1/8 and in the hyper networks
+    windows: tuple[int, int, int, int] = (8, 8, 8, 4)
+    head_width: int = 32
+    states: int = 16
+    drop: float = 0.1  # of the last block of h_a o g_a; it grows evenly from 0
+    slices: int = 5
+    context_hidden: tuple[int, int] = (224, 128)
+    context_inner: int = 128
+    context_head: int = 16
+    context_window: int = 8
+
+
+MAMBAVC = PaperConfig()
+SWINVC = PaperConfig(kind="swin")
+CONVVC = PaperConfig(kind="gdn", width=448, kernel=5)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How the blocks of a network are made."""
+
+    name: str
+    head_width: int = 32
+    states: int = 16
+    norm: bool = True
+
+    def stage(self, width: int, count: int, window: int, drops: list[float], inverse: bool = False) -> list[nn.Module]:
+        """`count` blocks at one resolution; GDN is one layer whatever the count."""
+        if self.name == "gdn":
+            return [GDN(width, inverse)]
+        if self.name == "vss":
+            return [PaperVSSBlock(width, self.states, drop) for drop in drops[:count]]
+        head = self.head_width
+        return [SwinBlock(width, head, window, i % 2 == 1, drops[i], self.norm) for i in range(count)]
+
+
+def drop_rates(config: PaperConfig) -> list[list[float]]:
+    """Of the stages of g_a and of h_a; the synthesis transforms have them in reverse."""
+    total = sum(config.blocks)
+    rates = [config.drop * i / (total - 1) for i in range(total)]
+    ends = accumulate(config.blocks)
+    return [rates[end - count : end] for end, count in zip(ends, config.blocks, strict=True)]
+
+
+def analysis(c: PaperConfig, kind: Kind) -> nn.Sequential:
+    """g_a: picture [B, H, W, 3] in 0..1 -> y [B, H/16, W/16, M]."""
+    layers: list[nn.Module] = []
+    for i, drops in enumerate(drop_rates(c)[:3]):
+        layers.append(Conv(c.width if i else 3, c.width, c.kernel if i else 5, 2))
+        layers += kind.stage(c.width, c.blocks[i], c.windows[i], drops)
+    return nn.Sequential(*layers, Conv(c.width, c.latents, c.kernel, 2))
+
+
+def synthesis(c: PaperConfig, kind: Kind) -> nn.Sequential:
+    """g_s: y_hat [B, H/16, W/16, M] -> picture [B, H, W, 3] around 0..1."""
+    layers: list[nn.Module] = []
+    for i, drops in reversed(list(enumerate(drop_rates(c)[:3]))):
+        layers.append(Deconv(c.latents if i == 2 else c.width, c.width, c.kernel))
+        layers += kind.stage(c.width, c.blocks[i], c.windows[i], drops[::-1], inverse=True)
+    return nn.Sequential(*layers, Deconv(c.width, 3, 5))
+
+
+def hyper_analysis(c: PaperConfig, kind: Kind) -> nn.Sequential:
+    """h_a: y [B, H, W, M] -> z [B, H/4, W/4, Z]."""
+    blocks = kind.stage(c.width, c.blocks[3], c.windows[3], drop_rates(c)[3])
+    return nn.Sequential(Conv(c.latents, c.width, c.kernel, 2), *blocks, Conv(c.width, c.hyper, c.kernel, 2))
+
+
+def hyper_synthesis(c: PaperConfig, kind: Kind) -> nn.Sequential:
+    """One of the two h_s (mean, scale): z_hat [B, H/4, W/4, Z] -> [B, H, W, M]."""
+    blocks = kind.stage(c.width, c.blocks[3], c.windows[3], drop_rates(c)[3][::-1], inverse=True)
+    return nn.Sequential(Deconv(c.hyper, c.width, c.kernel), *blocks, Deconv(c.width, c.latents, c.kernel))
+
+
+@dataclass
+class Coded:
+    """A picture or frame as a model sees it in training."""
+
+    x_hat: Tensor  # [B, H, W, 3]
+    latent_bits: Tensor  # [B]
+    hyper_bits: Tensor  # [B]
+
+    @property
+    def bits(self) -> Tensor:
+        return self.latent_bits + self.hyper_bits
+
+
+def estimator(prior: SlicedPrior, x: Tensor, noise: bool) -> RateEstimator:
+    """A coder that estimates the rates of a batch x."""
+    return RateEstimator(prior.density, torch.zeros(len(x), device=x.device), noise)
+
+
+class PaperCodec(nn.Module):
+    """Four transforms and a prior, as every still-picture model of the papers has them."""
+
+    g_a: nn.Module
+    g_s: nn.Module
+    h_a: nn.Module
+    prior: SlicedPrior
+    stride = STRIDE
+
+    def code(self, coder: Coder, x: Tensor) -> Tensor:
+        """x [B, H, W, 3] in 0..1, sides multiples of the stride -> x_hat."""
+        y = self.g_a(x)
+        return self.g_s(self.prior.code(coder, self.h_a(y), y))
+
+    def forward(self, x: Tensor) -> Coded:
+        """As `code`, with estimated rates: of noisy latents in training, of rounded ones otherwise."""
+        coder = estimator(self.prior, x, noise=self.training)
+        return Coded(self.code(coder, x), coder.latent_bits, coder.hyper_bits)
+
+
+class PaperModel(PaperCodec):
+    """mambavc, swinvc or convvc, by its configuration."""
+
+    def __init__(self, config: PaperConfig = MAMBAVC) -> None:
+        super().__init__()
+        c = self.config = config
+        kind = Kind(c.kind, c.head_width, c.states)
+        self.g_a, self.g_s = analysis(c, kind), synthesis(c, kind)
+        self.h_a = hyper_analysis(c, kind)
+        width = c.latents // c.slices
+        sizes = (c.context_inner, c.context_head, c.context_window)
+        contexts = [GatedContext(c.latents, k * width, width, c.context_hidden, *sizes) for k in range(c.slices)]
+        h_mean, h_scale = hyper_synthesis(c, kind), hyper_synthesis(c, kind)
+        self.prior = SlicedPrior(c.hyper, h_mean, h_scale, contexts, [width] * c.slices)
+
+
+def tiny(config: PaperConfig) -> PaperConfig:
+    """The same frame at widths for tests and toy runs."""
+    return replace(
+        config,
+        **{"width": 8, "latents": 32, "hyper": 8, "head_width": 4, "states": 1, "blocks": (1, 1, 2, 1), "slices": 2},
+        **{"windows": (4, 4, 4, 2), "context_hidden": (16, 8), "context_inner": 8, "context_head": 4},
+        context_window=4,
+    )
