@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mvc.models import mambavc_lite, papers
+from mvc.models import mambavc_lite, papers, ssf
 from mvc.models.complexity import Complexity, ShapeCoder, measure
 from mvc.models.mambavc_lite import MambaVCLite
 from mvc.models.papers import PaperCodec, PaperModel
+from mvc.models.ssf import SSFModel
 
 
 def _lite(model: nn.Module, width: int, height: int) -> None:
@@ -24,6 +25,13 @@ def _lite(model: nn.Module, width: int, height: int) -> None:
 def _still(model: nn.Module, width: int, height: int) -> None:
     assert isinstance(model, PaperCodec)
     model.code(ShapeCoder(), torch.empty(1, height, width, 3))
+
+
+def _video(model: nn.Module, width: int, height: int) -> None:
+    """A keyframe and an inter frame: each of the three autoencoders once."""
+    assert isinstance(model, SSFModel)
+    x = torch.empty(1, height, width, 3)
+    model.code_inter(lambda _: ShapeCoder(), x, model.code_keyframe(lambda _: ShapeCoder(), x))
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,9 @@ ENTRIES = {
     "mambavc": Entry(lambda: PaperModel(papers.MAMBAVC), papers.STRIDE, _still),
     "swinvc": Entry(lambda: PaperModel(papers.SWINVC), papers.STRIDE, _still),
     "convvc": Entry(lambda: PaperModel(papers.CONVVC), papers.STRIDE, _still),
+    "mambavc-ssf": Entry(lambda: SSFModel(ssf.MAMBAVC_SSF), ssf.STRIDE, _video),
+    "swinvc-ssf": Entry(lambda: SSFModel(ssf.SWINVC_SSF), ssf.STRIDE, _video),
+    "convvc-ssf": Entry(lambda: SSFModel(ssf.CONVVC_SSF), ssf.STRIDE, _video),
 }
 
 

@@ -1,0 +1,148 @@
+"""Video by scale-space flow (Agustsson et al. 2020), plain or with MambaVC's or Swin blocks (MambaVC, appendix A).
+
+Three autoencoders with a hyperprior each: the keyframe, the motion from the reference, and the residual of the
+prediction. Everything is float and channels last; streams come later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.conv import Conv, Deconv
+from mvc.blocks.scale_space import predict
+from mvc.models.channelwise import SliceContext, SlicedPrior
+from mvc.models.papers import Coded, Kind, estimator
+from mvc.models.prior import Coder
+
+STRIDE = 128  # frame sizes the networks take are multiples of this
+CoderOf = Callable[[SlicedPrior], Coder]
+
+
+@dataclass(frozen=True)
+class SSFConfig:
+    """`kind` vss or swin, or plain for no blocks; `windows` of keyframe, motion and residual."""
+
+    kind: str = "plain"
+    width: int = 128
+    latents: int = 192
+    blocks: tuple[int, int, int, int, int, int] = (1, 2, 3, 1, 1, 1)  # L1 ... L6: at 1/2, 1/4, 1/8; 1/32, 1/64, 1/128
+    windows: tuple[int, int, int] = (8, 4, 8)
+    head_width: int = 32
+    states: int = 16
+
+
+MAMBAVC_SSF = SSFConfig(kind="vss")
+SWINVC_SSF = SSFConfig(kind="swin")
+CONVVC_SSF = SSFConfig()
+"""The paper describes no convolutional video variant beyond the base; scale-space flow is convolutional already."""
+
+
+class HyperContext(SliceContext):
+    """The whole latent in one slice, of which the hyperlatent has said everything."""
+
+    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
+        return [means, means, scales]
+
+    def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
+        return torch.zeros_like(y_hat)
+
+
+class Autoencoder(nn.Module):
+    """g_a, g_s, h_a and a hyperprior for mean and scale: [B, H, W, inputs] -> latents -> [B, H, W, outputs]."""
+
+    def __init__(self, c: SSFConfig, window: int, inputs: int = 3, outputs: int = 3, extra: int = 0) -> None:
+        """`extra` channels stand beside the latents at the input of g_s."""
+        super().__init__()
+        self.config, self.window = c, window
+        self.kind = Kind(c.kind, c.head_width, c.states, norm=False)
+        m, w = c.latents, c.width
+        self.g_a = nn.Sequential(
+            *self._stage(Conv(inputs, w, 5, 2), w, 0),
+            *self._stage(Conv(w, w, 5, 2), w, 1),
+            *self._stage(Conv(w, w, 5, 2), w, 2),
+            Conv(w, m, 5, 2),
+        )
+        self.g_s = nn.Sequential(
+            *self._stage(Deconv(m + extra, w, 5), w, 2),
+            *self._stage(Deconv(w, w, 5), w, 1),
+            *self._stage(Deconv(w, w, 5), w, 0),
+            Deconv(w, outputs, 5),
+        )
+        self.h_a = nn.Sequential(
+            *self._stage(Conv(m, m, 5, 2), m, 3),
+            *self._stage(Conv(m, m, 5, 2), m, 4),
+            Conv(m, m, 5, 2),
+            *self._blocks(m, 5),
+        )
+        h_scale = nn.Sequential(self._hyper_synthesis(), nn.ReLU())
+        self.prior = SlicedPrior(m, self._hyper_synthesis(), h_scale, [HyperContext()], [m])
+
+    def _blocks(self, width: int, index: int) -> list[nn.Module]:
+        if self.kind.name == "plain":
+            return []
+        count = self.config.blocks[index]
+        return self.kind.stage(width, count, self.window, [0.0] * count)
+
+    def _stage(self, resampling: nn.Module, width: int, index: int) -> list[nn.Module]:
+        """A resampling convolution with its blocks. Swin blocks lack norms here and are followed by one more ReLU."""
+        return [resampling, nn.ReLU(), *self._blocks(width, index), *[nn.ReLU()] * (self.kind.name == "swin")]
+
+    def _hyper_synthesis(self) -> nn.Sequential:
+        m = self.config.latents
+        up = [*self._stage(Deconv(m, m, 5), m, 4), *self._stage(Deconv(m, m, 5), m, 3)]
+        return nn.Sequential(*up, Deconv(m, m, 5), *self._blocks(m, 5))
+
+    def latent(self, coder: Coder, x: Tensor) -> Tensor:
+        """Analyse and code: y_hat [B, H/16, W/16, M]."""
+        y = self.g_a(x)
+        return self.prior.code(coder, self.h_a(y), y)
+
+
+class SSFModel(nn.Module):
+    """mambavc-ssf, swinvc-ssf or convvc-ssf, by its configuration."""
+
+    def __init__(self, config: SSFConfig = MAMBAVC_SSF) -> None:
+        super().__init__()
+        c = self.config = config
+        self.keyframe = Autoencoder(c, c.windows[0])
+        self.motion = Autoencoder(c, c.windows[1], inputs=6)
+        self.residual = Autoencoder(c, c.windows[2], extra=c.latents)
+
+    def code_keyframe(self, coder_of: CoderOf, x: Tensor) -> Tensor:
+        """x [B, H, W, 3] in 0..1 -> x_hat."""
+        return self.keyframe.g_s(self.keyframe.latent(coder_of(self.keyframe.prior), x))
+
+    def code_inter(self, coder_of: CoderOf, x: Tensor, reference: Tensor) -> Tensor:
+        """x given the frame decoded before it -> x_hat; the synthesis of the residual sees the motion's latents too."""
+        motion = self.motion.latent(coder_of(self.motion.prior), torch.cat([x, reference], -1))
+        prediction = predict(reference, self.motion.g_s(motion))
+        residual = self.residual.latent(coder_of(self.residual.prior), x - prediction)
+        return prediction + self.residual.g_s(torch.cat([residual, motion], -1))
+
+    def forward(self, frames: Tensor) -> list[Coded]:
+        """frames [B, T, H, W, 3] in 0..1, sides multiples of the stride: the first is the keyframe.
+
+        Rates are of noisy latents in training and of rounded ones otherwise.
+        """
+        coded: list[Coded] = []
+        for x in frames.unbind(1):
+            coders = []
+
+            def coder_of(prior: SlicedPrior, x: Tensor = x, coders: list = coders) -> Coder:
+                coders.append(estimator(prior, x, noise=self.training))
+                return coders[-1]
+
+            x_hat = self.code_inter(coder_of, x, coded[-1].x_hat) if coded else self.code_keyframe(coder_of, x)
+            latent_bits = torch.stack([coder.latent_bits for coder in coders]).sum(0)
+            coded.append(Coded(x_hat, latent_bits, torch.stack([coder.hyper_bits for coder in coders]).sum(0)))
+        return coded
+
+
+def tiny(config: SSFConfig) -> SSFConfig:
+    """The same frame at widths for tests and toy runs."""
+    small = replace(config, width=8, latents=8, head_width=4, states=1)
+    return replace(small, blocks=(1, 1, 1, 1, 1, 1), windows=(4, 2, 4))
