@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mvc.models import mambavc_lite, papers, ssf
+from mvc.models import mambavc_lite, papers, samic, ssf
 from mvc.models.complexity import Complexity, ShapeCoder, measure
 from mvc.models.mambavc_lite import MambaVCLite
 from mvc.models.papers import PaperCodec, PaperModel
+from mvc.models.samic import SamicModel
 from mvc.models.ssf import SSFModel
 
 
@@ -48,6 +49,7 @@ ENTRIES = {
     "mambavc": Entry(lambda: PaperModel(papers.MAMBAVC), papers.STRIDE, _still),
     "swinvc": Entry(lambda: PaperModel(papers.SWINVC), papers.STRIDE, _still),
     "convvc": Entry(lambda: PaperModel(papers.CONVVC), papers.STRIDE, _still),
+    "samic": Entry(lambda: SamicModel(samic.SAMIC), papers.STRIDE, _still),
     "mambavc-ssf": Entry(lambda: SSFModel(ssf.MAMBAVC_SSF), ssf.STRIDE, _video),
     "swinvc-ssf": Entry(lambda: SSFModel(ssf.SWINVC_SSF), ssf.STRIDE, _video),
     "convvc-ssf": Entry(lambda: SSFModel(ssf.CONVVC_SSF), ssf.STRIDE, _video),

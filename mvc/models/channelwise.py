@@ -34,12 +34,12 @@ def log_scale_of(scale: Tensor) -> Tensor:
     return torch.log2(bound(scale, SCALE_MIN, SCALE_MAX) / SCALE_MIN)
 
 
-def narrowing(inputs: int, hidden: Sequence[int], outputs: int) -> nn.Sequential:
-    """3x3 convolutions with GELU between them: [B, H, W, inputs] -> [B, H, W, outputs]."""
+def narrowing(inputs: int, hidden: Sequence[int], outputs: int, size: int = 3) -> nn.Sequential:
+    """Convolutions with GELU between them: [B, H, W, inputs] -> [B, H, W, outputs]."""
     widths = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
-        layers += [nn.GELU()] * (i > 0) + [Conv(a, b, 3)]
+        layers += [nn.GELU()] * (i > 0) + [Conv(a, b, size)]
     return nn.Sequential(*layers)
 
 
@@ -48,11 +48,14 @@ class SliceContext(nn.Module):
 
     passes = 1
 
-    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
+    def features(self, means: Tensor, scales: Tensor, done: list[Tensor]) -> list[Tensor]:
+        """What the hyperlatent (means and scales [B, H, W, M]) and the slices before say, once for all passes."""
+        raise NotImplementedError
+
+    def predict(self, features: list[Tensor], own: Tensor | None) -> list[Tensor]:
         """-> support of the correction, mean and scale [B, H, W, m].
 
-        means and scales [B, H, W, M] come from the hyperlatent, done are the slices before; own is this slice as far
-        as its first pass coded it, None in the first.
+        own is this slice as far as its first pass coded it, 0 elsewhere; None in the first pass.
         """
         raise NotImplementedError
 
@@ -75,9 +78,12 @@ class GatedContext(SliceContext):
         self.scale = narrowing(support, hidden, channels)
         self.correction = narrowing(support + channels, hidden, channels)
 
-    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
-        support = self.mean_gate(torch.cat([means, *done], -1))
-        return [support, self.mean(support), self.scale(self.scale_gate(torch.cat([scales, *done], -1)))]
+    def features(self, means: Tensor, scales: Tensor, done: list[Tensor]) -> list[Tensor]:
+        return [self.mean_gate(torch.cat([means, *done], -1)), self.scale_gate(torch.cat([scales, *done], -1))]
+
+    def predict(self, features: list[Tensor], own: Tensor | None) -> list[Tensor]:
+        support, scale_support = features
+        return [support, self.mean(support), self.scale(scale_support)]
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
         return 0.5 * torch.tanh(self.correction(torch.cat([support, y_hat], -1)))
@@ -103,10 +109,11 @@ class SlicedPrior(nn.Module):
         parts = [None] * len(self.widths) if y is None else y.split(self.widths, -1)
         done: list[Tensor] = []
         for context, y_k in zip(cast("Iterable[SliceContext]", self.contexts), parts, strict=True):
+            features = context.features(means, scales, done)
             own: Tensor | None = None
             for index in range(context.passes):
                 mask = masks[index] if context.passes == 2 else None
-                support, mean, scale = context(means, scales, done, own)
+                support, mean, scale = context.predict(features, own)
                 coded = coder.latent(y_k, mean, log_scale_of(scale), mask)
                 coded = coded + context.lrp(support, coded)
                 coded = coded if mask is None else coded * mask

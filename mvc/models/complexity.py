@@ -26,15 +26,18 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from mvc.blocks.conv import GDN
 from mvc.blocks.layers import Depthwise
+from mvc.blocks.semantic import SemanticScan
 
-PARTS = ("g_a", "g_s", "h_a", "prior")
+PARTS = {"g_a": "g_a", "g_s": "g_s", "h_a": "h_a", "h_s": "h_s", "h_mean": "h_s", "h_scale": "h_s"}
+CONTEXTS = "contexts"  # of the slices, and the hyperlatent's density
 LAYERS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear, GDN, Depthwise)
 SCAN_MACS_PER_STATE = 4.5
+_SCAN = torch.ops.mvc.scan_shape.default
 
 
 @dataclass(frozen=True)
 class Complexity:
-    """What a model costs at a picture size; the counts are by part, "prior" being h_s and the entropy networks."""
+    """What a model costs at a picture size; the counts are by part: g_a, g_s, h_a, h_s and contexts."""
 
     width: int
     height: int
@@ -46,11 +49,11 @@ class Complexity:
 
 def part_of(name: str) -> str:
     """The part to which a parameter or module belongs, by its dotted name."""
-    return next((part for part in PARTS if part in name.split(".")), "prior")
+    return next((PARTS[step] for step in name.split(".") if step in PARTS), CONTEXTS)
 
 
 def _macs(func: Any, args: tuple, kwargs: dict[str, Any], out: Any) -> int:
-    if func is torch.ops.mvc.scan_shape.default:
+    if func is _SCAN:
         v, parameters, _, rank = args
         states = (parameters.shape[-1] - rank) // 2
         return int(v.numel() * (rank + SCAN_MACS_PER_STATE * states))
@@ -95,6 +98,8 @@ class _Count(TorchDispatchMode):
             part = part_of(self.modules[-1][0])
             self.full[part] += macs
             self.paper[part] += macs if self._in_paper(func) else 0
+            if isinstance(self.modules[-1][1], SemanticScan) and func is _SCAN:
+                self.paper[part] += args[0].numel() * args[3]  # SAMIC's step sizes come from a linear layer
         for leaf in tree_leaves(out):
             if isinstance(leaf, Tensor):
                 self._keep(leaf)

@@ -1,4 +1,4 @@
-"""MambaVC, SwinVC and ConvVC (MambaVC paper, sections 3.2 and appendix A): one frame, three kinds of block.
+"""MambaVC, SwinVC and ConvVC (MambaVC paper, section 3.2 and appendix A): one frame, several kinds of block.
 
 Everything is float and channels last. What the paper leaves open is taken from its authors' public settings, see
 docs/papers.md.
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.conv import GDN, Conv, Deconv
+from mvc.blocks.semantic import MambaBlock
 from mvc.blocks.vss import PaperVSSBlock
 from mvc.blocks.window import SwinBlock
-from mvc.models.channelwise import GatedContext, SlicedPrior
+from mvc.models.channelwise import GatedContext, SliceContext, SlicedPrior
 from mvc.models.estimate import RateEstimator
 from mvc.models.prior import Coder
 
@@ -26,11 +27,12 @@ STRIDE = 64  # picture sizes the networks take are multiples of this
 class PaperConfig:
     """Appendix A of the paper: C1 = C2 = C3 = C5 = width, C4 = latents, C6 = hyper."""
 
-    kind: str = "vss"  # vss, swin or gdn
+    kind: str = "vss"  # vss, swin or gdn; SAMIC's are sass and ss2d
     width: int = 256
     latents: int = 320
     hyper: int = 192
-    kernel: int = 3  # of every convolution but the one next to the picture, which is 5
+    kernel: int = 3  # of every convolution but those next to the picture
+    outer_kernel: int = 5
     blocks: tuple[int, int, int, int] = (2, 2, 9, 2)  # L1 ... L4: at 1/2, 1/4, 1/8 and in the hyper networks
     windows: tuple[int, int, int, int] = (8, 8, 8, 4)
     head_width: int = 32
@@ -63,6 +65,8 @@ class Kind:
             return [GDN(width, inverse)]
         if self.name == "vss":
             return [PaperVSSBlock(width, self.states, drop) for drop in drops[:count]]
+        if self.name in ("sass", "ss2d"):
+            return [MambaBlock(width, self.states, semantic=self.name == "sass") for _ in range(count)]
         head = self.head_width
         return [SwinBlock(width, head, window, i % 2 == 1, drops[i], self.norm) for i in range(count)]
 
@@ -79,7 +83,7 @@ def analysis(c: PaperConfig, kind: Kind) -> nn.Sequential:
     """g_a: picture [B, H, W, 3] in 0..1 -> y [B, H/16, W/16, M]."""
     layers: list[nn.Module] = []
     for i, drops in enumerate(drop_rates(c)[:3]):
-        layers.append(Conv(c.width if i else 3, c.width, c.kernel if i else 5, 2))
+        layers.append(Conv(c.width if i else 3, c.width, c.kernel if i else c.outer_kernel, 2))
         layers += kind.stage(c.width, c.blocks[i], c.windows[i], drops)
     return nn.Sequential(*layers, Conv(c.width, c.latents, c.kernel, 2))
 
@@ -90,7 +94,7 @@ def synthesis(c: PaperConfig, kind: Kind) -> nn.Sequential:
     for i, drops in reversed(list(enumerate(drop_rates(c)[:3]))):
         layers.append(Deconv(c.latents if i == 2 else c.width, c.width, c.kernel))
         layers += kind.stage(c.width, c.blocks[i], c.windows[i], drops[::-1], inverse=True)
-    return nn.Sequential(*layers, Deconv(c.width, 3, 5))
+    return nn.Sequential(*layers, Deconv(c.width, 3, c.outer_kernel))
 
 
 def hyper_analysis(c: PaperConfig, kind: Kind) -> nn.Sequential:
@@ -153,10 +157,15 @@ class PaperModel(PaperCodec):
         self.g_a, self.g_s = analysis(c, kind), synthesis(c, kind)
         self.h_a = hyper_analysis(c, kind)
         width = c.latents // c.slices
-        sizes = (c.context_inner, c.context_head, c.context_window)
-        contexts = [GatedContext(c.latents, k * width, width, c.context_hidden, *sizes) for k in range(c.slices)]
+        contexts = [self._context(k * width, width) for k in range(c.slices)]
         h_mean, h_scale = hyper_synthesis(c, kind), hyper_synthesis(c, kind)
         self.prior = SlicedPrior(c.hyper, h_mean, h_scale, contexts, [width] * c.slices)
+
+    def _context(self, before: int, width: int) -> SliceContext:
+        """Of the slice that follows `before` channels."""
+        c = self.config
+        sizes = (c.context_inner, c.context_head, c.context_window)
+        return GatedContext(c.latents, before, width, c.context_hidden, *sizes)
 
 
 def tiny(config: PaperConfig) -> PaperConfig:

@@ -44,8 +44,11 @@ CONVVC_SSF = SSFConfig()
 class HyperContext(SliceContext):
     """The whole latent in one slice, of which the hyperlatent has said everything."""
 
-    def forward(self, means: Tensor, scales: Tensor, done: list[Tensor], own: Tensor | None) -> list[Tensor]:
+    def features(self, means: Tensor, scales: Tensor, done: list[Tensor]) -> list[Tensor]:
         return [means, means, scales]
+
+    def predict(self, features: list[Tensor], own: Tensor | None) -> list[Tensor]:
+        return features
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
         return torch.zeros_like(y_hat)
