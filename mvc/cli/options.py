@@ -40,6 +40,18 @@ def parse_size(text: str) -> int:
     return size
 
 
+MAX_SIDE_PX = 65535
+
+
+def parse_dimensions(text: str) -> tuple[int, int]:
+    """Width and height in pixels from `768x512`."""
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text.strip(), re.ASCII)
+    width, height = (int(side) for side in match.groups()) if match else (0, 0)
+    if not (0 < width <= MAX_SIDE_PX and 0 < height <= MAX_SIDE_PX):
+        raise UsageError(f"--size {text}: not a picture's size; write 768x512")
+    return width, height
+
+
 Inputs = Annotated[
     list[str], typer.Argument(metavar="INPUTS", help="Files to read; `-` is stdin.", show_default=False)
 ]

@@ -10,11 +10,12 @@ import typer
 
 import mvc
 from mvc.cli import options
+from mvc.cli.complexity import print_complexity
 from mvc.cli.convert import codec_loader
 from mvc.cli.info import show_info
 from mvc.cli.jobs import STREAM, Job
 from mvc.cli.options import DeviceOption, Inputs, Threads
-from mvc.cli.terminal import Progress, run_all, warn
+from mvc.cli.terminal import Progress, UsageError, run_all, warn
 from mvc.errors import BackendError, MvcError
 
 if TYPE_CHECKING:
@@ -31,10 +32,22 @@ def info(
     show_info(file, as_json=as_json)
 
 
-def models() -> None:
+def models(
+    complexity: Annotated[
+        bool, typer.Option("--complexity", help="Count parameters, multiply-accumulates and memory.")
+    ] = False,
+    size: Annotated[
+        str | None, typer.Option("--size", metavar="WxH", help="Picture size for --complexity. Default: 768x512.")
+    ] = None,
+) -> None:
     """List the models, and which of them have weights in this installation."""
     from mvc.models import registry
 
+    if size is not None and not complexity:
+        raise UsageError("--size is for --complexity")
+    if complexity:
+        print_complexity(*options.parse_dimensions(size or "768x512"))
+        return
     for preset in registry.presets():
         shipped = "weights included" if preset.shipped else "no weights: train it with `mvc train`"
         print(f"{preset.name:<24} {preset.about}; {shipped}")

@@ -170,9 +170,7 @@ class PaperModel(PaperCodec):
 
 def tiny(config: PaperConfig) -> PaperConfig:
     """The same frame at widths for tests and toy runs."""
+    small = replace(config, width=64, latents=32, hyper=16, head_width=16, states=1, blocks=(1, 1, 2, 1), slices=2)
     return replace(
-        config,
-        **{"width": 8, "latents": 32, "hyper": 8, "head_width": 4, "states": 1, "blocks": (1, 1, 2, 1), "slices": 2},
-        **{"windows": (4, 4, 4, 2), "context_hidden": (16, 8), "context_inner": 8, "context_head": 4},
-        context_window=4,
+        small, windows=(4, 4, 4, 2), context_hidden=(16, 8), context_inner=8, context_head=4, context_window=4
     )

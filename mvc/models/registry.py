@@ -45,7 +45,16 @@ class Preset:
         return bytes.fromhex(str(self.manifest.get("exact_sha256", "")))[:MODEL_ID_BYTES]
 
 
-PRESETS = (Preset("mambavc-lite", "the default: small, one model for all rates, exact prior"),)
+PRESETS = (
+    Preset("mambavc-lite", "the default: small, one model for all rates, exact prior"),
+    Preset("mambavc", "MambaVC at the paper's size"),
+    Preset("swinvc", "its variant with Swin blocks, at the paper's size"),
+    Preset("convvc", "its convolutional variant, at the paper's size"),
+    Preset("samic", "SAMIC: semantic-aware scan and low-rank latents, at the paper's size"),
+    Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks"),
+    Preset("swinvc-ssf", "video: scale-space flow with Swin blocks"),
+    Preset("convvc-ssf", "video: scale-space flow as first published"),
+)
 
 
 def presets() -> tuple[Preset, ...]:

@@ -80,4 +80,4 @@ class SamicModel(PaperModel):
 
 def tiny(config: PaperConfig = SAMIC) -> PaperConfig:
     """The same frame at widths for tests and toy runs."""
-    return replace(papers.tiny(config), latents=16, context_hidden=(8, 8))
+    return replace(papers.tiny(config), context_hidden=(16, 16), context_head=16)

@@ -147,5 +147,5 @@ class SSFModel(nn.Module):
 
 def tiny(config: SSFConfig) -> SSFConfig:
     """The same frame at widths for tests and toy runs."""
-    small = replace(config, width=8, latents=8, head_width=4, states=1)
+    small = replace(config, width=64, latents=64, head_width=16, states=1)
     return replace(small, blocks=(1, 1, 1, 1, 1, 1), windows=(4, 2, 4))
