@@ -401,6 +401,12 @@ def test_models() -> None:
     assert result.stdout.startswith("mambavc-lite ")
 
 
+def test_models_complexity_wants_a_size() -> None:
+    assert run("models", "--size", "64x64").exit_code == 2
+    for size in ("64", "0x64", "64x99999999"):
+        assert run("models", "--complexity", "--size", size).exit_code == 2
+
+
 def test_train_and_export_are_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
     module = types.ModuleType("mvc.train.cli")

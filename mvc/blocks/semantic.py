@@ -70,8 +70,8 @@ class Clustering(nn.Module):
 class SemanticScan(nn.Module):
     """SASS: one scan along the order of the clusters: v [B, H, W, D] -> y [B, H, W, D] (SAMIC, equations 5 and 6).
 
-    `selective_scan` gives a quarter of the channels to each of four orders. On a picture of one row these are forward and
-    backward in turn, so the second and fourth quarter are given to it reversed.
+    `selective_scan` gives a quarter of the channels to each of four orders. On a picture of one row these are forward
+    and backward in turn, so the second and fourth quarter are given to it reversed.
     """
 
     def __init__(self, channels: int, states: int, rank: int, features: int = 32, clusters: int = 16) -> None:
@@ -104,7 +104,7 @@ class SemanticScan(nn.Module):
 
 
 class MambaBlock(nn.Module):
-    """x + mixer(norm(x)) without gate and MLP, expansion 2; `semantic` scans by SASS, else by 2DSS (SAMIC, figure 3)."""
+    """x + mixer(norm(x)) without gate and MLP, expansion 2 (SAMIC, figure 3); scans by SASS if `semantic`, else 2DSS."""
 
     def __init__(self, channels: int, states: int = 16, semantic: bool = True) -> None:
         super().__init__()

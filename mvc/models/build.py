@@ -66,4 +66,5 @@ def complexity(name: str, width: int, height: int) -> Complexity:
     entry = ENTRIES[name]
     with torch.device("meta"):
         model = entry.make().eval()
-    return measure(model, entry.run, -(-width // entry.stride) * entry.stride, -(-height // entry.stride) * entry.stride)
+    padded = [-(-side // entry.stride) * entry.stride for side in (width, height)]
+    return measure(model, entry.run, *padded)

@@ -7,6 +7,7 @@ those of mambavc-lite predict its logarithm. Tensors are channels last: y [B, H,
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import cast
 
 import torch
@@ -38,7 +39,7 @@ def narrowing(inputs: int, hidden: Sequence[int], outputs: int, size: int = 3) -
     """Convolutions with GELU between them: [B, H, W, inputs] -> [B, H, W, outputs]."""
     widths = [inputs, *hidden, outputs]
     layers: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (a, b) in enumerate(pairwise(widths)):
         layers += [nn.GELU()] * (i > 0) + [Conv(a, b, size)]
     return nn.Sequential(*layers)
 

@@ -132,7 +132,7 @@ class ShapeCoder:
 
 
 def measure(model: nn.Module, run: Callable[[nn.Module, int, int], object], width: int, height: int) -> Complexity:
-    """Count what `run(model, width, height)` does; the model lies on the meta device and run makes its tensors there."""
+    """Count what `run(model, width, height)` does; the model is on the meta device, and run makes tensors there."""
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         parameters[part_of(name)] += parameter.numel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ class FactorizedDensity(nn.Module):
         super().__init__()
         self.matrices, self.biases, self.factors = nn.ParameterList(), nn.ParameterList(), nn.ParameterList()
         gain = spread ** (1 / (len(WIDTHS) - 1))
-        for inner, outer in zip(WIDTHS[:-1], WIDTHS[1:], strict=True):
+        for inner, outer in pairwise(WIDTHS):
             self.matrices.append(torch.full((channels, outer, inner), math.log(math.expm1(1 / gain / outer))))
             self.biases.append(torch.empty(channels, outer, 1).uniform_(-0.5, 0.5))
             if outer > 1:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
 from mvc.models.channelwise import SliceContext, SlicedPrior
+from mvc.models.estimate import RateEstimator
 from mvc.models.papers import Coded, Kind, estimator
 from mvc.models.prior import Coder
 
@@ -133,9 +134,9 @@ class SSFModel(nn.Module):
         """
         coded: list[Coded] = []
         for x in frames.unbind(1):
-            coders = []
+            coders: list[RateEstimator] = []
 
-            def coder_of(prior: SlicedPrior, x: Tensor = x, coders: list = coders) -> Coder:
+            def coder_of(prior: SlicedPrior, x: Tensor = x, coders: list[RateEstimator] = coders) -> Coder:
                 coders.append(estimator(prior, x, noise=self.training))
                 return coders[-1]
 
