@@ -104,7 +104,7 @@ class SemanticScan(nn.Module):
 
 
 class MambaBlock(nn.Module):
-    """x + mixer(norm(x)) without gate and MLP, expansion 2 (SAMIC, figure 3); scans by SASS if `semantic`, else 2DSS."""
+    """x + mixer(norm(x)), no gate, no MLP, expansion 2 (SAMIC, figure 3); scan by SASS, or 2DSS if not `semantic`."""
 
     def __init__(self, channels: int, states: int = 16, semantic: bool = True) -> None:
         super().__init__()

@@ -49,7 +49,7 @@ def models(
         print_complexity(*options.parse_dimensions(size or "768x512"))
         return
     for preset in registry.presets():
-        shipped = "weights included" if preset.shipped else "no weights: train it with `mvc train`"
+        shipped = "weights included" if preset.shipped else "no weights in this installation"
         print(f"{preset.name:<24} {preset.about}; {shipped}")
 
 
