@@ -31,13 +31,18 @@ def info(
     show_info(file, as_json=as_json)
 
 
-def models() -> None:
+def models(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="With model ids and model cards.")] = False,
+) -> None:
     """List the models, and which of them have weights in this installation."""
     from mvc.models import registry
 
     for preset in registry.presets():
         shipped = "weights included" if preset.shipped else "no weights: train it with `mvc train`"
         print(f"{preset.name:<24} {preset.about}; {shipped}")
+        if verbose and preset.shipped:
+            training = preset.manifest.get("training", {})
+            print(f"\nmodel id {preset.model_id.hex()}, {training.get('steps', 0)} steps of training\n\n{preset.card}")
 
 
 def verify(
