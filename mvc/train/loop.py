@@ -66,8 +66,8 @@ class Trainer:
     def _open_store(self) -> CropStore:
         recipe, path = self.recipe, Path(self.recipe.store)
         if self.rank == 0 and not path.with_suffix(".json").exists():
-            chosen = {"holdout": recipe.holdout, "drawn": recipe.drawn}
-            build_store(Path(recipe.pictures), path, **chosen, smallest_px=recipe.crop_px)
+            pictures, smallest_px = Path(recipe.pictures), recipe.crop_px
+            build_store(pictures, path, holdout=recipe.holdout, drawn=recipe.drawn, smallest_px=smallest_px)
         if self.world > 1:
             dist.barrier()
         store = CropStore(path)
