@@ -399,6 +399,8 @@ def test_models() -> None:
     result = run("models")
     assert result.exit_code == 0
     assert result.stdout.startswith("mambavc-lite ")
+    verbose = run("models", "--verbose").stdout
+    assert "model id " in verbose and "Trained on" in verbose and "Where it is weak" in verbose
 
 
 def test_models_complexity_wants_a_size() -> None:

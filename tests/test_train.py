@@ -36,6 +36,7 @@ from mvc.train.loop import Trainer
 from mvc.train.optim import Muon, share_work
 from mvc.train.recipe import Recipe
 from mvc.train.report import COLUMNS, VALIDATION_COLUMNS, Report
+from mvc.train.synthetic import drawn_picture
 from mvc.weights import load as load_weights
 from tests import tiny_model
 
@@ -124,10 +125,22 @@ def test_held_pictures_are_in_no_crop(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "store"
     assert build_store(pictures, path, holdout=1, scales=(1.0,), smallest_px=64) == 3
     held, kept = CropStore(held_store(path)).picture(0), CropStore(path)
-    assert kept.holdout == 1
+    assert kept.settings == {"holdout": 1, "drawn": 0}
     assert all((held != kept.picture(i)).any() for i in range(3))
     renamed = [np.asarray(Image.open(pictures / f"{i}.png")) for i in range(4)]
     assert sum(bool((held == picture).all()) for picture in renamed) == 1
+
+
+def test_drawn_pictures_are_added(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store"
+    assert build_store(pictures, path, drawn=3, scales=(1.0,), smallest_px=64) == 4 + 3
+    store = CropStore(path)
+    assert store.settings == {"holdout": 0, "drawn": 3}
+    pages = [store.picture(i) for i in range(4, 7)]
+    for seed, page in enumerate(pages):
+        np.testing.assert_array_equal(page, drawn_picture(seed))
+        assert page.std() > 5
+    assert (pages[0] != pages[1]).any()
 
 
 def test_store_errors_name_the_cause(pictures: Path, store: Path, tmp_path: Path) -> None:
@@ -137,7 +150,7 @@ def test_store_errors_name_the_cause(pictures: Path, store: Path, tmp_path: Path
     with pytest.raises(SourceError, match="only 4 pictures"):
         build_store(pictures, tmp_path / "s", holdout=4)
     with pytest.raises(SourceError, match="none of 4 pictures could be used") as caught:
-        build_store(pictures, tmp_path / "s", smallest_px=512)
+        build_store(pictures, tmp_path / "s", smallest_px=512, drawn=1)
     assert caught.value.hint and "512" in caught.value.hint
     assert not list(tmp_path.glob("s.*"))  # nothing half-made is left
     samples, index = (store.with_suffix(end).read_bytes() for end in (".bin", ".json"))

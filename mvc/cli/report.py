@@ -33,6 +33,7 @@ def info(
 
 
 def models(
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="With model ids and model cards.")] = False,
     complexity: Annotated[
         bool, typer.Option("--complexity", help="Count parameters, multiply-accumulates and memory.")
     ] = False,
@@ -51,6 +52,9 @@ def models(
     for preset in registry.presets():
         shipped = "weights included" if preset.shipped else "no weights in this installation"
         print(f"{preset.name:<24} {preset.about}; {shipped}")
+        if verbose and preset.shipped:
+            training = preset.manifest.get("training", {})
+            print(f"\nmodel id {preset.model_id.hex()}, {training.get('steps', 0)} steps of training\n\n{preset.card}")
 
 
 def verify(

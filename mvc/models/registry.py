@@ -40,6 +40,12 @@ class Preset:
         return manifest
 
     @property
+    def card(self) -> str:
+        """Its model card, Markdown: data and licences, recipe, results, weaknesses; empty if it has none."""
+        card = self.folder / "card.md"
+        return card.read_text(encoding="utf-8") if card.is_file() else ""
+
+    @property
     def model_id(self) -> bytes:
         """What files made with its weights carry in their header (spec, section 3)."""
         return bytes.fromhex(str(self.manifest.get("exact_sha256", "")))[:MODEL_ID_BYTES]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
+import mvc
 from mvc.codec import Codec
 from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
 from mvc.exact.streams import StreamEncoder
@@ -36,14 +37,17 @@ class _Counter(StreamEncoder):
 
 
 def count_symbols(weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int]) -> np.ndarray:
-    """How often each magnitude occurs in each latent row, [rows, REACH + 1], over pictures and quality indices."""
+    """How often each magnitude occurs in each latent row, [rows, REACH + 1], over pictures and quality indices.
+
+    At the encoder's default effort, whose symbols are what most files hold.
+    """
     codec = Codec(weights)
     counts = np.zeros((len(LATENT_SIGMAS), REACH + 1))
     for picture in pictures:
         for quality in qualities:
             coder = _Counter(weights.hyper_tables, weights.latent_tables, quality)
             coder.counts = counts
-            codec.analyse(picture, quality, coder)
+            codec.analyse(picture, quality, coder, mvc.DEFAULT_EFFORT)
     return counts
 
 

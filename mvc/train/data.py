@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mvc.errors import SourceError
+from mvc.train.synthetic import drawn_picture
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff", ".bmp"}
 STORE_VERSION = 1
@@ -36,6 +39,7 @@ def build_store(
     store: Path,
     *,
     holdout: int = 0,
+    drawn: int = 0,
     scales: tuple[float, ...] = (1.0, 0.6),
     smallest_px: int = 256,
     flat_std: float = 10.0,
@@ -45,6 +49,7 @@ def build_store(
     Smaller scales hide the compression noise of the source files and add detail per pixel, as a camera's own
     down-sampling does. Pictures with a side under `smallest_px` or almost no contrast are left out. `holdout`
     pictures, chosen by a hash of their names, go into a store of their own (see `held_store`) at full scale.
+    `drawn` pictures of type and line art (synthetic.py) are added.
     """
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
     if len(paths) <= holdout:
@@ -52,9 +57,16 @@ def build_store(
         raise SourceError(f"{found} found below {folder}", hint="`pictures` in the recipe names the folder")
     held = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:holdout]
     if held:
-        _write(held, held_store(store), 0, (1.0,), smallest_px, 0.0)
+        _write(_decoded(held, (1.0,), smallest_px, 0.0), held_store(store), {"holdout": 0})
     chosen = set(held)
-    return _write([p for p in paths if p not in chosen], store, holdout, scales, smallest_px, flat_std)
+    pictures = _decoded([p for p in paths if p not in chosen], scales, smallest_px, flat_std)
+    kept = _write(chain(pictures, map(drawn_picture, range(drawn))), store, {"holdout": holdout, "drawn": drawn})
+    if kept == drawn:
+        for suffix in (".bin", ".json"):
+            store.with_suffix(suffix).unlink()
+        hint = f"both sides need at least {smallest_px} pixels"
+        raise SourceError(f"none of {len(paths)} pictures could be used", hint=hint)
+    return kept
 
 
 def held_store(store: Path) -> Path:
@@ -62,31 +74,30 @@ def held_store(store: Path) -> Path:
     return store.with_name(store.name + "-held")
 
 
-def _write(
-    paths: list[Path], store: Path, holdout: int, scales: tuple[float, ...], smallest_px: int, flat_std: float
-) -> int:
+def _write(pictures: Iterable[np.ndarray], store: Path, settings: dict[str, int]) -> int:
+    """Write the store's two files, with what it was made with in the index; return how many pictures there were."""
     entries: list[Entry] = []
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
     temporary = store.with_suffix(".bin.part")
-    with ThreadPoolExecutor(os.cpu_count()) as pool, open(temporary, "wb") as out:
-        for versions in pool.map(lambda p: _decode(p, scales, smallest_px, flat_std), paths):
-            for samples in versions:
-                out.write(samples.tobytes())
-                entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
-                offset += samples.size
-    if not entries:
-        temporary.unlink()
-        raise SourceError(
-            f"none of {len(paths)} pictures could be used", hint=f"both sides need at least {smallest_px} pixels"
-        )
+    with open(temporary, "wb") as out:
+        for samples in pictures:
+            out.write(samples.tobytes())
+            entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
+            offset += samples.size
     os.replace(temporary, store.with_suffix(".bin"))
-    pictures = [[e.offset, e.height, e.width] for e in entries]
-    index = {"version": STORE_VERSION, "holdout": holdout, "pictures": pictures}
+    index = {"version": STORE_VERSION, **settings, "pictures": [[e.offset, e.height, e.width] for e in entries]}
     temporary = store.with_suffix(".json.part")
     temporary.write_text(json.dumps(index))
     os.replace(temporary, store.with_suffix(".json"))
     return len(entries)
+
+
+def _decoded(paths: list[Path], scales: tuple[float, ...], smallest_px: int, flat_std: float) -> Iterator[np.ndarray]:
+    """The usable pictures at each scale, on all cores."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for versions in pool.map(lambda p: _decode(p, scales, smallest_px, flat_std), paths):
+            yield from versions
 
 
 def _decode(path: Path, scales: tuple[float, ...], smallest_px: int, flat_std: float) -> list[np.ndarray]:
@@ -117,7 +128,7 @@ class CropStore:
             index = json.loads(store.with_suffix(".json").read_text())
             version = index["version"]
             self.entries = [Entry(*map(int, row)) for row in index["pictures"]]
-            self.holdout = int(index.get("holdout", 0))
+            self.settings = {name: int(index.get(name, 0)) for name in ("holdout", "drawn")}
             self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"the crop store {store} is damaged: {error}", hint=hint) from error

@@ -66,7 +66,8 @@ class Trainer:
     def _open_store(self) -> CropStore:
         recipe, path = self.recipe, Path(self.recipe.store)
         if self.rank == 0 and not path.with_suffix(".json").exists():
-            build_store(Path(recipe.pictures), path, holdout=recipe.holdout, smallest_px=recipe.crop_px)
+            pictures, smallest_px = Path(recipe.pictures), recipe.crop_px
+            build_store(pictures, path, holdout=recipe.holdout, drawn=recipe.drawn, smallest_px=smallest_px)
         if self.world > 1:
             dist.barrier()
         store = CropStore(path)
@@ -74,8 +75,9 @@ class Trainer:
         if store.smallest_px < recipe.crop_px:
             size = f"{path} has a picture with a side of {store.smallest_px}"
             raise SourceError(f"crop_px = {recipe.crop_px}, but {size}", hint=hint)
-        if store.holdout != recipe.holdout:
-            raise SourceError(f"holdout = {recipe.holdout}, but {path} was built with {store.holdout}", hint=hint)
+        for name, made_with in store.settings.items():
+            if made_with != (wanted := getattr(recipe, name)):
+                raise SourceError(f"{name} = {wanted}, but {path} was built with {made_with}", hint=hint)
         return store
 
     def _open_held(self) -> list[np.ndarray]:

@@ -18,7 +18,7 @@ from mvc.train.structure import SMALLEST_PX
 
 _KINDS = {"str": (str,), "int": (int,), "float": (int, float), "dict[str, Any]": (dict,)}
 _POSITIVE = ("batch", "lr", "minutes", "clip", "checkpoint_minutes", "log_steps")
-_NOT_NEGATIVE = ("warmup_steps", "steps", "processes", "holdout", "validate_minutes", "seed")
+_NOT_NEGATIVE = ("warmup_steps", "steps", "processes", "holdout", "drawn", "validate_minutes", "seed")
 _CHOICES = {"device": ("auto", "cpu", "cuda"), "dtype": ("bfloat16", "float32")}
 CROP_MULTIPLE = 64
 
@@ -45,6 +45,7 @@ class Recipe:
     dtype: str = "bfloat16"
     device: str = "auto"
     processes: int = 0  # 0: one for each core, with one thread; on a GPU machine one for each GPU
+    drawn: int = 0  # pictures of type and line art added to the store
     holdout: int = 0  # pictures kept out of the crop store, for validation
     validate_minutes: float = 30.0
     checkpoint_minutes: float = 5.0

@@ -1,9 +1,9 @@
 """Checkpoints: the full one that `mvc train` writes, and a packed one, a fifth of its size, to keep in a repository.
 
-A packed checkpoint holds, for every weight, the averaged value in float16, and in one byte each the distance from it to
-the raw weight and the momentum, scaled by the largest in their row. AdamW's moments (vectors and small tables
-only) are kept in bfloat16, which has the range that squares need. All is deflated, the bytes of float16 in two
-planes. Both kinds are read by `read`, as a full checkpoint.
+A packed checkpoint holds, for every weight, the averaged value in float16, and in four bits each the distance from it
+to the raw weight and the momentum, scaled by the largest in their row. AdamW's moments (vectors and small tables only)
+are kept in bfloat16, which has the range that squares need. All is deflated, the bytes of float16 in two planes. Both
+kinds are read by `read`, as a full checkpoint.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 from mvc.errors import WeightsError
 
 ZIP = b"PK"  # how torch.save's files start
-PACKED_VERSION = 1
+PACKED_VERSION = 2
 LARGEST_BYTES = 1 << 30
 _UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
 KEYS = ("recipe", "config", "step", "minutes", "model", "average", "optimizer")
@@ -51,7 +51,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def pack(state: dict[str, Any]) -> bytes:
-    """A full checkpoint in about three bytes a weight; training goes on from it with nearly the same losses."""
+    """A full checkpoint in less than three bytes a weight; training goes on from it with nearly the same losses."""
     model, average = state["model"], state["average"]
     buffers = state["optimizer"]["muon"]["buffers"]
     adamw = state["optimizer"]["adamw"]
@@ -62,9 +62,9 @@ def pack(state: dict[str, Any]) -> bytes:
         "packed": PACKED_VERSION,
         "shapes": {name: tuple(value.shape) for name, value in average.items()},
         "average": halves.view(torch.uint8).view(-1, 2).t().contiguous(),
-        "distance": _to_bytes(distances),
+        "distance": _to_nibbles(distances),
         "momentum_shapes": [tuple(buffer.shape) for buffer in buffers],
-        "momentum": _to_bytes(buffers),
+        "momentum": _to_nibbles(buffers),
         "adamw": _convert(adamw, torch.bfloat16),
     }
     file = io.BytesIO()
@@ -85,13 +85,13 @@ def unpack(data: bytes) -> dict[str, Any]:
     halves = packed["average"].t().contiguous().view(torch.float16).flatten()
     parts = halves.float().split([_size(shape) for shape in shapes.values()])
     average = {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-    distances = _from_bytes(packed["distance"], shapes.values())
+    distances = _from_nibbles(packed["distance"], shapes.values())
     return {
         **{key: packed[key] for key in ("recipe", "config", "step", "minutes")},
         "model": {name: value + d for (name, value), d in zip(average.items(), distances, strict=True)},
         "average": average,
         "optimizer": {
-            "muon": {"buffers": _from_bytes(packed["momentum"], packed["momentum_shapes"])},
+            "muon": {"buffers": _from_nibbles(packed["momentum"], packed["momentum_shapes"])},
             "adamw": _convert(packed["adamw"], torch.float32),
         },
     }
@@ -108,24 +108,27 @@ def _size(shape: tuple[int, ...]) -> int:
     return int(torch.Size(shape).numel())
 
 
-def _to_bytes(tensors: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """All values, int8, and the float32 scale of each row (the last dimension)."""
+def _to_nibbles(tensors: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """All values as whole numbers -7 ... 7, two to a byte, and the float32 scale of each row (the last dimension)."""
     rows, scales = [], []
     for tensor in tensors:
         flat = tensor.float().reshape(-1, tensor.shape[-1])
-        scale = flat.abs().amax(1, keepdim=True) / 127
-        rows.append(torch.round(flat / scale.clamp_min(1e-30)).to(torch.int8).flatten())
+        scale = flat.abs().amax(1, keepdim=True) / 7
+        rows.append((torch.round(flat / scale.clamp_min(1e-30)) + 8).to(torch.uint8).flatten())
         scales.append(scale.flatten())
-    return torch.cat(rows), torch.cat(scales)
+    values = torch.cat(rows)
+    values = torch.nn.functional.pad(values, (0, len(values) % 2))
+    return values[::2] * 16 + values[1::2], torch.cat(scales)
 
 
-def _from_bytes(stored: tuple[Tensor, Tensor], shapes: Iterable[tuple[int, ...]]) -> list[Tensor]:
-    values, scales = stored
+def _from_nibbles(stored: tuple[Tensor, Tensor], shapes: Iterable[tuple[int, ...]]) -> list[Tensor]:
+    pairs, scales = stored
+    values = torch.stack([pairs >> 4, pairs & 15], 1).flatten().float() - 8
     tensors, at, row = [], 0, 0
     for shape in shapes:
         size = _size(shape)
         rows = size // shape[-1]
-        flat = values[at : at + size].float().view(rows, shape[-1]) * scales[row : row + rows, None]
+        flat = values[at : at + size].view(rows, shape[-1]) * scales[row : row + rows, None]
         tensors.append(flat.view(shape))
         at, row = at + size, row + rows
     return tensors
