@@ -29,7 +29,7 @@ LAYERS: dict[str, set[str]] = {
     "files": {"errors", "container"},
     "media": {"errors", "files", "picture"},
     "metrics": set(),
-    "effort": {"errors", "exact", "models", "ops", "weights"},
+    "effort": {"errors", "blocks", "exact", "models", "ops", "weights"},
     "codec": {
         *("", "errors", "blocks", "container", "effort", "entropy", "exact", "metrics", "models", "ops", "picture"),
         "weights",

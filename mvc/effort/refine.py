@@ -12,12 +12,13 @@ iterations gain what that took a hundred for (docs/training_log.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from mvc.blocks.layers import QUALITIES, at_quality
 from mvc.exact.layers import to_float
 from mvc.models.estimate import gaussian_bits
 from mvc.models.mambavc_lite import PATCH, make_prior, rd_lambda
@@ -25,9 +26,9 @@ from mvc.models.prior import Prior
 from mvc.weights import Weights
 
 ITERATIONS = (0, 1, 4, 24)  # for each effort
-# Of the squared error, over that of the synthesis's linear path: in the first iteration, where all symbols may move
-# together, and in the others.
-FIRST_CURVATURE, CURVATURE = 1.9, 1.7
+ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
+GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
+CAREFUL = 4.0  # for weights that come without
 MARGIN_BITS = 0.1
 TILE = 48  # latents: the gradient of one tile takes a few hundred MB
 
@@ -128,7 +129,8 @@ class _Tile:
         self.features = features.to(self.dtype)
         self.bits_per_error = float(rd_lambda(quality)) * 255**2 / 3  # mean over the channels, sum over the pixels
         gains = self.g_s.gain.gains(quality)[0]
-        self.unit_curvature = self.bits_per_error * gains**2
+        self.linear_curvature = self.bits_per_error * gains**2
+        self.factors = factors_at(weights, quality)  # of the first iteration, where all may move, and of the others
 
     def refined(self, y: Tensor, iterations: int) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1."""
@@ -145,6 +147,13 @@ class _Tile:
             y = self._step(coder, gradient, y, iteration)
         return y if better else best  # the last step is not looked at: that costs as much as another
 
+    def cost(self, y: Tensor) -> float:
+        """Bits and squared error, in bits, of encoding y."""
+        coder = _Symbols(self.dtype)
+        with torch.no_grad():
+            y_hat = self.prior.code_latent(coder, self.features, y).float()
+        return coder.bits + self._error(y_hat)[0]
+
     @torch.enable_grad()
     def _error(self, y_hat: Tensor) -> tuple[float, Tensor]:
         """The squared error of what y_hat decodes to, in bits, and its gradient."""
@@ -157,7 +166,7 @@ class _Tile:
     @torch.no_grad()
     def _step(self, coder: _Symbols, gradient: Tensor, y: Tensor, iteration: int) -> Tensor:
         values, down, up = coder.prices()
-        curvature = self.unit_curvature * (CURVATURE if iteration else FIRST_CURVATURE)
+        curvature = self.linear_curvature * self.factors[min(iteration, 1)]
         down = down + curvature - gradient
         up = up + curvature + gradient
         pays = (torch.minimum(down, up) < -MARGIN_BITS) & _turn(y, iteration)
@@ -169,3 +178,38 @@ def _turn(like: Tensor, iteration: int) -> Tensor:
     rows, columns, channels = (torch.arange(n, device=like.device) for n in like.shape[1:])
     mixed = rows[:, None, None] * 7919 + columns[:, None] * 104729 + channels * 1299709 + iteration * 15485863
     return (mixed * 2654435761 >> 7) % 2 == 0 if iteration else torch.ones_like(mixed, dtype=torch.bool)
+
+
+def factors_at(weights: Weights, quality: Tensor) -> tuple[float, float]:
+    """The model's curvatures at a quality index [1], over that of its linear path, from its manifest."""
+    table = torch.tensor(weights.manifest.get("curvature") or [[CAREFUL, CAREFUL]] * ANCHORS)
+    first, later = at_quality(table, quality.cpu())[0].tolist()
+    return first, later
+
+
+@torch.no_grad()
+def choose_curvature(weights: Weights, pictures: Sequence[Tensor]) -> list[list[float]]:
+    """For the manifest: which curvatures make the cheapest files at ANCHORS qualities, [ANCHORS][first, later].
+
+    pictures are [1, H, W, 3] in 0..1, sides multiples of the model's stride. Tried out, because no derivative tells how
+    the errors of many symbols that move together add up; one too small does harm, one too large does nothing.
+    """
+    prior, chosen = float_prior(weights), []
+    for quality in torch.linspace(0, QUALITIES - 1, ANCHORS).round().long():
+        tiles = []
+        for x in pictures:
+            y = weights.model.g_a(x, quality[None])
+            features = prior.h_s(torch.round(weights.model.h_a(y, quality[None])), quality[None])
+            tiles.append((_Tile(weights, prior, x, features, quality[None]), y))
+
+        def total(first: float, later: float, iterations: int, tiles: list[tuple[_Tile, Tensor]] = tiles) -> float:
+            costs = []
+            for tile, y in tiles:
+                tile.factors = first, later
+                costs.append(tile.cost(tile.refined(y, iterations)))
+            return sum(costs)
+
+        first = min(GRID, key=lambda factor: total(factor, factor, 1))
+        later = min((f for f in GRID if f <= first), key=lambda factor: total(first, factor, 4))
+        chosen.append([first, later])
+    return chosen

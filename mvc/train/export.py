@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
 from mvc.errors import WeightsError
 from mvc.exact.layers import lower
@@ -19,6 +21,7 @@ from mvc.train.data import CropStore
 from mvc.weights import Weights, exact_hash, exact_tensors, save
 
 TAIL = 2.0**-17
+CURVATURE_CROPS = 4
 WIDEST = 255
 
 
@@ -68,6 +71,11 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
     record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
     weights = make_weights(model, record)
     if store is not None:
-        weights = make_weights(model, record, calibrated_tables(weights, CropStore(store)))
+        crops = CropStore(store).batch(np.random.default_rng(1), CURVATURE_CROPS, 256)
+        pictures = [torch.from_numpy(crop)[None].float() / 255 for crop in crops]
+        weights = replace(weights, manifest={**weights.manifest, "curvature": choose_curvature(weights, pictures)})
+        tables = calibrated_tables(weights, CropStore(store))
+        calibrated = make_weights(model, record, tables)
+        weights = replace(calibrated, manifest={**calibrated.manifest, "curvature": weights.manifest["curvature"]})
     save(folder, weights)
     return weights
