@@ -30,7 +30,7 @@ ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures a
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
 CAREFUL = 4.0  # for weights that come without
 MARGIN_BITS = 0.1
-TILE = 32  # latents: the gradient of one tile takes a few hundred MB
+TILE = 48  # latents: the gradient of one tile takes a few hundred MB
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:

@@ -1,8 +1,9 @@
 """How the C library keeps memory between the tensors of one picture and the next.
 
-glibc maps large blocks one by one, and the kernel clears their pages every time: a fifth of the time at 4K. From
-now on all blocks come from the heap, whose end is kept for the next ones and given back after a large picture.
-Elsewhere than on glibc these functions do nothing.
+glibc maps large blocks one by one, and the kernel clears their pages every time: a fifth of the time at 4K. With these
+functions only blocks from 32 MiB on are mapped, the most that glibc allows; with none mapped, holes in the heap once
+took half a gigabyte. The heap's end is kept for the next blocks and given back after a large picture. Elsewhere than on
+glibc these functions do nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import sys
 from functools import lru_cache
 from typing import Any
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_HEAP_BLOCK_BYTES = 32 << 20
 _KEPT_BYTES = 128 << 20
 
 
@@ -26,9 +28,9 @@ def _library() -> Any:
 
 
 def set_block_policy() -> None:
-    """From now on, take all blocks from the heap and keep up to 128 MiB of what is freed."""
+    """From now on, take blocks below 32 MiB from the heap and keep up to 128 MiB of what is freed."""
     if library := _library():
-        library.mallopt(_M_MMAP_MAX, 0)
+        library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
