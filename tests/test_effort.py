@@ -73,7 +73,7 @@ def test_more_iterations_cost_less(monkeypatch):
 
 
 def test_parts_begin_on_even_places_and_cover_everything(monkeypatch):
-    monkeypatch.setattr(refining, "TILE", 8)
+    monkeypatch.setattr(refining, "TILE", (8, 8))
     for height, width in ((1, 1), (8, 9), (23, 50)):
         seen = torch.zeros(height, width, dtype=torch.int32)
         for rows, columns in refining._tiles(height, width):
@@ -85,7 +85,7 @@ def test_parts_begin_on_even_places_and_cover_everything(monkeypatch):
 
 def test_small_tiles_and_padding_only_tiles(monkeypatch):
     """Tiles of one row: with a picture of 65 rows padded to 128 some hold nothing but padding and stay as they are."""
-    monkeypatch.setattr(refining, "TILE", 2)
+    monkeypatch.setattr(refining, "TILE", (2, 2))
     codec, source = tiny_codec(), picture(65, 70)
     index, x = torch.tensor([QUALITY]), codec.to_tensor(source)
     with torch.no_grad():

@@ -30,7 +30,7 @@ ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures a
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
 CAREFUL = 4.0  # for weights that come without
 MARGIN_BITS = 0.1
-TILE = 48  # latents: the gradient of one tile takes a few hundred MB
+TILE = 32, 48  # rows and columns of latents: the gradient of one tile takes a few hundred MB
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -110,14 +110,14 @@ def refine(
 
 
 def _tiles(height: int, width: int) -> Iterator[tuple[slice, slice]]:
-    """Parts of about TILE x TILE that begin at even rows and columns, as the checkerboard asks."""
+    """Parts of about TILE that begin at even rows and columns, as the checkerboard asks."""
 
-    def parts(length: int) -> list[slice]:
-        count = -(-length // TILE)
+    def parts(length: int, most: int) -> list[slice]:
+        count = -(-length // most)
         edges = [length * i // count // 2 * 2 for i in range(count)] + [length]
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    return ((rows, columns) for rows in parts(height) for columns in parts(width))
+    return ((rows, columns) for rows in parts(height, TILE[0]) for columns in parts(width, TILE[1]))
 
 
 class _Tile:
