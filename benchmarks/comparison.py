@@ -35,6 +35,12 @@ def smallest_over(original: Image.Image, limit: int, **options: object) -> bytes
     return best
 
 
+def panel(name: str, data: bytes, samples: np.ndarray) -> tuple[str, Image.Image]:
+    """What a file of mvc or Pillow decodes to, with its size and its PSNR against the original samples as a caption."""
+    decoded = mvc.decode(data).samples if name == "mvc" else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    return f"{name}: {len(data):,} bytes, {psnr(samples, decoded):.1f} dB", Image.fromarray(decoded)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
@@ -49,11 +55,7 @@ def main() -> None:
         ("AVIF", smallest_over(original, len(coded), format="AVIF", subsampling="4:4:4", speed=4)),
         ("mvc", coded),
     ]
-    panels = [("original", original)]
-    for name, data in files:
-        decoded = mvc.decode(data).samples if name == "mvc" else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-        caption = f"{name}: {len(data):,} bytes, {psnr(samples, decoded):.1f} dB"
-        panels.append((caption, Image.fromarray(decoded)))
+    panels = [("original", original), *(panel(name, data, samples) for name, data in files)]
     width, height = DETAIL[2] - DETAIL[0], DETAIL[3] - DETAIL[1]
     sheet = Image.new("RGB", (2 * width + 8, 2 * (height + CAPTION_PX)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(18)

@@ -15,8 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import mvc
-from benchmarks.comparison import CAPTION_PX, smallest_over
-from mvc.evaluate.metrics import psnr
+from benchmarks.comparison import CAPTION_PX, panel, smallest_over
 
 WIDTH, HEIGHT = 384, 256
 DETAIL = (0, 0, 256, 160)  # of each picture, shown twice as large
@@ -71,13 +70,14 @@ def main() -> None:
         avif = smallest_over(original, len(coded), format="AVIF", subsampling="4:4:4", speed=4)
         png = io.BytesIO()
         original.save(png, "PNG", optimize=True)
-        panels = [(f"{name}, as PNG {len(png.getvalue()):,} bytes", samples)]
-        for codec, data in (("mvc", coded), ("AVIF", avif)):
-            decoded = mvc.decode(data).samples if codec == "mvc" else np.asarray(Image.open(io.BytesIO(data)))
-            panels.append((f"{codec}: {len(data):,} bytes, {psnr(samples, decoded):.1f} dB", decoded))
+        panels = [
+            (f"{name}, as PNG {len(png.getvalue()):,} bytes", original),
+            panel("mvc", coded, samples),
+            panel("AVIF", avif, samples),
+        ]
         for column, (caption, shown) in enumerate(panels):
             left, top = column * (width + 8), row * (height + CAPTION_PX)
-            detail = Image.fromarray(shown).crop(DETAIL).resize((width, height), Image.Resampling.NEAREST)
+            detail = shown.crop(DETAIL).resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(detail, (left, top + CAPTION_PX))
             draw.text((left + 4, top + 8), caption, "black", font)
             print(caption)

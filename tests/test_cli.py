@@ -126,6 +126,13 @@ def test_one_bad_input_of_several_does_not_stop_the_others(codec: FakeCodec, fol
     assert (folder / "out" / "k.mvc").is_file()
 
 
+def test_effort_reaches_the_codec(codec: FakeCodec, folder: Path) -> None:
+    for options, effort in (([], mvc.DEFAULT_EFFORT), (["--effort", "0"], 0), (["--effort", "3", "--bpp", "1"], 3)):
+        assert run("encode", "k.png", "-f", *options).exit_code == 0
+        assert codec.efforts[-1] == effort
+    assert run("encode", "k.png", "-f", "--effort", "4").exit_code == 2
+
+
 def test_streams(codec: FakeCodec, folder: Path) -> None:
     coded = run("encode", "-", stdin=(folder / "k.png").read_bytes())
     assert coded.exit_code == 0

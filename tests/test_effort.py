@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_c
 import mvc
 from mvc import codec as codecs
 from mvc.effort import refine as refining
-from mvc.effort.refine import ITERATIONS, float_prior, refine
+from mvc.effort.refine import ANCHORS, ITERATIONS, choose_curvature, factors_at, float_prior, refine
 from mvc.errors import Limit
 from mvc.evaluate.metrics import psnr
 from mvc.exact.fixed import ONE
@@ -70,6 +71,29 @@ def test_more_iterations_cost_less(monkeypatch):
         found.append(cost(*problem, *refine(*problem, iterations)))
     assert found[1] < 0.999 * found[0]
     assert all(b < 1.0005 * a for a, b in pairwise(found))
+
+
+def test_the_curvature_is_the_one_with_the_cheapest_files(monkeypatch):
+    monkeypatch.setattr(refining, "GRID", (0.01, 1.0, 30.0))
+    weights, prior, x, _, _ = tiny_problem(monkeypatch)
+    chosen = choose_curvature(weights, [x])
+    assert len(chosen) == ANCHORS and all(later <= first for first, later in chosen)
+    size = x.shape[1], x.shape[2]
+    for anchor, index in ((0, 0), (ANCHORS - 1, 63)):
+        quality, costs = torch.tensor([index]), []
+        for factor in refining.GRID:
+            fixed = replace(weights, manifest={"curvature": [[factor, factor]] * ANCHORS})
+            y, z = refine(fixed, prior, x, size, quality, 1)
+            costs.append(cost(fixed, prior, x, size, quality, y, z))
+        assert chosen[anchor][0] == refining.GRID[int(np.argmin(costs))]
+        assert max(costs) > 1.0005 * min(costs)  # the choice matters
+
+
+def test_curvatures_follow_the_quality():
+    weights = replace(tiny_weights(), manifest={"curvature": [[2.0, 1.0], [4.0, 3.0]]})
+    assert factors_at(weights, torch.tensor([0])) == (2.0, 1.0)
+    assert factors_at(weights, torch.tensor([63])) == (4.0, 3.0)
+    assert 2.9 < factors_at(weights, torch.tensor([31]))[0] < 3.1
 
 
 def test_parts_begin_on_even_places_and_cover_everything(monkeypatch):

@@ -13,7 +13,7 @@ from tiny_model import decoded_digests
 import mvc
 from mvc import codec as codecs
 from mvc.container.still import Still, read_still, write_still
-from mvc.errors import Unsupported
+from mvc.errors import Unsupported, WeightsError
 from mvc.evaluate.metrics import psnr
 from mvc.media import read_picture
 from mvc.models import registry
@@ -75,6 +75,15 @@ def test_a_file_of_a_model_that_is_not_here() -> None:
     with pytest.raises(Unsupported, match=b"stranger".hex()) as caught:
         mvc.decode(write_still(stranger))
     assert caught.value.hint and f"mambavc-lite {CODEC.model_id.hex()}" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"exact_sha256": "xyz"}', '{"exact_sha256": 3}'])
+def test_a_damaged_manifest_is_an_error_of_the_weights(text: str, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mambavc-lite").mkdir()
+    (tmp_path / "mambavc-lite" / "manifest.json").write_text(text)
+    monkeypatch.setattr(registry, "WEIGHTS", tmp_path)
+    with pytest.raises(WeightsError, match="cannot be used"):
+        registry.preset_of(CODEC.model_id)
 
 
 def test_the_model_id_of_the_registry_is_that_of_the_weights() -> None:

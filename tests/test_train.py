@@ -152,7 +152,9 @@ def test_store_errors_name_the_cause(pictures: Path, store: Path, tmp_path: Path
     with pytest.raises(SourceError, match="none of 4 pictures could be used") as caught:
         build_store(pictures, tmp_path / "s", smallest_px=512, drawn=1)
     assert caught.value.hint and "512" in caught.value.hint
-    assert not list(tmp_path.glob("s.*"))  # nothing half-made is left
+    with pytest.raises(SourceError, match="none of 1 pictures could be used"):
+        build_store(pictures, tmp_path / "s", smallest_px=512, holdout=1)
+    assert not [*tmp_path.glob("s.*"), *tmp_path.glob("s-held.*")]  # nothing half-made is left
     samples, index = (store.with_suffix(end).read_bytes() for end in (".bin", ".json"))
     damaged = tmp_path / "damaged"
     for data, text in ((samples[:-1], index), (samples, index[:-9]), (samples, b'{"version": 1}'), (samples, b"[]")):

@@ -7,7 +7,7 @@ the first iteration every symbol takes the step that pays by a margin; afterward
 each time, because neighbours that move together mend the same error twice. The best symbols seen are kept.
 
 Unlike gradient descent on relaxed latents (Yang, Bamler & Mandt 2020) nothing is relaxed or annealed: a dozen
-iterations gain what that took a hundred for (docs/training_log.md).
+iterations gain what that took a hundred for (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -42,8 +42,7 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 class _Symbols:
     """A coder of the prior's loop that rounds latents to symbols and keeps the price of every other choice.
 
-    Afterwards `bits` is what all symbols cost; `values` are the latents before the prior's correction, `down` and
-    `up` the bits that one step less or more would add, all [B, H, W, M].
+    Afterwards `bits` is what all symbols cost.
     """
 
     def __init__(self, dtype: torch.dtype) -> None:
@@ -73,13 +72,13 @@ class _Symbols:
         self._passes = []
 
     def prices(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Values, down and up of all slices."""
+        """Latents before the prior's correction, and the bits that one step less or more would add, [B, H, W, M]."""
         values, down, up = torch.cat(self._slices, -1)
         return values, down, up
 
 
 def float_prior(weights: Weights) -> Prior:
-    """The prior that the weights carry in integers, as a float network that has gradients."""
+    """The prior that the weights carry in integers, as a float network: nearly the same means and scales, faster."""
     c = weights.model.config
     with torch.random.fork_rng(devices=[]):
         untrained = make_prior(c)
@@ -136,11 +135,12 @@ class _Tile:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1."""
         best, least = y, torch.inf
         for iteration in range(iterations):
-            coder = _Symbols(self.dtype)
-            with torch.no_grad():
-                y_hat = self.prior.code_latent(coder, self.features, y).float()
-            error, gradient = self._error(y_hat)
-            cost = coder.bits + error
+            coder, y_hat = self._coded(y)
+            leaf = y_hat.requires_grad_()
+            with torch.enable_grad():
+                error = self._error(leaf)
+            gradient = torch.autograd.grad(error, leaf)[0]
+            cost = coder.bits + error.item()
             better = cost < least
             if better:
                 best, least = y, cost
@@ -149,19 +149,21 @@ class _Tile:
 
     def cost(self, y: Tensor) -> float:
         """Bits and squared error, in bits, of encoding y."""
-        coder = _Symbols(self.dtype)
+        coder, y_hat = self._coded(y)
         with torch.no_grad():
-            y_hat = self.prior.code_latent(coder, self.features, y).float()
-        return coder.bits + self._error(y_hat)[0]
+            return coder.bits + self._error(y_hat).item()
 
-    @torch.enable_grad()
-    def _error(self, y_hat: Tensor) -> tuple[float, Tensor]:
-        """The squared error of what y_hat decodes to, in bits, and its gradient."""
-        leaf = y_hat.detach().requires_grad_()
-        x_hat = self.g_s(leaf, self.quality, self.dtype)
+    @torch.no_grad()
+    def _coded(self, y: Tensor) -> tuple[_Symbols, Tensor]:
+        """The symbols of y and what the prior makes of them, y_hat."""
+        coder = _Symbols(self.dtype)
+        return coder, self.prior.code_latent(coder, self.features, y).float()
+
+    def _error(self, y_hat: Tensor) -> Tensor:
+        """The squared error of what y_hat decodes to, in bits."""
+        x_hat = self.g_s(y_hat, self.quality, self.dtype)
         difference = x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
-        error = self.bits_per_error * difference.square().sum()
-        return error.item(), torch.autograd.grad(error, leaf)[0]
+        return self.bits_per_error * difference.square().sum()
 
     @torch.no_grad()
     def _step(self, coder: _Symbols, gradient: Tensor, y: Tensor, iteration: int) -> Tensor:

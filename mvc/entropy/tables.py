@@ -42,8 +42,10 @@ BUCKET_BITS = 8
 """log2 of the number of parts of 0..TOTAL at which the decoder's search may start; not part of the format."""
 
 SCALE_MIN, ROWS_PER_OCTAVE, SCALE_ROWS = 0.11, 8, 96
-LOG_SCALE_MAX = (SCALE_ROWS - 1) / ROWS_PER_OCTAVE
 """The latent tables: row r is for the scale SCALE_MIN * 2^(r / ROWS_PER_OCTAVE)."""
+
+LOG_SCALE_MAX = (SCALE_ROWS - 1) / ROWS_PER_OCTAVE
+"""log2(scale / SCALE_MIN) of the last row."""
 
 LATENT_SIGMAS: NDArray[np.float64] = SCALE_MIN * 2.0 ** (np.arange(SCALE_ROWS) / ROWS_PER_OCTAVE)
 LATENT_SIGMAS.setflags(write=False)

@@ -183,7 +183,7 @@ def lower(prior: Network) -> Network:
 
 @torch.no_grad()
 def to_float(lowered: nn.Module, network: Network) -> Network:
-    """Give the float `network` the values of its lowered copy, and return it: for gradients, never for symbols."""
+    """Give the float `network` the values of its lowered copy, and return it: for estimates, never for symbols."""
     for name, module in lowered.named_modules():
         own: Any = network.get_submodule(name)
         if isinstance(module, _Weighted):

@@ -1,12 +1,13 @@
 """The papers' priors: a hyperprior, and slices of the latent that each see all slices before them.
 
-`SlicedPrior.code` is the slice loop of prior.py over the same coders; its networks predict the scale itself where
+`SlicedPrior` codes its slices by `code_slice` of prior.py; its networks predict the scale itself where
 those of mambavc-lite predict its logarithm. Tensors are channels last: y [B, H, W, M], z [B, H/4, W/4, Z].
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import cast
 
@@ -18,7 +19,7 @@ from mvc.blocks.window import AttentionGate
 from mvc.entropy.tables import SCALE_MIN
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import bound
-from mvc.models.prior import Coder, checkerboard
+from mvc.models.prior import Coder, Prediction, checkerboard, code_slice
 
 SCALE_MAX, SCALE_LEVELS = 256.0, 64
 """The papers' table of scales: 64, spaced evenly in the logarithm from 0.11 to 256."""
@@ -59,6 +60,11 @@ class SliceContext(nn.Module):
         own is this slice as far as its first pass coded it, 0 elsewhere; None in the first pass.
         """
         raise NotImplementedError
+
+    def prediction(self, features: list[Tensor], own: Tensor | None) -> Prediction:
+        """What `predict` says, as `code_slice` takes it."""
+        support, mean, scale = self.predict(features, own)
+        return Prediction(mean, log_scale_of(scale), partial(self.lrp, support))
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
         """Latent residual prediction: a correction of y_hat in -1/2 ... 1/2 (Minnen & Singh 2020)."""
@@ -110,15 +116,6 @@ class SlicedPrior(nn.Module):
         parts = [None] * len(self.widths) if y is None else y.split(self.widths, -1)
         done: list[Tensor] = []
         for context, y_k in zip(cast("Iterable[SliceContext]", self.contexts), parts, strict=True):
-            features = context.features(means, scales, done)
-            own: Tensor | None = None
-            for index in range(context.passes):
-                mask = masks[index] if context.passes == 2 else None
-                support, mean, scale = context.predict(features, own)
-                coded = coder.latent(y_k, mean, log_scale_of(scale), mask)
-                coded = coded + context.lrp(support, coded)
-                coded = coded if mask is None else coded * mask
-                own = coded if own is None else own + coded
-            done.append(cast("Tensor", own))
-            coder.end_slice()
+            predict = partial(context.prediction, context.features(means, scales, done))
+            done.append(code_slice(coder, context.passes, predict, y_k, masks))
         return torch.cat(done, -1)

@@ -1,13 +1,17 @@
 """The prior: hyper-synthesis, slice contexts and latent residual prediction, and the one loop that codes with them.
 
-`Prior.code` runs unchanged in training (float, bits estimated), encoding and decoding (lowered to integers, see
-mvc/exact): what "code" means is the coder's business. Every layer used here is one that mvc/exact can lower.
+`code_slice`, in which every model's slices are coded, runs unchanged in training (float, bits estimated), encoding and
+decoding (lowered to integers, see mvc/exact): what "code" means is the coder's business. Every layer used here is one
+that mvc/exact can lower.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from functools import partial
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -110,37 +114,64 @@ def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]
     return 1 - odd, odd
 
 
+class Prediction(NamedTuple):
+    """What is known of a slice before one of its passes is coded, and what corrects it afterwards (LRP)."""
+
+    mean: Tensor  # [B, H, W, m]
+    log_scale: Tensor  # as `Coder.latent` takes it
+    correction: Callable[[Tensor], Tensor]  # of y_hat [B, H, W, m]
+
+
+def code_slice(
+    coder: Coder,
+    passes: int,
+    predict: Callable[[Tensor | None], Prediction],
+    y: Tensor | None,
+    masks: tuple[Tensor, Tensor],
+) -> Tensor:
+    """Code one slice y (None when decoding) in one pass, or two over the checkerboard; y_hat [B, H, W, m].
+
+    `predict` is given what the first pass coded, zero elsewhere, or None before it.
+    """
+    y_hat: Tensor | None = None
+    for index in range(passes):
+        mask = masks[index] if passes == 2 else None
+        mean, log_scale, correction = predict(y_hat)
+        coded = coder.latent(y, mean, log_scale, mask)
+        coded = coded + correction(coded)
+        coded = coded if mask is None else coded * mask
+        y_hat = coded if y_hat is None else y_hat + coded
+    coder.end_slice()
+    return cast("Tensor", y_hat)
+
+
 class _Support:
     """The features and, behind them, the slices coded so far: [B, H, W, P + ...].
 
-    Without gradients it is the front of one tensor with room for all, into which every slice is written once.
+    Without gradients it is the front of one tensor with room for all, so that nothing is copied again for each slice.
     """
 
-    def __init__(self, features: Tensor, latents: int) -> None:
-        self.first = self.end = features.shape[-1]
+    def __init__(self, features: Tensor, widths: list[int]) -> None:
+        self.edges = list(accumulate(widths, initial=features.shape[-1]))
+        self.end = self.edges[0]
         self.parts = [features]
-        self.room = None if torch.is_grad_enabled() else features.new_empty(*features.shape[:3], self.end + latents)
+        self.room = None if torch.is_grad_enabled() else features.new_empty(*features.shape[:3], self.edges[-1])
         if self.room is not None:
             self.room[..., : self.end] = features
 
-    def append(self, part: Tensor) -> None:
+    def put(self, index: int, y_hat: Tensor) -> None:
+        """The slice of this number, the last so far, as far as it is coded."""
         if self.room is None:
-            self.parts.append(part)
+            self.parts[index + 1 :] = [y_hat]
         else:
-            self.room[..., self.end : self.end + part.shape[-1]] = part
-        self.end += part.shape[-1]
-
-    def add_to_last(self, part: Tensor) -> None:
-        if self.room is None:
-            self.parts[-1] = self.parts[-1] + part
-        else:
-            self.room[..., self.end - part.shape[-1] : self.end] += part
+            self.room[..., self.edges[index] : self.edges[index + 1]] = y_hat
+        self.end = self.edges[index + 1]
 
     def all(self) -> Tensor:
         return torch.cat(self.parts, -1) if self.room is None else self.room[..., : self.end]
 
     def latents(self) -> Tensor:
-        return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.first : self.end]
+        return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.edges[0] : self.end]
 
 
 class Prior(nn.Module):
@@ -155,9 +186,6 @@ class Prior(nn.Module):
             self.contexts.append(nn.ModuleList(Context(w, part.channels, hidden, features) for w in widths))
             support += part.channels
 
-    def _passes(self) -> list[list[Context]]:
-        return [list(cast("list[Context]", passes)) for passes in self.contexts]
-
     def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
         return self.code_latent(coder, self.h_s(coder.hyper(z), quality), y)
@@ -167,13 +195,15 @@ class Prior(nn.Module):
         masks = checkerboard(features.shape[1], features.shape[2], features)
         widths = [part.channels for part in self.slices]
         parts = [None] * len(widths) if y is None else y.split(widths, -1)
-        support = _Support(features, sum(widths))
-        for part, passes, y_k in zip(self.slices, self._passes(), parts, strict=True):
-            for index, context in enumerate(passes):
-                mask = masks[index] if part.passes == 2 else None
-                hidden, mean, log_scale = context(support.all())
-                coded = coder.latent(y_k, mean, log_scale, mask)
-                coded = coded + context.lrp(hidden, coded)
-                (support.add_to_last if index else support.append)(coded if mask is None else coded * mask)
-            coder.end_slice()
+        support = _Support(features, widths)
+        for index, (part, y_k) in enumerate(zip(self.slices, parts, strict=True)):
+            predict = partial(self._predict, support, index)
+            support.put(index, code_slice(coder, part.passes, predict, y_k, masks))
         return support.latents()
+
+    def _predict(self, support: _Support, index: int, first_pass: Tensor | None) -> Prediction:
+        context = cast("Sequence[Context]", self.contexts[index])[0 if first_pass is None else 1]
+        if first_pass is not None:
+            support.put(index, first_pass)
+        hidden, mean, log_scale = context(support.all())
+        return Prediction(mean, log_scale, partial(context.lrp, hidden))

@@ -35,8 +35,7 @@ class Preset:
         try:
             manifest: dict[str, Any] = json.loads((self.folder / "manifest.json").read_text())
         except (OSError, ValueError) as error:
-            reason = f"the weights of {self.name} cannot be used: {error}"
-            raise WeightsError(reason, hint="install mvc again") from error
+            raise self._unusable(error) from error
         return manifest
 
     @property
@@ -48,7 +47,13 @@ class Preset:
     @property
     def model_id(self) -> bytes:
         """What files made with its weights carry in their header (spec, section 3)."""
-        return bytes.fromhex(str(self.manifest.get("exact_sha256", "")))[:MODEL_ID_BYTES]
+        try:
+            return bytes.fromhex(self.manifest["exact_sha256"])[:MODEL_ID_BYTES]
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: Exception) -> WeightsError:
+        return WeightsError(f"the weights of {self.name} cannot be used: {error}", hint="install mvc again")
 
 
 PRESETS = (

@@ -60,13 +60,7 @@ def build_store(
         _write(_decoded(held, (1.0,), smallest_px, 0.0), held_store(store), {"holdout": 0})
     chosen = set(held)
     pictures = _decoded([p for p in paths if p not in chosen], scales, smallest_px, flat_std)
-    kept = _write(chain(pictures, map(drawn_picture, range(drawn))), store, {"holdout": holdout, "drawn": drawn})
-    if kept == drawn:
-        for suffix in (".bin", ".json"):
-            store.with_suffix(suffix).unlink()
-        hint = f"both sides need at least {smallest_px} pixels"
-        raise SourceError(f"none of {len(paths)} pictures could be used", hint=hint)
-    return kept
+    return _write(chain(pictures, map(drawn_picture, range(drawn))), store, {"holdout": holdout, "drawn": drawn})
 
 
 def held_store(store: Path) -> Path:
@@ -80,11 +74,15 @@ def _write(pictures: Iterable[np.ndarray], store: Path, settings: dict[str, int]
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
     temporary = store.with_suffix(".bin.part")
-    with open(temporary, "wb") as out:
-        for samples in pictures:
-            out.write(samples.tobytes())
-            entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
-            offset += samples.size
+    try:
+        with open(temporary, "wb") as out:
+            for samples in pictures:
+                out.write(samples.tobytes())
+                entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
+                offset += samples.size
+    except SourceError:
+        temporary.unlink()
+        raise
     os.replace(temporary, store.with_suffix(".bin"))
     index = {"version": STORE_VERSION, **settings, "pictures": [[e.offset, e.height, e.width] for e in entries]}
     temporary = store.with_suffix(".json.part")
@@ -94,10 +92,15 @@ def _write(pictures: Iterable[np.ndarray], store: Path, settings: dict[str, int]
 
 
 def _decoded(paths: list[Path], scales: tuple[float, ...], smallest_px: int, flat_std: float) -> Iterator[np.ndarray]:
-    """The usable pictures at each scale, on all cores."""
+    """The usable pictures at each scale, on all cores; SourceError at the end if there was none."""
+    usable = False
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for versions in pool.map(lambda p: _decode(p, scales, smallest_px, flat_std), paths):
+            usable = usable or bool(versions)
             yield from versions
+    if not usable:
+        hint = f"both sides need at least {smallest_px} pixels"
+        raise SourceError(f"none of {len(paths)} pictures could be used", hint=hint)
 
 
 def _decode(path: Path, scales: tuple[float, ...], smallest_px: int, flat_std: float) -> list[np.ndarray]:

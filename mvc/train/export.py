@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,30 +51,38 @@ def load_checkpoint(path: Path) -> tuple[MambaVCLite, dict[str, Any]]:
     return model.eval(), stored
 
 
-def make_weights(model: MambaVCLite, record: dict[str, Any], latent: Tables | None = None) -> Weights:
-    """Lower a float model; `record` (training facts) goes into the manifest."""
+def make_weights(
+    model: MambaVCLite,
+    record: dict[str, Any],
+    latent: Tables | None = None,
+    curvature: list[list[float]] | None = None,
+) -> Weights:
+    """Lower a float model; `record` (training facts) and `curvature` (effort/refine.py) go into the manifest."""
     prior, hyper = lower(model.prior), hyper_tables(model.density)
     latent = latent or gaussian_tables()
     config = model.config.to_dict()
     digest = exact_hash(exact_tensors(prior, hyper, latent), config)
-    manifest = {"name": "mambavc-lite", "config": config, "exact_sha256": digest.hex(), "training": record}
+    manifest: dict[str, Any] = {"name": "mambavc-lite", "config": config, "exact_sha256": digest.hex()}
+    manifest["training"] = record
+    if curvature is not None:
+        manifest["curvature"] = curvature
     return Weights(model, prior, hyper, latent, digest, manifest)
 
 
 def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights:
     """Write the weights folder of a checkpoint's averaged model.
 
-    With a crop store (data.py) the latent tables are fitted to what the model codes on it; else they are Gaussian.
+    With a crop store (data.py) the curvatures of refinement are chosen and the latent tables fitted on it; else those
+    are careful ones and these Gaussian.
     """
     model, stored = load_checkpoint(checkpoint)
     record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
     weights = make_weights(model, record)
     if store is not None:
-        crops = CropStore(store).batch(np.random.default_rng(1), CURVATURE_CROPS, 256)
-        pictures = [torch.from_numpy(crop)[None].float() / 255 for crop in crops]
-        weights = replace(weights, manifest={**weights.manifest, "curvature": choose_curvature(weights, pictures)})
-        tables = calibrated_tables(weights, CropStore(store))
-        calibrated = make_weights(model, record, tables)
-        weights = replace(calibrated, manifest={**calibrated.manifest, "curvature": weights.manifest["curvature"]})
+        crops = CropStore(store)
+        pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255
+        curvature = choose_curvature(weights, pictures.split(1))
+        weights = make_weights(model, record, curvature=curvature)
+        weights = make_weights(model, record, calibrated_tables(weights, crops), curvature)
     save(folder, weights)
     return weights
