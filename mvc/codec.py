@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,11 +25,11 @@ from mvc.exact.fixed import ONE
 from mvc.exact.selfcheck import check_backend
 from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
-from mvc.models.mambavc_lite import STRIDE
+from mvc.models.mambavc_lite import MambaVCLite
 from mvc.models.prior import Coder, Prior
 from mvc.ops.memory import give_back, set_block_policy
 from mvc.picture import Picture, check_size
-from mvc.weights import Weights
+from mvc.weights import MANIFEST_FILE, Weights
 from mvc.weights import load as load_weights
 
 LARGE_PX = 1 << 22
@@ -37,9 +38,9 @@ LARGE_PX = 1 << 22
 def load(model: str | bytes = mvc.DEFAULT_MODEL, device: str = "auto", threads: int | None = None) -> Codec:
     """The codec of a model on a device ("auto", "cpu", "cuda"); weights are read once per process.
 
-    `model` is a preset's name, or the model id in the header of a file that is to be decoded. Raises WeightsError for a
-    name that is unknown or has no weights, Unsupported for an id that no weights here have, BackendError for a
-    device that is missing or does not compute the exact prior.
+    `model` is a preset's name, a folder that `mvc export` wrote, or the model id in the header of a file that is to be
+    decoded. Raises WeightsError for a name that is unknown or has no weights, Unsupported for an id that no weights
+    here have, BackendError for a device that is missing or does not compute the exact prior.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -47,31 +48,38 @@ def load(model: str | bytes = mvc.DEFAULT_MODEL, device: str = "auto", threads: 
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise BackendError("this machine has no CUDA device", hint="use --device cpu")
-    return _loaded(model if isinstance(model, str) else _name_of(model), device)
+    return _loaded(_folder_of_id(model) if isinstance(model, bytes) else _folder_of(model), device)
 
 
-def _name_of(model_id: bytes) -> str:
+def _folder_of_id(model_id: bytes) -> Path:
     preset = registry.preset_of(model_id)
     if preset is None:
         known = [f"{p.name} {p.model_id.hex()}" for p in registry.presets() if p.shipped]
         raise Unsupported(
             f"the file was made with a model that is not installed (id {model_id.hex()})",
-            hint=f"this installation has {', '.join(known) or 'none'}",
+            hint=f"this installation has {', '.join(known) or 'none'}; --model names the folder of another",
         )
-    return preset.name
+    return preset.folder
+
+
+def _folder_of(model: str) -> Path:
+    preset = registry.preset(model)
+    if preset is not None and preset.shipped:
+        return preset.folder
+    if (Path(model) / MANIFEST_FILE).is_file():
+        return Path(model).resolve()
+    if preset is not None:
+        hint = "train it with `mvc train`, and name the folder that `mvc export` writes"
+        raise WeightsError(f"the model {model} has no weights here", hint=hint)
+    known = ", ".join(p.name for p in registry.presets())
+    raise WeightsError(f"there is no model {model!r}", hint=f"known models: {known}; or a folder with weights")
 
 
 @lru_cache(maxsize=4)
-def _loaded(name: str, device: str) -> Codec:
-    preset = registry.preset(name)
-    if preset is None:
-        known = ", ".join(p.name for p in registry.presets())
-        raise WeightsError(f"there is no model {name!r}", hint=f"known models: {known}")
-    if not preset.shipped:
-        raise WeightsError(f"the model {name} has no weights here", hint="train it with `mvc train`")
+def _loaded(folder: Path, device: str) -> Codec:
     check_backend(device)
     set_block_policy()
-    return Codec(load_weights(preset.folder), device)
+    return Codec(load_weights(folder), device)
 
 
 class Codec:
@@ -94,11 +102,15 @@ class Codec:
 
     @torch.no_grad()
     def encode(self, picture: Picture, quality: int, effort: int = mvc.DEFAULT_EFFORT) -> bytes:
-        """The .mvc file of a picture at quality index 0 (smallest) ... 63, with effort 0 (fastest) ... 3."""
+        """The .mvc file of a picture at quality index 0 (smallest) ... 63, with effort 0 (fastest) ... 3.
+
+        Models of one rate write index 0 whatever is asked for. Efforts are of mambavc-lite; other models know only 0.
+        """
         if not 0 <= quality < QUALITIES:
             raise Limit(f"quality index {quality} is outside 0 ... {QUALITIES - 1}")
         if not 0 <= effort < len(ITERATIONS):
             raise Limit(f"effort {effort} is outside 0 ... {len(ITERATIONS) - 1}")
+        quality = min(quality, self.model.rates - 1)
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
         coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
         self.analyse(picture, quality, coder, effort)
@@ -114,11 +126,11 @@ class Codec:
 
     def _latents(self, picture: Picture, index: Tensor, effort: int) -> tuple[Tensor, Tensor]:
         x = self.to_tensor(picture)
-        if iterations := ITERATIONS[effort]:
+        iterations = ITERATIONS[effort] if isinstance(self.model, MambaVCLite) else 0
+        if iterations:
             size = picture.height, picture.width
             return refine(self.weights, self._float_prior, x, size, index, iterations)
-        y = self.model.g_a(x, index)
-        return y, self.model.h_a(y, index)
+        return self.model.analyse(x, index)
 
     @cached_property
     def _float_prior(self) -> Prior:
@@ -134,6 +146,9 @@ class Codec:
         effort: int = mvc.DEFAULT_EFFORT,
     ) -> bytes:
         """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB."""
+        if self.model.rates == 1:
+            name = self.weights.manifest["name"]
+            raise Limit(f"{name} has one rate, so no target can be searched", hint="train it for another lambda")
         if psnr is not None:
             return self._search(
                 picture, effort, lambda data: measure_psnr(picture.samples, self.decode(data).samples) >= psnr
@@ -171,7 +186,7 @@ class Codec:
         """The picture in an .mvc file; any bytes either decode or raise an MvcError."""
         still = read_still(data)
         y_hat = self.decode_latent(still)
-        bands = self.model.g_s.bands(y_hat, torch.tensor([still.header.quality], device=self.device))
+        bands = self.model.bands(y_hat, torch.tensor([still.header.quality], device=self.device))
         picture = _to_picture(bands, still.header)
         del y_hat, bands
         _tidy(still.header)
@@ -186,9 +201,11 @@ class Codec:
                 f"the file was made with a model that is not installed (id {header.model_id.hex()})",
                 hint=f"this installation has {self.model_id.hex()}",
             )
-        if len(still.slices) != len(self.prior.slices):
-            raise Corrupt(f"the file has {len(still.slices)} slices, its model {len(self.prior.slices)}")
-        height, width = (-(-side // STRIDE) for side in (header.height, header.width))
+        if len(still.slices) != len(self.prior.widths):
+            raise Corrupt(f"the file has {len(still.slices)} slices, its model {len(self.prior.widths)}")
+        if header.quality >= self.model.rates:
+            raise Corrupt(f"the file has quality index {header.quality}, its model {self.model.rates} rate")
+        height, width = (-(-side // self.model.stride) for side in (header.height, header.width))
         coder = StreamDecoder(
             self.weights.hyper_tables,
             self.weights.latent_tables,
@@ -203,7 +220,7 @@ class Codec:
 
     def to_tensor(self, picture: Picture) -> Tensor:
         """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""
-        right, bottom = -picture.width % STRIDE, -picture.height % STRIDE
+        right, bottom = -picture.width % self.model.stride, -picture.height % self.model.stride
         edges = ((0, bottom), (0, right), (0, 0))
         padded = np.pad(np.atleast_3d(picture.samples), edges, mode="edge")  # still bytes: at 4K floats take 100 MB
         x = torch.from_numpy(padded).to(self.device).to(torch.float32).div_(255)

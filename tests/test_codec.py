@@ -167,7 +167,7 @@ def test_damaged_streams_name_their_chunk(chunk: int) -> None:
 
 
 def test_hyperlatent_symbols_have_a_limit() -> None:
-    rows = streams.hyper_rows(20, 1, 2, CONFIG.hyper)
+    rows = streams.hyper_rows(tiny_weights().hyper_tables, 20, 1, 2, CONFIG.hyper)
     for value, refused in ((streams.HYPER_LIMIT, False), (streams.HYPER_LIMIT + 1, True)):
         for sign in (1, -1):
             encoder = Encoder(tiny_weights().hyper_tables)

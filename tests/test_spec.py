@@ -338,9 +338,10 @@ def test_coding_order(size: tuple[int, int]) -> None:
 
 
 def test_hyper_rows() -> None:
+    tables = gaussian_tables(np.ones(16 * 5))
     for quality in (0, 3, 4, 63):
         expected = [quality // 4 * 5 + channel for channel in range(5)] * 6
-        assert streams.hyper_rows(quality, 2, 3, 5).tolist() == expected
+        assert streams.hyper_rows(tables, quality, 2, 3, 5).tolist() == expected
     assert "`(quality // 4) * Z + c`" in section("5.5")
     assert str(streams.HYPER_LIMIT) in section("5.5")
 

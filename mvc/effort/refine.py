@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -21,7 +22,7 @@ from torch import Tensor
 from mvc.blocks.layers import QUALITIES, at_quality
 from mvc.exact.layers import to_float
 from mvc.models.estimate import gaussian_bits
-from mvc.models.mambavc_lite import PATCH, make_prior, rd_lambda
+from mvc.models.mambavc_lite import PATCH, MambaVCLite, make_prior, rd_lambda
 from mvc.models.prior import Prior
 from mvc.weights import Weights
 
@@ -95,8 +96,7 @@ def refine(
     """
     model = weights.model
     with torch.no_grad():
-        y = model.g_a(x, quality)
-        z = model.h_a(y, quality)
+        y, z = model.analyse(x, quality)
         features = prior.h_s(torch.round(z), quality)
     for rows, columns in _tiles(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * PATCH) - s.start * PATCH for side, s in zip(size, (rows, columns), strict=True)]
@@ -123,7 +123,8 @@ class _Tile:
     """A part of the picture with what is constant while its symbols change."""
 
     def __init__(self, weights: Weights, prior: Prior, target: Tensor, features: Tensor, quality: Tensor) -> None:
-        self.g_s, self.prior, self.target, self.quality = weights.model.g_s, prior, target, quality
+        self.g_s = cast("MambaVCLite", weights.model).g_s
+        self.prior, self.target, self.quality = prior, target, quality
         self.dtype = fast_dtype(target.device)
         self.features = features.to(self.dtype)
         self.bits_per_error = float(rd_lambda(quality)) * 255**2 / 3  # mean over the channels, sum over the pixels
@@ -200,8 +201,8 @@ def choose_curvature(weights: Weights, pictures: Sequence[Tensor]) -> list[list[
     for quality in torch.linspace(0, QUALITIES - 1, ANCHORS).round().long():
         tiles = []
         for x in pictures:
-            y = weights.model.g_a(x, quality[None])
-            features = prior.h_s(torch.round(weights.model.h_a(y, quality[None])), quality[None])
+            y, z = weights.model.analyse(x, quality[None])
+            features = prior.h_s(torch.round(z), quality[None])
             tiles.append((_Tile(weights, prior, x, features, quality[None]), y))
 
         def total(first: float, later: float, iterations: int, tiles: list[tuple[_Tile, Tensor]] = tiles) -> float:

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvc.blocks.layers import QUALITIES
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, FormatError
 from mvc.exact.fixed import FRACTION_BITS, LIMIT, ONE, shift_round, to_fixed
 
 _ROW_BITS = FRACTION_BITS - ROWS_PER_OCTAVE.bit_length() + 1  # of a logarithm's bits, those below one row
-HYPER_BUCKETS = 16
 HYPER_LIMIT = LIMIT // ONE
 
 
@@ -21,9 +21,13 @@ def scale_rows(log_scale: Tensor) -> Tensor:
     return shift_round(log_scale, _ROW_BITS).clamp(0, SCALE_ROWS - 1)
 
 
-def hyper_rows(quality: int, height: int, width: int, channels: int) -> np.ndarray:
-    """Row of the hyperlatent tables for every symbol of z [height, width, channels]."""
-    own = (quality // (64 // HYPER_BUCKETS)) * channels + np.arange(channels, dtype=np.int32)
+def hyper_rows(tables: Tables, quality: int, height: int, width: int, channels: int) -> np.ndarray:
+    """Row of the hyperlatent tables for every symbol of z [height, width, channels].
+
+    There is a row for every channel, once for each of as many equal parts of the qualities as the tables have room for.
+    """
+    bucket = quality * (tables.rows // channels) // QUALITIES
+    own = bucket * channels + np.arange(channels, dtype=np.int32)
     return np.tile(own, height * width)
 
 
@@ -54,7 +58,7 @@ class StreamEncoder(_Streams):
     def hyper(self, z: Tensor) -> Tensor:
         symbols = torch.floor(z.double() + 0.5).clamp(-HYPER_LIMIT, HYPER_LIMIT)
         encoder = Encoder(self.hyper_tables)
-        encoder.put(_flat(symbols, slice(None)), hyper_rows(self.quality, *symbols.shape[1:]))
+        encoder.put(_flat(symbols, slice(None)), hyper_rows(self.hyper_tables, self.quality, *symbols.shape[1:]))
         self.hyper_stream = encoder.finish()
         return (symbols * ONE).to(self.dtype)
 
@@ -95,7 +99,7 @@ class StreamDecoder(_Streams):
     def hyper(self, z: None) -> Tensor:
         try:
             decoder = Decoder(self.hyper_stream, self.hyper_tables)
-            symbols = decoder.take(hyper_rows(self.quality, *self.hyper_shape))
+            symbols = decoder.take(hyper_rows(self.hyper_tables, self.quality, *self.hyper_shape))
             decoder.finish()
             if np.abs(symbols).max() > HYPER_LIMIT:
                 raise Corrupt("a hyperlatent symbol is out of range")

@@ -11,7 +11,7 @@ from torch import nn
 from mvc.models import mambavc_lite, papers, samic, ssf
 from mvc.models.complexity import Complexity, ShapeCoder, measure
 from mvc.models.mambavc_lite import MambaVCLite
-from mvc.models.papers import PaperCodec, PaperModel
+from mvc.models.papers import PaperModel
 from mvc.models.samic import SamicModel
 from mvc.models.ssf import SSFModel
 
@@ -19,12 +19,12 @@ from mvc.models.ssf import SSFModel
 def _lite(model: nn.Module, width: int, height: int) -> None:
     assert isinstance(model, MambaVCLite)
     x, quality = torch.empty(1, height, width, 3), torch.zeros(1)
-    y = model.g_a(x, quality)
-    model.g_s(model.prior.code(ShapeCoder(), quality, model.h_a(y, quality), y), quality)
+    y, z = model.analyse(x, quality)
+    model.g_s(model.prior.code(ShapeCoder(), quality, z, y), quality)
 
 
 def _still(model: nn.Module, width: int, height: int) -> None:
-    assert isinstance(model, PaperCodec)
+    assert isinstance(model, PaperModel)
     model.code(ShapeCoder(), torch.empty(1, height, width, 3))
 
 

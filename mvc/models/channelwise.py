@@ -17,9 +17,8 @@ from torch import Tensor, nn
 from mvc.blocks.conv import Conv
 from mvc.blocks.window import AttentionGate
 from mvc.entropy.tables import SCALE_MIN
-from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import bound
-from mvc.models.prior import Coder, Prediction, checkerboard, code_slice
+from mvc.models.prior import Coder, CodingPrior, Prediction, checkerboard, code_slice
 
 SCALE_MAX, SCALE_LEVELS = 256.0, 64
 """The papers' table of scales: 64, spaced evenly in the logarithm from 0.11 to 256."""
@@ -96,20 +95,22 @@ class GatedContext(SliceContext):
         return 0.5 * torch.tanh(self.correction(torch.cat([support, y_hat], -1)))
 
 
-class SlicedPrior(nn.Module):
-    """Everything that gives probabilities: the density of z, the hyper-synthesis and the slices' contexts."""
+class SlicedPrior(CodingPrior):
+    """The hyper-synthesis and the slices' contexts. There is one rate: the quality index says nothing."""
 
     def __init__(
-        self, hyper: int, h_mean: nn.Module, h_scale: nn.Module, contexts: Iterable[SliceContext], widths: Sequence[int]
+        self, h_mean: nn.Module, h_scale: nn.Module, contexts: Iterable[SliceContext], widths: Sequence[int]
     ) -> None:
         super().__init__()
-        self.density = FactorizedDensity(hyper)
         self.h_mean, self.h_scale = h_mean, h_scale
         self.contexts = nn.ModuleList(contexts)
-        self.widths = list(widths)
+        self._widths = list(widths)
 
-    def code(self, coder: Coder, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        """Code z and y (None when decoding) and return y_hat [B, H, W, M]."""
+    @property
+    def widths(self) -> list[int]:
+        return self._widths
+
+    def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         z_hat = coder.hyper(z)
         means, scales = self.h_mean(z_hat), self.h_scale(z_hat)
         masks = checkerboard(means.shape[1], means.shape[2], means)

@@ -22,6 +22,7 @@ from mvc.blocks.layers import (
     shuffle,
     unshuffle,
 )
+from mvc.models.base import PictureModel
 from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
@@ -202,8 +203,14 @@ def make_prior(c: Config) -> Prior:
     return Prior(tuple(Slice(*s) for s in c.slices), c.hyper, c.hyper_hidden, c.features, c.context_hidden)
 
 
-class MambaVCLite(nn.Module):
-    """The whole model. `forward` is for training; real streams go through mvc.codec."""
+class MambaVCLite(PictureModel):
+    """The whole model: training and real streams use its parts (mvc/train/objective.py, mvc/codec.py)."""
+
+    stride = STRIDE
+    rates = QUALITIES
+    g_s: Synthesis
+    density: HyperDensity
+    prior: Prior
 
     def __init__(self, config: Config | None = None) -> None:
         super().__init__()
@@ -214,3 +221,10 @@ class MambaVCLite(nn.Module):
         self.h_a = HyperAnalysis(c)
         self.density = HyperDensity(c.hyper)
         self.prior = make_prior(c)
+
+    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.g_a(x, quality)
+        return y, self.h_a(y, quality)
+
+    def bands(self, y_hat: Tensor, quality: Tensor) -> Iterator[Tensor]:
+        return self.g_s.bands(y_hat, quality)

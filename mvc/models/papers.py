@@ -6,8 +6,10 @@ docs/papers.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +18,10 @@ from mvc.blocks.conv import GDN, Conv, Deconv
 from mvc.blocks.semantic import MambaBlock
 from mvc.blocks.vss import PaperVSSBlock
 from mvc.blocks.window import SwinBlock
+from mvc.models.base import PictureModel
 from mvc.models.channelwise import GatedContext, SliceContext, SlicedPrior
-from mvc.models.estimate import RateEstimator
+from mvc.models.density import FactorizedDensity
+from mvc.models.estimate import Density, RateEstimator
 from mvc.models.prior import Coder
 
 STRIDE = 64  # picture sizes the networks take are multiples of this
@@ -43,6 +47,14 @@ class PaperConfig:
     context_inner: int = 128
     context_head: int = 16
     context_window: int = 8
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def with_fields(self, values: Mapping[str, Any]) -> PaperConfig:
+        """With plain values, as they stand in a manifest or recipe; TypeError for a field that does not exist."""
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return replace(self, **fields)
 
 
 MAMBAVC = PaperConfig()
@@ -122,33 +134,21 @@ class Coded:
         return self.latent_bits + self.hyper_bits
 
 
-def estimator(prior: SlicedPrior, x: Tensor, noise: bool) -> RateEstimator:
+def no_quality(x: Tensor) -> Tensor:
+    """The quality indices of a batch for a model of one rate."""
+    return torch.zeros(len(x), dtype=torch.long, device=x.device)
+
+
+def estimator(density: Density, x: Tensor, noise: bool) -> RateEstimator:
     """A coder that estimates the rates of a batch x."""
-    return RateEstimator(prior.density, torch.zeros(len(x), device=x.device), noise)
+    return RateEstimator(density, no_quality(x), noise)
 
 
-class PaperCodec(nn.Module):
-    """Four transforms and a prior, as every still-picture model of the papers has them."""
-
-    g_a: nn.Module
-    g_s: nn.Module
-    h_a: nn.Module
-    prior: SlicedPrior
-    stride = STRIDE
-
-    def code(self, coder: Coder, x: Tensor) -> Tensor:
-        """x [B, H, W, 3] in 0..1, sides multiples of the stride -> x_hat."""
-        y = self.g_a(x)
-        return self.g_s(self.prior.code(coder, self.h_a(y), y))
-
-    def forward(self, x: Tensor) -> Coded:
-        """As `code`, with estimated rates: of noisy latents in training, of rounded ones otherwise."""
-        coder = estimator(self.prior, x, noise=self.training)
-        return Coded(self.code(coder, x), coder.latent_bits, coder.hyper_bits)
-
-
-class PaperModel(PaperCodec):
+class PaperModel(PictureModel):
     """mambavc, swinvc or convvc, by its configuration."""
+
+    stride = STRIDE
+    rates = 1
 
     def __init__(self, config: PaperConfig = MAMBAVC) -> None:
         super().__init__()
@@ -159,7 +159,26 @@ class PaperModel(PaperCodec):
         width = c.latents // c.slices
         contexts = [self._context(k * width, width) for k in range(c.slices)]
         h_mean, h_scale = hyper_synthesis(c, kind), hyper_synthesis(c, kind)
-        self.prior = SlicedPrior(c.hyper, h_mean, h_scale, contexts, [width] * c.slices)
+        self.density = FactorizedDensity(c.hyper)
+        self.prior = SlicedPrior(h_mean, h_scale, contexts, [width] * c.slices)
+
+    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.g_a(x)
+        return y, self.h_a(y)
+
+    def bands(self, y_hat: Tensor, quality: Tensor) -> Iterator[Tensor]:
+        yield self.g_s(y_hat)
+
+    def code(self, coder: Coder, x: Tensor) -> Tensor:
+        """x [B, H, W, 3] in 0..1, sides multiples of the stride -> x_hat."""
+        quality = no_quality(x)
+        y, z = self.analyse(x, quality)
+        return self.g_s(self.prior.code(coder, quality, z, y))
+
+    def forward(self, x: Tensor) -> Coded:
+        """As `code`, with estimated rates: of noisy latents in training, of rounded ones otherwise."""
+        coder = estimator(self.density, x, noise=self.training)
+        return Coded(self.code(coder, x), coder.latent_bits, coder.hyper_bits)
 
     def _context(self, before: int, width: int) -> SliceContext:
         """Of the slice that follows `before` channels."""

@@ -174,7 +174,22 @@ class _Support:
         return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.edges[0] : self.end]
 
 
-class Prior(nn.Module):
+class CodingPrior(nn.Module):
+    """What codes latents: in floats as trained, on integers once mvc/exact has lowered it."""
+
+    @property
+    def widths(self) -> list[int]:
+        """Channels of each slice, in coding order."""
+        raise NotImplementedError
+
+    def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
+        raise NotImplementedError
+
+
+class Prior(CodingPrior):
+    """That of mambavc-lite."""
+
     def __init__(self, slices: tuple[Slice, ...], hyper: int, hyper_hidden: int, features: int, hidden: int) -> None:
         super().__init__()
         self.slices = slices
@@ -186,16 +201,18 @@ class Prior(nn.Module):
             self.contexts.append(nn.ModuleList(Context(w, part.channels, hidden, features) for w in widths))
             support += part.channels
 
+    @property
+    def widths(self) -> list[int]:
+        return [part.channels for part in self.slices]
+
     def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
         return self.code_latent(coder, self.h_s(coder.hyper(z), quality), y)
 
     def code_latent(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> Tensor:
         """The second part of `code`: all slices, given what the hyperlatent says of them [B, H, W, P]."""
         masks = checkerboard(features.shape[1], features.shape[2], features)
-        widths = [part.channels for part in self.slices]
-        parts = [None] * len(widths) if y is None else y.split(widths, -1)
-        support = _Support(features, widths)
+        parts = [None] * len(self.widths) if y is None else y.split(self.widths, -1)
+        support = _Support(features, self.widths)
         for index, (part, y_k) in enumerate(zip(self.slices, parts, strict=True)):
             predict = partial(self._predict, support, index)
             support.put(index, code_slice(coder, part.passes, predict, y_k, masks))

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
 from mvc.models.channelwise import SliceContext, SlicedPrior
-from mvc.models.estimate import RateEstimator
-from mvc.models.papers import Coded, Kind, estimator
+from mvc.models.density import FactorizedDensity
+from mvc.models.estimate import Density, RateEstimator
+from mvc.models.papers import Coded, Kind, estimator, no_quality
 from mvc.models.prior import Coder
 
 STRIDE = 128  # frame sizes the networks take are multiples of this
-CoderOf = Callable[[SlicedPrior], Coder]
+CoderOf = Callable[[Density], Coder]
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class Autoencoder(nn.Module):
             *self._blocks(m, 5),
         )
         h_scale = nn.Sequential(self._hyper_synthesis(), nn.ReLU())
-        self.prior = SlicedPrior(m, self._hyper_synthesis(), h_scale, [HyperContext()], [m])
+        self.density = FactorizedDensity(m)
+        self.prior = SlicedPrior(self._hyper_synthesis(), h_scale, [HyperContext()], [m])
 
     def _blocks(self, width: int, index: int) -> list[nn.Module]:
         if self.kind.name == "plain":
@@ -103,7 +105,7 @@ class Autoencoder(nn.Module):
     def latent(self, coder: Coder, x: Tensor) -> Tensor:
         """Analyse and code: y_hat [B, H/16, W/16, M]."""
         y = self.g_a(x)
-        return self.prior.code(coder, self.h_a(y), y)
+        return self.prior.code(coder, no_quality(x), self.h_a(y), y)
 
 
 class SSFModel(nn.Module):
@@ -118,13 +120,13 @@ class SSFModel(nn.Module):
 
     def code_keyframe(self, coder_of: CoderOf, x: Tensor) -> Tensor:
         """x [B, H, W, 3] in 0..1 -> x_hat."""
-        return self.keyframe.g_s(self.keyframe.latent(coder_of(self.keyframe.prior), x))
+        return self.keyframe.g_s(self.keyframe.latent(coder_of(self.keyframe.density), x))
 
     def code_inter(self, coder_of: CoderOf, x: Tensor, reference: Tensor) -> Tensor:
         """x given the frame decoded before it -> x_hat; the synthesis of the residual sees the motion's latents too."""
-        motion = self.motion.latent(coder_of(self.motion.prior), torch.cat([x, reference], -1))
+        motion = self.motion.latent(coder_of(self.motion.density), torch.cat([x, reference], -1))
         prediction = predict(reference, self.motion.g_s(motion))
-        residual = self.residual.latent(coder_of(self.residual.prior), x - prediction)
+        residual = self.residual.latent(coder_of(self.residual.density), x - prediction)
         return prediction + self.residual.g_s(torch.cat([residual, motion], -1))
 
     def forward(self, frames: Tensor) -> list[Coded]:
@@ -136,8 +138,8 @@ class SSFModel(nn.Module):
         for x in frames.unbind(1):
             coders: list[RateEstimator] = []
 
-            def coder_of(prior: SlicedPrior, x: Tensor = x, coders: list[RateEstimator] = coders) -> Coder:
-                coders.append(estimator(prior, x, noise=self.training))
+            def coder_of(density: Density, x: Tensor = x, coders: list[RateEstimator] = coders) -> Coder:
+                coders.append(estimator(density, x, noise=self.training))
                 return coders[-1]
 
             x_hat = self.code_inter(coder_of, x, coded[-1].x_hat) if coded else self.code_keyframe(coder_of, x)

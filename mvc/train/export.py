@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from mvc.blocks.layers import QUALITIES
 from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
 from mvc.errors import WeightsError
 from mvc.exact.layers import lower
-from mvc.exact.streams import HYPER_BUCKETS
 from mvc.models.mambavc_lite import Config, HyperDensity, MambaVCLite
 from mvc.train import state
 from mvc.train.calibrate import calibrated_tables
@@ -22,11 +22,12 @@ from mvc.weights import Weights, exact_hash, exact_tensors, save
 TAIL = 2.0**-17
 CURVATURE_CROPS = 4
 WIDEST = 255
+HYPER_BUCKETS = 16  # parts of the qualities, each with its own tables of the hyperlatent
 
 
 def hyper_tables(density: HyperDensity) -> Tables:
     """A row for every quality bucket and channel, bucket first: the logistic in the middle of the bucket."""
-    width = 64 // HYPER_BUCKETS
+    width = QUALITIES // HYPER_BUCKETS
     middles = torch.arange(HYPER_BUCKETS) * width + (width - 1) / 2
     with torch.no_grad():
         means, scales = (p[:, 0, 0].double().numpy() for p in density.parameters_at(middles))

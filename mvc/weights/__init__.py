@@ -23,8 +23,9 @@ from torch import Tensor
 from mvc.entropy.tables import Tables
 from mvc.errors import WeightsError
 from mvc.exact.layers import lower
-from mvc.models.mambavc_lite import Config, MambaVCLite
-from mvc.models.prior import Prior
+from mvc.models.base import PictureModel
+from mvc.models.family import make
+from mvc.models.prior import CodingPrior
 
 WEIGHTS_FILE, MANIFEST_FILE = "weights.safetensors", "manifest.json"
 FLOAT_PARTS = ("g_a.", "g_s.", "h_a.")
@@ -34,8 +35,8 @@ FLOAT_PARTS = ("g_a.", "g_s.", "h_a.")
 class Weights:
     """A model ready to code; `exact_hash` is the SHA-256 of what decides the symbols."""
 
-    model: MambaVCLite  # only g_a, g_s and h_a are used
-    prior: Prior
+    model: PictureModel  # only g_a, g_s and h_a are used
+    prior: CodingPrior
     hyper_tables: Tables
     latent_tables: Tables
     exact_hash: bytes
@@ -71,7 +72,7 @@ def save(folder: Path, weights: Weights) -> None:
     (folder / MANIFEST_FILE).write_text(json.dumps(manifest, indent=2) + "\n")
 
 
-def exact_tensors(prior: Prior, hyper: Tables, latent: Tables) -> dict[str, Tensor]:
+def exact_tensors(prior: CodingPrior, hyper: Tables, latent: Tables) -> dict[str, Tensor]:
     """Everything that decides a symbol, under the names it has in the weights file."""
     tensors = {f"exact.{name}": value.contiguous() for name, value in prior.state_dict().items()}
     for prefix, tables in (("tables.hyper.", hyper), ("tables.latent.", latent)):
@@ -87,8 +88,7 @@ def load(folder: Path) -> Weights:
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
             raise WeightsError(f"{folder / WEIGHTS_FILE} is damaged", hint="install mvc again")
         tensors = parse(data)
-        config = Config.from_dict(manifest["config"])
-        return _assemble(config, tensors, manifest)
+        return _assemble(tensors, manifest)
     except RuntimeError as error:  # of load_state_dict, and many lines long
         raise WeightsError(
             f"the weights in {folder} do not fit their configuration", hint="install mvc again"
@@ -97,10 +97,10 @@ def load(folder: Path) -> Weights:
         raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
 
 
-def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
+def _assemble(tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
     # Not on the meta device, whose random initialisation imports torch's compiler: two seconds at every start.
     with torch.random.fork_rng(devices=[]):
-        model = MambaVCLite(config)
+        model = make(manifest["name"], manifest["config"])
     floats = {name: value.float() for name, value in tensors.items() if name.startswith(FLOAT_PARTS)}
     missing, unexpected = model.load_state_dict(floats, strict=False, assign=True)
     if unexpected or any(name.startswith(FLOAT_PARTS) for name in missing):
@@ -113,7 +113,7 @@ def _assemble(config: Config, tensors: dict[str, Tensor], manifest: dict[str, An
         for p in ("tables.hyper.", "tables.latent.")
     )
     exact = {name: v for name, v in tensors.items() if name.startswith(("exact.", "tables."))}
-    digest = exact_hash(exact, config.to_dict())
+    digest = exact_hash(exact, model.config.to_dict())
     if digest.hex() != manifest["exact_sha256"]:
         raise WeightsError("the exact part of the weights is not the one the manifest names")
     return Weights(model.eval(), prior, hyper, latent, digest, manifest)
