@@ -21,7 +21,6 @@ from mvc.container.still import Header, Still, read_still, write_still
 from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, WeightsError
 from mvc.evaluate.metrics import psnr as measure_psnr
-from mvc.exact.fixed import ONE
 from mvc.exact.selfcheck import check_backend
 from mvc.exact.streams import StreamDecoder, StreamEncoder
 from mvc.models import registry
@@ -112,7 +111,7 @@ class Codec:
             raise Limit(f"effort {effort} is outside 0 ... {len(ITERATIONS) - 1}")
         quality = min(quality, self.model.rates - 1)
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
-        coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype)
+        coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype, self.prior.grid)
         self.analyse(picture, quality, coder, effort)
         _tidy(header)
         return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
@@ -213,10 +212,11 @@ class Codec:
             (still.hyper, still.slices),
             (height, width, self.model.config.hyper),
             dtype=self.dtype,
+            grid=self.prior.grid,
             device=self.device,
         )
         y_fixed = self.prior.code(coder, torch.tensor([header.quality], device=self.device))
-        return y_fixed.double().div(ONE).float()
+        return y_fixed.double().div(self.prior.grid.one).float()
 
     def to_tensor(self, picture: Picture) -> Tensor:
         """[1, H, W, 3] in 0..1, padded by replication to multiples of the model's stride."""

@@ -16,6 +16,7 @@ from mvc.blocks.layers import QUALITIES, Clamp, Depthwise, Leaky, Linear, Qualit
 from mvc.entropy.tables import SCALE_ROWS, Tables
 from mvc.errors import BackendError, WeightsError
 from mvc.exact import fixed, layers, selfcheck, streams
+from mvc.exact.weighted import Weighted
 from mvc.exact.fixed import EXACT_FLOAT32, EXACT_FLOAT64, INPUT_LIMIT, LIMIT, ONE, shift_round
 
 SHAPES = [(1, 1, 1), (2, 3, 7), (1, 9, 4)]
@@ -34,6 +35,10 @@ def depthwise(channels: int, activation: str, seed: int = 0) -> Depthwise:
     layer = Depthwise(channels, 5, activation)
     nn.init.normal_(layer.bias)
     return layer
+
+
+def exact_of(layer: nn.Module) -> nn.Module:
+    return layers.LOWERED[type(layer)](layer, fixed.COARSE)
 
 
 def whole(shape: tuple[int, ...], limit: int, seed: int = 0) -> Tensor:
@@ -67,7 +72,7 @@ def test_fixed_point_is_clamped() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("limit", [40, 5000, INPUT_LIMIT])
 def test_linear(shape: tuple[int, int, int], limit: int) -> None:
-    layer = layers.ExactLinear(linear(48, 33))
+    layer = exact_of(linear(48, 33))
     x = whole((*shape, 48), limit)
     expected = layer(x)
     assert expected.dtype == torch.int64
@@ -84,7 +89,7 @@ def test_linear(shape: tuple[int, int, int], limit: int) -> None:
 @pytest.mark.parametrize("activation", ["none", "leaky"])
 @pytest.mark.parametrize("limit", [40, INPUT_LIMIT])
 def test_depthwise(shape: tuple[int, int, int], activation: str, limit: int) -> None:
-    layer = layers.ExactDepthwise(depthwise(16, activation))
+    layer = exact_of(depthwise(16, activation))
     x = whole((*shape, 16), limit)
     expected = layer(x)
     assert torch.equal(layer(x.double()).long(), expected)  # numba
@@ -107,7 +112,7 @@ def test_leaky_clamp_and_gain() -> None:
     x = torch.arange(-2000, 2000).view(1, 1, -1, 4)
     table = QualityGain(4)
     nn.init.normal_(table.log_gain)
-    gain = layers.ExactGain(table)
+    gain = exact_of(table)
     for quality in (0, 17, QUALITIES - 1):
         index = torch.tensor([quality])
         expected = gain(x, index)
@@ -120,7 +125,7 @@ def test_leaky_clamp_and_gain() -> None:
 
 @pytest.mark.parametrize("layer", [linear(48, 32), depthwise(32, "leaky"), depthwise(32, "none")])
 def test_lowered_layers_stay_close_to_their_floats(layer: nn.Module) -> None:
-    exact = layers.LOWERED[type(layer)](layer)
+    exact = exact_of(layer)
     x = whole((1, 6, 5, 48 if isinstance(layer, Linear) else 32), 8 * ONE)
     with torch.no_grad():
         expected = layer(x.float() / ONE)
@@ -133,7 +138,7 @@ def test_float32_carries_layers_of_small_bounds() -> None:
         layer.weight.zero_()
         layer.bias.zero_()
         layer.weight[:, [1, 5, 11]] = torch.tensor([1.0, -1.0, 1.0]) * 2.0**-14
-    exact = layers.ExactLinear(layer)
+    exact = exact_of(layer)
     assert exact.weight.abs().sum(1).tolist() == [3, 3, 3]
     assert exact.bound() < EXACT_FLOAT32
     x = whole((2, 3, 5, 16), INPUT_LIMIT)
@@ -150,7 +155,7 @@ def test_float32_carries_layers_of_small_bounds() -> None:
         assert used.call_count == 2  # float32 in name only is not used
     with torch.no_grad():
         layer.weight[2, 0] = 2.0**-14  # a fourth
-    assert not layers.ExactLinear(layer).prepared(x.double())[2]
+    assert not exact_of(layer).prepared(x.double())[2]
 
 
 # Bounds
@@ -158,12 +163,12 @@ def test_float32_carries_layers_of_small_bounds() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_bounds_are_reached_and_not_exceeded(seed: int) -> None:
-    exact = layers.ExactLinear(linear(40, 24, seed))
+    exact = exact_of(linear(40, 24, seed))
     weight, bias = exact.weight.long(), exact.bias.long()
     worst = torch.sign(weight) * torch.where(bias < 0, -1, 1)[:, None] * INPUT_LIMIT
     sums = (worst * weight).sum(1) + bias
     assert int(sums.abs().max()) + 2 ** int(exact.shift) == exact.bound() < EXACT_FLOAT64
-    taps = layers.ExactDepthwise(depthwise(16, "none", seed))
+    taps = exact_of(depthwise(16, "none", seed))
     worst = (taps.weight.long().abs() * INPUT_LIMIT).sum(0) + taps.bias.long().abs()
     assert int(worst.max()) + 2 ** int(taps.shift) == taps.bound() < EXACT_FLOAT64
 
@@ -173,7 +178,7 @@ def test_layers_that_could_exceed_their_carrier_are_refused() -> None:
     nn.init.constant_(wide.weight, 0.9999)
     with pytest.raises(WeightsError, match=r"layer 0 can exceed 2\^53"):
         layers.lower(nn.Sequential(wide))
-    exact = layers.ExactLinear(linear(2**17, 1, scale=1e-4))
+    exact = exact_of(linear(2**17, 1, scale=1e-4))
     exact.weight.fill_(2**15 - 1)  # as a damaged file would have it
     with pytest.raises(WeightsError, match=r"exceed 2\^53"):
         exact(torch.zeros(1, 2**17))
@@ -189,9 +194,9 @@ def test_weights_that_have_no_integers_are_refused(value: float) -> None:
 
 
 def test_every_layer_of_the_lowered_prior_is_far_below_the_bound() -> None:
-    weighted = [m for m in tiny_weights().prior.modules() if isinstance(m, layers._Weighted)]
-    assert len(weighted) == 4 + 7 * sum(passes for _, passes in CONFIG.slices)
-    assert max(layer.bound() for layer in weighted) < EXACT_FLOAT64
+    found = [m for m in tiny_weights().prior.modules() if isinstance(m, Weighted)]
+    assert len(found) == 4 + 7 * sum(passes for _, passes in CONFIG.slices)
+    assert max(layer.bound() for layer in found) < EXACT_FLOAT64
 
 
 def test_extreme_inputs_stay_within_the_input_limit() -> None:
@@ -200,7 +205,7 @@ def test_extreme_inputs_stay_within_the_input_limit() -> None:
     hooks = [
         m.register_forward_pre_hook(lambda _, inputs: seen.append(int(inputs[0].abs().max())))
         for m in prior.modules()
-        if isinstance(m, layers._Weighted)
+        if isinstance(m, Weighted)
     ]
 
     class Extreme:

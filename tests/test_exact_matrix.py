@@ -17,13 +17,14 @@ from typing import Any
 import numba
 import pytest
 import torch
-from tiny_model import decoded_digests, encoded_digests, picture, tiny_weights
+from tiny_model import PAPERS, decoded_digests, encoded_digests, picture, tiny_paper_weights, tiny_weights
 
 from mvc.codec import Codec
 from mvc.weights import load, save
 
-PICTURES = {"rgb": (picture(70, 100), 20), "gray": (picture(50, 130, gray=True), 55)}
-"""Name -> picture and quality index."""
+LITE = {"rgb": (picture(70, 100), 20), "gray": (picture(50, 130, gray=True), 55)}
+JOBS = {"mambavc-lite": LITE} | {name: {"rgb": (picture(70, 100, seed=3), 0)} for name in PAPERS}
+"""Model -> kind -> picture and quality index. Files are named model.setting.kind.mvc."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +69,17 @@ def work(folder: Path, name: str) -> None:
     setting = SETTINGS[name]
     torch.set_num_threads(setting.threads)
     torch.backends.mkldnn.set_flags(setting.mkldnn)
-    codec = Codec(load(folder), dtype=getattr(torch, setting.carrier))
+    codecs = {model: Codec(load(folder / model), dtype=getattr(torch, setting.carrier)) for model in JOBS}
     coded = {}
-    for kind, (source, quality) in PICTURES.items() if setting.encodes else ():
-        data, coded[f"{name}.{kind}"] = encoded_digests(codec, source, quality)
-        (folder / f"{name}.{kind}.mvc").write_bytes(data)
+    for model, kind in ((m, k) for m in JOBS for k in JOBS[m]) if setting.encodes else ():
+        file = folder / f"{model}.{name}.{kind}.mvc"
+        data, coded[file.stem] = encoded_digests(codecs[model], *JOBS[model][kind])
+        file.write_bytes(data)
     state = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), numba.config.CPU_NAME)
     print(json.dumps([state, coded]), flush=True)
     sys.stdin.readline()
-    files = sorted(folder.glob("*.mvc"))
-    print(json.dumps({file.stem: decoded_digests(codec, file.read_bytes()) for file in files}), flush=True)
+    files = {file: codecs[file.name.partition(".")[0]] for file in sorted(folder.glob("*.mvc"))}
+    print(json.dumps({f.stem: decoded_digests(codec, f.read_bytes()) for f, codec in files.items()}), flush=True)
 
 
 def answer(process: subprocess.Popen[str]) -> Any:
@@ -90,8 +92,10 @@ def answer(process: subprocess.Popen[str]) -> Any:
 
 
 def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
-    save(tmp_path, tiny_weights())
-    Codec(tiny_weights()).encode(*PICTURES["rgb"])  # so that numba compiles once, and not in every process
+    for model, pictures in JOBS.items():
+        weights = tiny_weights() if model == "mambavc-lite" else tiny_paper_weights(model)
+        save(tmp_path / model, weights)
+        Codec(weights).encode(*pictures["rgb"])  # so that numba compiles once, and not in every process
     settings = {name: setting for name, setting in SETTINGS.items() if possible(setting)}
     processes = {
         name: subprocess.Popen(
@@ -112,7 +116,8 @@ def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
             assert threads == setting.threads
             assert (processor == "generic") == (name == "generic")
             coded |= own
-        assert len(coded) == (len(settings) - 1) * len(PICTURES)
+        count = sum(len(pictures) for pictures in JOBS.values())
+        assert len(coded) == (len(settings) - 1) * count
         for process in processes.values():
             assert process.stdin
             process.stdin.write("decode\n")
@@ -123,7 +128,7 @@ def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
         for process in processes.values():
             process.kill()
             process.communicate()
-    assert len({digest for pair in coded.values() for digest in pair}) >= 2 * len(PICTURES)
+    assert len({digest for pair in coded.values() for digest in pair}) >= 2 * count
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ def test_windows_see_their_own_and_nothing_else():
 def test_attention_is_that_of_torch():
     attention, x = WindowAttention(8, 4, 4, False), torch.randn(2, 4, 4, 8)
     q, k, v = attention.qkv(x.flatten(1, 2)).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
-    expected = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attention._bias())
+    expected = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=attention.relative_bias())
     expected = attention.out(expected.transpose(1, 2).flatten(2)).view_as(x)
     torch.testing.assert_close(attention(x), expected)
 

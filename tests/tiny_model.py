@@ -15,10 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 import mvc
+from mvc.blocks.conv import Conv
 from mvc.codec import Codec
 from mvc.container import read_still
 from mvc.exact import streams
-from mvc.exact.fixed import ONE
+from mvc.exact.fixed import COARSE, Grid
+from mvc.models import papers, samic
+from mvc.models.family import make
 from mvc.models.mambavc_lite import Config, MambaVCLite
 from mvc.picture import Picture
 from mvc.train.export import make_weights
@@ -104,16 +107,16 @@ def recorded() -> Iterator[list[np.ndarray]]:
         yield symbols
 
 
-def whole(y_hat: Tensor) -> np.ndarray:
+def whole(y_hat: Tensor, grid: Grid = COARSE) -> np.ndarray:
     """y_hat in steps, [1, H, W, M] -> its fixed-point integers [H, W, M]."""
-    return (y_hat[0].double() * ONE).to(torch.int32).cpu().numpy()
+    return (y_hat[0].double() * grid.one).to(torch.int32).cpu().numpy()
 
 
 def decoded_digests(codec: Codec, data: bytes) -> tuple[str, str]:
     """SHA-256 of the symbols and of y_hat of a file."""
     with recorded() as symbols, torch.inference_mode():
         y_hat = codec.decode_latent(read_still(data))
-    return sha256(*symbols), sha256(whole(y_hat))
+    return sha256(*symbols), sha256(whole(y_hat, codec.prior.grid))
 
 
 def encoded_digests(
@@ -129,4 +132,24 @@ def encoded_digests(
 
     with recorded() as symbols, mock.patch.object(codec.prior, "code", kept):
         data = codec.encode(source, quality, effort)
-    return data, (sha256(*symbols), sha256(whole(y_hat[0] / ONE)))
+    return data, (sha256(*symbols), sha256(whole(y_hat[0] / codec.prior.grid.one, codec.prior.grid)))
+
+
+PAPERS = ("mambavc", "swinvc", "convvc", "samic")
+
+
+@cache
+def tiny_paper_weights(name: str) -> Weights:
+    """A small random version of one of the papers' still-picture models, its latents a few steps wide."""
+    config = samic.tiny() if name == "samic" else papers.tiny(getattr(papers, name.upper()))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = make(name, config.to_dict()).eval()
+        with torch.no_grad():
+            for transform in (network.g_a, network.h_a):
+                convolutions = [module for module in transform.modules() if isinstance(module, Conv)]
+                convolutions[-1].weight.mul_(30)
+            for parameter in network.prior.parameters():
+                if parameter.ndim > 1:
+                    parameter.mul_(1.4)
+    return make_weights(network, {"about": "random, for tests"}, name=name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import cast
+from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,13 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         return F.linear(x, self.weight.to(x.dtype), bias)
+
+
+def small(layer: Linear) -> Linear:
+    """The layer, started near zero: what it adds to is there first."""
+    nn.init.normal_(layer.weight, std=0.02 * layer.in_features**-0.5)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Depthwise(nn.Module):
@@ -91,11 +98,7 @@ class VSSBlock(nn.Module):
         self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # inverse softplus
         self.a_log = nn.Parameter(torch.log(torch.arange(1.0, states + 1))[:, None].repeat(1, channels))
         self.d = nn.Parameter(torch.ones(channels))
-        self.out_proj = Linear(channels, channels)
-        nn.init.normal_(
-            self.out_proj.weight, std=0.02 * channels**-0.5
-        )  # near identity: a model can be deepened
-        nn.init.zeros_(self.out_proj.bias)
+        self.out_proj = small(Linear(channels, channels))  # near identity: a model can be deepened
 
     def _scan_weights(self) -> Tensor:
         return torch.cat([self.dt_weight, self.dt_bias[None], -torch.exp(self.a_log), self.d[None]])
@@ -123,14 +126,20 @@ class VSSBlock(nn.Module):
             strip += self.out_proj(mixer.gated_norm_(own, gate))
 
 
+class Block(Protocol):
+    """What a `Stage` is made of: a module with a form that works in place."""
+
+    def update_(self, x: Tensor) -> None: ...
+
+
 class Stage(nn.Sequential):
-    """VSS blocks one after the other. Without gradients they overwrite their input."""
+    """Blocks one after the other. Without gradients they overwrite their input."""
 
     def forward(self, x: Tensor) -> Tensor:
         if torch.is_grad_enabled() or not mixer.is_fused(x, x.shape[-1]):
             return super().forward(x)
         x = x.contiguous()
-        for block in cast("Iterable[VSSBlock]", self):
+        for block in cast("Iterable[Block]", self):
             block.update_(x)
         return x
 

@@ -46,7 +46,7 @@ class Clustering(nn.Module):
         self.centres = nn.Parameter(torch.randn(clusters, features))
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.1)))
 
-    def _position(self, height: int, width: int, like: Tensor) -> Tensor:
+    def position(self, height: int, width: int, like: Tensor) -> Tensor:
         """sin(pi u) in the first half of the channels and cos(pi v) in the second, u and v in 0 ... 1: [H, W, F]."""
         half = self.centres.shape[1] // 2
         u, v = (torch.arange(n, device=like.device, dtype=like.dtype) / n for n in (height, width))
@@ -55,7 +55,7 @@ class Clustering(nn.Module):
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """-> cluster [B, H*W] and factor [B, H*W, 1], which is one."""
-        seen = self.features(v) + self._position(v.shape[1], v.shape[2], v)
+        seen = self.features(v) + self.position(v.shape[1], v.shape[2], v)
         similarity = F.normalize(seen.flatten(1, 2), dim=-1) @ F.normalize(self.centres, dim=-1).t()
         scores = similarity / self.log_temperature.exp()
         if self.training:  # Gumbel-softmax

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, DropPath
+from mvc.blocks.curves import SiluGate
 from mvc.blocks.layers import Linear
 from mvc.ops.scan import ORDERS, selective_scan
 
@@ -50,6 +50,7 @@ class SS2D(nn.Module):
     def __init__(self, channels: int, inner: int, scan: nn.Module, gated: bool = True) -> None:
         super().__init__()
         self.gated = gated
+        self.silu, self.gate = nn.SiLU(), SiluGate()
         self.inp = Linear(channels, 2 * inner if gated else inner, bias=False)
         self.conv = Conv(inner, inner, 3, groups=inner)
         self.scan = scan
@@ -58,8 +59,8 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, *gate = self.inp(x).chunk(2 if self.gated else 1, -1)
-        y = self.norm(self.scan(F.silu(self.conv(value))))
-        return self.out(y * F.silu(gate[0]) if self.gated else y)
+        y = self.norm(self.scan(self.silu(self.conv(value))))
+        return self.out(self.gate(y, gate[0]) if self.gated else y)
 
 
 def default_rank(channels: int) -> int:

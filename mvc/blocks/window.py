@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Bottleneck, Conv, DropPath
+from mvc.blocks.curves import SigmoidGate
 from mvc.blocks.layers import Linear
 
 
@@ -24,7 +25,7 @@ class WindowAttention(nn.Module):
         self.out = Linear(channels, channels)
         self.bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, self.heads).normal_(std=0.02))
 
-    def _bias(self) -> Tensor:
+    def relative_bias(self) -> Tensor:
         """[heads, w*w, w*w]"""
         w = self.window
         place = torch.arange(w * w, device=self.bias.device)
@@ -49,6 +50,13 @@ class WindowAttention(nn.Module):
         labels = self._windows((3 * sides[0][:, None] + sides[1])[None, ..., None])[0]
         return labels != labels.transpose(1, 2)
 
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
+        """Attention inside windows [B, windows, heads, w*w, d]; hidden [windows, 1, w*w, w*w] as in `_hidden`."""
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + self.relative_bias()
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, float("-inf"))
+        return scores.softmax(-1) @ v
+
     def forward(self, x: Tensor) -> Tensor:
         batch, height, width, channels = x.shape
         w = self.window
@@ -58,11 +66,9 @@ class WindowAttention(nn.Module):
             x = x.roll((-self.shift, -self.shift), (1, 2))
         parts = self._windows(self.qkv(x)).unflatten(-1, (3, self.heads, -1))  # [B, windows, w*w, 3, heads, d]
         q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
-        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + self._bias()
-        if self.shift or padded != (height, width):
-            hidden = self._hidden(height, width, padded, x.device)
-            scores = scores.masked_fill(hidden[:, None], float("-inf"))
-        mixed = (scores.softmax(-1) @ v).transpose(2, 3)  # [B, windows, w*w, heads, d]
+        whole = not self.shift and padded == (height, width)
+        hidden = None if whole else self._hidden(height, width, padded, x.device)[:, None]
+        mixed = self.mix(q, k, v, hidden).transpose(2, 3)  # [B, windows, w*w, heads, d]
         mixed = mixed.reshape(batch, padded[0] // w, padded[1] // w, w, w, channels).transpose(2, 3)
         mixed = self.out(mixed.reshape(batch, *padded, channels))
         if self.shift:
@@ -97,8 +103,9 @@ class AttentionGate(nn.Module):
         self.windows = nn.Sequential(*(SwinBlock(inner, head_width, window, shifted) for shifted in (False, True)))
         self.a = nn.Sequential(*(Bottleneck(inner) for _ in range(3)))
         self.b = nn.Sequential(*(Bottleneck(inner) for _ in range(3)), Conv(inner, inner, 1))
+        self.gate = SigmoidGate()
         self.out = Conv(inner, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.inp(x)
-        return self.out(x + self.a(x) * torch.sigmoid(self.b(self.windows(x))))
+        return self.out(x + self.gate(self.a(x), self.b(self.windows(x))))

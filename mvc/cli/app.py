@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import bench, convert, report, terminal, training
+from mvc.cli import analyze, bench, convert, importing, report, terminal, training
 
 
 class Commands(TyperGroup):
@@ -78,7 +78,9 @@ for _command in (
     report.verify,
     report.doctor,
     bench.bench,
+    analyze.analyze,
     training.train,
     training.export,
+    importing.import_weights,
 ):
     app.command()(_command)

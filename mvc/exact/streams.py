@@ -10,15 +10,15 @@ from mvc.blocks.layers import QUALITIES
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, FormatError
-from mvc.exact.fixed import FRACTION_BITS, LIMIT, ONE, shift_round, to_fixed
+from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
 
-_ROW_BITS = FRACTION_BITS - ROWS_PER_OCTAVE.bit_length() + 1  # of a logarithm's bits, those below one row
-HYPER_LIMIT = LIMIT // ONE
+_ROW_BITS = ROWS_PER_OCTAVE.bit_length() - 1
+HYPER_LIMIT = MAGNITUDE - 1
 
 
-def scale_rows(log_scale: Tensor) -> Tensor:
+def scale_rows(log_scale: Tensor, grid: Grid = COARSE) -> Tensor:
     """Row of the latent tables from a fixed-point log2(scale / 0.11) (spec, section 5)."""
-    return shift_round(log_scale, _ROW_BITS).clamp(0, SCALE_ROWS - 1)
+    return shift_round(log_scale, grid.fraction_bits - _ROW_BITS).clamp(0, SCALE_ROWS - 1)
 
 
 def hyper_rows(tables: Tables, quality: int, height: int, width: int, channels: int) -> np.ndarray:
@@ -42,15 +42,21 @@ def _flat(x: Tensor, positions: Tensor | slice) -> np.ndarray:
 
 
 class _Streams:
-    def __init__(self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype) -> None:
-        self.hyper_tables, self.latent_tables, self.quality, self.dtype = hyper, latent, quality, dtype
+    def __init__(self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype, grid: Grid) -> None:
+        self.hyper_tables, self.latent_tables, self.quality = hyper, latent, quality
+        self.dtype, self.grid = dtype, grid
+
+    def _y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
+        return (symbols * self.grid.one + mean).clamp(-self.grid.limit, self.grid.limit)
 
 
 class StreamEncoder(_Streams):
     """Codes one picture (batch 1); `hyper_stream` and `slices` hold the bytes afterwards."""
 
-    def __init__(self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype = torch.float64) -> None:
-        super().__init__(hyper, latent, quality, dtype)
+    def __init__(
+        self, hyper: Tables, latent: Tables, quality: int, dtype: torch.dtype = torch.float64, grid: Grid = COARSE
+    ) -> None:
+        super().__init__(hyper, latent, quality, dtype, grid)
         self.hyper_stream = b""
         self.slices: list[bytes] = []
         self._encoder = Encoder(latent)
@@ -60,13 +66,13 @@ class StreamEncoder(_Streams):
         encoder = Encoder(self.hyper_tables)
         encoder.put(_flat(symbols, slice(None)), hyper_rows(self.hyper_tables, self.quality, *symbols.shape[1:]))
         self.hyper_stream = encoder.finish()
-        return (symbols * ONE).to(self.dtype)
+        return (symbols * self.grid.one).to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        symbols = shift_round(to_fixed(y).to(self.dtype) - mean, FRACTION_BITS)
+        symbols = shift_round(to_fixed(y, self.grid).to(self.dtype) - mean, self.grid.fraction_bits)
         positions = _positions(mask)
-        self._put(_flat(symbols, positions), _flat(scale_rows(log_scale), positions))
-        return (symbols * ONE + mean).clamp(-LIMIT, LIMIT)
+        self._put(_flat(symbols, positions), _flat(scale_rows(log_scale, self.grid), positions))
+        return self._y_hat(symbols, mean)
 
     def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
         self._encoder.put(symbols, rows)
@@ -88,9 +94,10 @@ class StreamDecoder(_Streams):
         hyper_shape: tuple[int, int, int],
         *,
         dtype: torch.dtype = torch.float64,
+        grid: Grid = COARSE,
         device: torch.device | str = "cpu",
     ) -> None:
-        super().__init__(hyper, latent, quality, dtype)
+        super().__init__(hyper, latent, quality, dtype, grid)
         self.hyper_stream, self.slices = streams
         self.hyper_shape, self.device = hyper_shape, device
         self._index = 0
@@ -107,21 +114,21 @@ class StreamDecoder(_Streams):
             error.chunk = error.chunk or "HYPR"
             raise
         z_hat = torch.from_numpy(symbols).to(self.device, self.dtype)
-        return z_hat.view(1, *self.hyper_shape) * ONE
+        return z_hat.view(1, *self.hyper_shape) * self.grid.one
 
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         positions = _positions(mask)
         try:
             if self._decoder is None:
                 self._decoder = Decoder(self.slices[self._index], self.latent_tables)
-            read = self._decoder.take(_flat(scale_rows(log_scale), positions))
+            read = self._decoder.take(_flat(scale_rows(log_scale, self.grid), positions))
         except FormatError as error:
             error.chunk = error.chunk or f"SLIC {self._index}"
             raise
         values = torch.from_numpy(read).to(self.device, self.dtype).view(-1, mean.shape[-1])
         symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
         symbols[positions] = values
-        return (symbols.view_as(mean) * ONE + mean).clamp(-LIMIT, LIMIT)
+        return self._y_hat(symbols.view_as(mean), mean)
 
     def end_slice(self) -> None:
         try:

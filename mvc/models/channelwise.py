@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv
+from mvc.blocks.curves import HalfTanh, LogScale
 from mvc.blocks.window import AttentionGate
 from mvc.entropy.tables import SCALE_MIN
-from mvc.models.estimate import bound
+from mvc.exact.fixed import FINE
 from mvc.models.prior import Coder, CodingPrior, Prediction, checkerboard, code_slice
 
 SCALE_MAX, SCALE_LEVELS = 256.0, 64
@@ -28,11 +29,6 @@ def scale_levels() -> Tensor:
     """The papers' table, float64 [64]."""
     steps = torch.linspace(0, 1, SCALE_LEVELS, dtype=torch.float64)
     return SCALE_MIN * (SCALE_MAX / SCALE_MIN) ** steps
-
-
-def log_scale_of(scale: Tensor) -> Tensor:
-    """log2(scale / SCALE_MIN), as coders take it; scales below or above the table are pulled in."""
-    return torch.log2(bound(scale, SCALE_MIN, SCALE_MAX) / SCALE_MIN)
 
 
 def narrowing(inputs: int, hidden: Sequence[int], outputs: int, size: int = 3) -> nn.Sequential:
@@ -49,6 +45,11 @@ class SliceContext(nn.Module):
 
     passes = 1
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = LogScale(SCALE_MIN, SCALE_MAX)
+        self.half_tanh = HalfTanh()
+
     def features(self, means: Tensor, scales: Tensor, done: list[Tensor]) -> list[Tensor]:
         """What the hyperlatent (means and scales [B, H, W, M]) and the slices before say, once for all passes."""
         raise NotImplementedError
@@ -63,7 +64,7 @@ class SliceContext(nn.Module):
     def prediction(self, features: list[Tensor], own: Tensor | None) -> Prediction:
         """What `predict` says, as `code_slice` takes it."""
         support, mean, scale = self.predict(features, own)
-        return Prediction(mean, log_scale_of(scale), partial(self.lrp, support))
+        return Prediction(mean, self.log_scale(scale), partial(self.lrp, support))
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
         """Latent residual prediction: a correction of y_hat in -1/2 ... 1/2 (Minnen & Singh 2020)."""
@@ -92,11 +93,13 @@ class GatedContext(SliceContext):
         return [support, self.mean(support), self.scale(scale_support)]
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
-        return 0.5 * torch.tanh(self.correction(torch.cat([support, y_hat], -1)))
+        return self.half_tanh(self.correction(torch.cat([support, y_hat], -1)))
 
 
 class SlicedPrior(CodingPrior):
     """The hyper-synthesis and the slices' contexts. There is one rate: the quality index says nothing."""
+
+    grid = FINE
 
     def __init__(
         self, h_mean: nn.Module, h_scale: nn.Module, contexts: Iterable[SliceContext], widths: Sequence[int]

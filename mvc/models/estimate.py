@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from mvc.blocks.curves import bound
 from mvc.entropy.tables import LOG_SCALE_MAX, SCALE_MIN
 from mvc.ops import rate_numba
 from mvc.ops.lanes import WIDTH
@@ -22,27 +23,6 @@ class _Round(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         return grad
-
-
-class _Bound(torch.autograd.Function):
-    """Clamp whose gradient still passes when it points back inside."""
-
-    @staticmethod
-    def forward(ctx, x, low, high):
-        ctx.save_for_backward(x)
-        ctx.low, ctx.high = low, high
-        return x.clamp(low, high)
-
-    @staticmethod
-    def backward(ctx, grad):
-        (x,) = ctx.saved_tensors
-        stuck = ((x < ctx.low) & (grad > 0)) | ((x > ctx.high) & (grad < 0))
-        return grad.masked_fill(stuck, 0.0), None, None
-
-
-def bound(x: Tensor, low: float, high: float) -> Tensor:
-    """x clamped to low ... high; outside, gradients that would bring it back still pass."""
-    return _Bound.apply(x, low, high)
 
 
 def gaussian_bits(distance: Tensor, log_scale: Tensor) -> Tensor:

@@ -20,14 +20,18 @@ from mvc.blocks.layers import (
     VSSBlock,
     at_quality,
     shuffle,
+    small,
     unshuffle,
 )
+from mvc.blocks.variants import WIDTH_UNIT, ConvBlock, WindowBlock
+from mvc.errors import SourceError
 from mvc.models.base import PictureModel
 from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
 BAND_TOKENS = 2048  # of 16 x 16 pixels
 STRIDE = 64  # picture sizes the networks take are multiples of this
+BLOCKS = ("vss", "swin", "conv")
 LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
 
 
@@ -48,13 +52,24 @@ class Config:
     hyper_hidden: int = 128
     features: int = 160
     context_hidden: int = 128
+    block: str = BLOCKS[0]  # what the stages are made of; the other kinds are for comparison (benchmarks/blocks.py)
+
+    def __post_init__(self) -> None:
+        if self.block not in BLOCKS:
+            raise SourceError(f"block = {self.block!r} should be one of {', '.join(BLOCKS)}")
+        if self.block == "swin" and (self.width8 % WIDTH_UNIT or self.width16 % WIDTH_UNIT):
+            raise SourceError(f"swin blocks take widths that are multiples of {WIDTH_UNIT}")
 
     @property
     def latents(self) -> int:
         return sum(channels for channels, _ in self.slices)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """The fields by name. VSS blocks go without saying: weights older than `block` are known by a hash of this."""
+        values = asdict(self)
+        if self.block == BLOCKS[0]:
+            del values["block"]
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Config:
@@ -81,15 +96,15 @@ def dct_rows(count: int) -> Tensor:
     return torch.stack(rows).float()
 
 
-def _stage(channels: int, blocks: int, states: int) -> Stage:
-    return Stage(*(VSSBlock(channels, states) for _ in range(blocks)))
+def _stage(kind: str, channels: int, blocks: int, states: int) -> Stage:
+    """`blocks` blocks of a kind in BLOCKS; every second one of windows is shifted, and only VSS blocks have states."""
 
+    def block(index: int) -> nn.Module:
+        if kind == "swin":
+            return WindowBlock(channels, shifted=index % 2 == 1)
+        return ConvBlock(channels) if kind == "conv" else VSSBlock(channels, states)
 
-def _small(layer: Linear) -> Linear:
-    """Start near zero: the DCT path carries the picture at first."""
-    nn.init.normal_(layer.weight, std=0.02 * layer.in_features**-0.5)
-    nn.init.zeros_(layer.bias)
-    return layer
+    return Stage(*map(block, range(blocks)))
 
 
 def _log_steps(gain: QualityGain) -> Tensor:
@@ -109,10 +124,10 @@ class Analysis(nn.Module):
         super().__init__()
         self.embed = Linear(64 * 3, config.width8)
         self.gain8 = QualityGain(config.width8)
-        self.stage8 = _stage(config.width8, config.analysis[0], config.states[0])
+        self.stage8 = _stage(config.block, config.width8, config.analysis[0], config.states[0])
         self.merge = Linear(4 * config.width8, config.width16)
-        self.stage16 = _stage(config.width16, config.analysis[1], config.states[1])
-        self.head = _small(Linear(config.width16, config.latents))
+        self.stage16 = _stage(config.block, config.width16, config.analysis[1], config.states[1])
+        self.head = small(Linear(config.width16, config.latents))
         self.skip = Linear(PATCH * PATCH * 3, config.latents, bias=False)
         self.skip.weight.data = dct_rows(config.latents)
         self.gain = QualityGain(config.latents)
@@ -133,11 +148,11 @@ class Synthesis(nn.Module):
         self.gain = QualityGain(config.latents)
         self.gain.log_gain.data += _log_steps(self.gain)
         self.embed = Linear(config.latents, config.width16)
-        self.stage16 = _stage(config.width16, config.synthesis[0], config.states[1])
+        self.stage16 = _stage(config.block, config.width16, config.synthesis[0], config.states[1])
         self.split = Linear(config.width16, 4 * config.width8)
         self.gain8 = QualityGain(config.width8)
-        self.stage8 = _stage(config.width8, config.synthesis[1], config.states[0])
-        self.head = _small(Linear(config.width8, 64 * 3))
+        self.stage8 = _stage(config.block, config.width8, config.synthesis[1], config.states[0])
+        self.head = small(Linear(config.width8, 64 * 3))
         self.skip = Linear(config.latents, PATCH * PATCH * 3, bias=False)
         self.skip.weight.data = dct_rows(config.latents).t().contiguous()
 

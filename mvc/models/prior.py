@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain, shuffle
+from mvc.exact.fixed import COARSE
 
 
 @dataclass(frozen=True)
@@ -138,9 +139,12 @@ def code_slice(
         mask = masks[index] if passes == 2 else None
         mean, log_scale, correction = predict(y_hat)
         coded = coder.latent(y, mean, log_scale, mask)
-        coded = coded + correction(coded)
-        coded = coded if mask is None else coded * mask
-        y_hat = coded if y_hat is None else y_hat + coded
+        if mask is None:
+            y_hat = coded + correction(coded)
+            continue
+        coded = coded * mask  # the encoder alone has values elsewhere: a correction that looks around must not see them
+        seen = coded if y_hat is None else y_hat + coded
+        y_hat = seen + correction(seen) * mask
     coder.end_slice()
     return cast("Tensor", y_hat)
 
@@ -176,6 +180,8 @@ class _Support:
 
 class CodingPrior(nn.Module):
     """What codes latents: in floats as trained, on integers once mvc/exact has lowered it."""
+
+    grid = COARSE  # of the lowered values
 
     @property
     def widths(self) -> list[int]:

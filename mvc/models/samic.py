@@ -64,7 +64,7 @@ class CheckerboardContext(SliceContext):
         return [support, *self.heads(support).chunk(2, -1)]
 
     def lrp(self, support: Tensor, y_hat: Tensor) -> Tensor:
-        return 0.5 * torch.tanh(self.correction(torch.cat([support, y_hat], -1)))
+        return self.half_tanh(self.correction(torch.cat([support, y_hat], -1)))
 
 
 class SamicModel(PaperModel):

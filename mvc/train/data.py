@@ -150,7 +150,7 @@ class CropStore:
 
     @property
     def smallest_px(self) -> int:
-        """The shortest side of any picture: crops cannot be larger."""
+        """The shortest side of any picture: larger crops are enlarged ones."""
         return min(min(e.height, e.width) for e in self.entries)
 
     def picture(self, index: int) -> np.ndarray:
@@ -159,13 +159,20 @@ class CropStore:
         return self.samples[entry.offset : self._end(entry)].reshape(entry.height, entry.width, 3)
 
     def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> np.ndarray:
-        """`count` random crops, uint8 [count, crop_px, crop_px, 3]; each flipped and transposed at random."""
+        """`count` random crops, uint8 [count, crop_px, crop_px, 3]; each flipped and transposed at random.
+
+        Of a picture with a shorter side than that, the crop is as large as it can be and enlarged.
+        """
         out = np.empty((count, crop_px, crop_px, 3), np.uint8)
         for i, k in enumerate(rng.choice(len(self.entries), count, p=self.weights)):
             entry = self.entries[k]
-            top = int(rng.integers(0, entry.height - crop_px + 1))
-            left = int(rng.integers(0, entry.width - crop_px + 1))
-            crop = self.picture(k)[top : top + crop_px, left : left + crop_px]
+            side_px = min(crop_px, entry.height, entry.width)
+            top = int(rng.integers(0, entry.height - side_px + 1))
+            left = int(rng.integers(0, entry.width - side_px + 1))
+            crop = self.picture(k)[top : top + side_px, left : left + side_px]
+            if side_px < crop_px:
+                enlarged = Image.fromarray(crop).resize((crop_px, crop_px), Image.Resampling.BICUBIC)
+                crop = np.asarray(enlarged)
             if rng.random() < 0.5:
                 crop = crop[:, ::-1]
             if rng.random() < 0.5:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,17 @@ import torch
 from mvc.blocks.layers import QUALITIES
 from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
-from mvc.errors import WeightsError
+from mvc.errors import SourceError, WeightsError
 from mvc.exact.layers import lower
-from mvc.models.mambavc_lite import Config, HyperDensity, MambaVCLite
+from mvc.models.base import PictureModel
+from mvc.models.density import FactorizedDensity
+from mvc.models.family import make
+from mvc.models.mambavc_lite import HyperDensity
 from mvc.train import state
 from mvc.train.calibrate import calibrated_tables
 from mvc.train.data import CropStore
+from mvc.train.loop import trained_with
+from mvc.train.recipe import DEFAULT_MODEL
 from mvc.weights import Weights, exact_hash, exact_tensors, save
 
 TAIL = 2.0**-17
@@ -25,8 +31,14 @@ WIDEST = 255
 HYPER_BUCKETS = 16  # parts of the qualities, each with its own tables of the hyperlatent
 
 
-def hyper_tables(density: HyperDensity) -> Tables:
-    """A row for every quality bucket and channel, bucket first: the logistic in the middle of the bucket."""
+def hyper_tables(density: HyperDensity | FactorizedDensity) -> Tables:
+    """The tables of the hyperlatent.
+
+    mambavc-lite: a row for every quality bucket and channel, bucket first: the logistic in the middle of the bucket.
+    A learned density: a row for every channel, over the integers between its tails.
+    """
+    if isinstance(density, FactorizedDensity):
+        return _learned_tables(density)
     width = QUALITIES // HYPER_BUCKETS
     middles = torch.arange(HYPER_BUCKETS) * width + (width - 1) / 2
     with torch.no_grad():
@@ -41,29 +53,42 @@ def hyper_tables(density: HyperDensity) -> Tables:
     return tables_from_pmfs(pmfs, lowest)
 
 
-def load_checkpoint(path: Path) -> tuple[MambaVCLite, dict[str, Any]]:
+def _learned_tables(density: FactorizedDensity) -> Tables:
+    """The trained quantiles bound a row; a run that ended before they came to rest loses escapes to it, not coding."""
+    exact = copy.deepcopy(density).double()
+    with torch.no_grad():
+        low, high = (exact.quantiles[:, k].round().clamp(-WIDEST, WIDEST).long().tolist() for k in (0, 2))
+        first = min(low)
+        edges = torch.arange(first, max(high) + 2, dtype=torch.float64) - 0.5
+        masses = torch.sigmoid(exact._logits(edges.expand(len(low), -1))).diff().numpy()
+    pmfs = [mass[a - first : b - first + 1] for mass, a, b in zip(masses, low, high, strict=True)]
+    return tables_from_pmfs(pmfs, low)
+
+
+def load_checkpoint(path: Path) -> tuple[PictureModel, dict[str, Any]]:
     """The model with its averaged weights, and the checkpoint."""
     try:
         stored = state.read(path)
-        model = MambaVCLite(Config.from_dict(stored["config"]))
+        model = make(trained_with(stored, "model"), stored["config"])
         model.load_state_dict({name: value.float() for name, value in stored["average"].items()})
-    except (OSError, KeyError, RuntimeError, EOFError) as error:
+    except (OSError, KeyError, TypeError, RuntimeError, EOFError) as error:
         raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
     return model.eval(), stored
 
 
 def make_weights(
-    model: MambaVCLite,
+    model: PictureModel,
     record: dict[str, Any],
     latent: Tables | None = None,
     curvature: list[list[float]] | None = None,
+    name: str = DEFAULT_MODEL,
 ) -> Weights:
-    """Lower a float model; `record` (training facts) and `curvature` (effort/refine.py) go into the manifest."""
-    prior, hyper = lower(model.prior), hyper_tables(model.density)
+    """Lower a float model; its name, `record` (training facts) and `curvature` (refine.py) go into the manifest."""
+    prior, hyper = lower(model.prior, model.prior.grid), hyper_tables(model.density)
     latent = latent or gaussian_tables()
     config = model.config.to_dict()
     digest = exact_hash(exact_tensors(prior, hyper, latent), config)
-    manifest: dict[str, Any] = {"name": "mambavc-lite", "config": config, "exact_sha256": digest.hex()}
+    manifest: dict[str, Any] = {"name": name, "config": config, "exact_sha256": digest.hex()}
     manifest["training"] = record
     if curvature is not None:
         manifest["curvature"] = curvature
@@ -74,11 +99,16 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
     """Write the weights folder of a checkpoint's averaged model.
 
     With a crop store (data.py) the curvatures of refinement are chosen and the latent tables fitted on it; else those
-    are careful ones and these Gaussian.
+    are careful ones and these Gaussian. That is for mambavc-lite alone: SourceError for another model with a store.
     """
     model, stored = load_checkpoint(checkpoint)
+    name, rd_lambda = (trained_with(stored, field) for field in ("model", "rd_lambda"))
+    if store is not None and name != DEFAULT_MODEL:
+        raise SourceError(f"no tables are fitted for {name}", hint="without --store they are Gaussian")
     record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
-    weights = make_weights(model, record)
+    if rd_lambda:
+        record["rd_lambda"] = rd_lambda
+    weights = make_weights(model, record, name=name)
     if store is not None:
         crops = CropStore(store)
         pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255

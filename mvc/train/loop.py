@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,27 +19,39 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mvc.errors import SourceError, WeightsError
-from mvc.models.mambavc_lite import Config, MambaVCLite
+from mvc.models.base import PictureModel
+from mvc.models.density import FactorizedDensity
+from mvc.models.family import make
 from mvc.train import state
 from mvc.train.data import CropStore, build_store, held_store
 from mvc.train.objective import rate_distortion
-from mvc.train.optim import MuonAdamW
+from mvc.train.optim import OPTIMIZERS, Adam
 from mvc.train.recipe import Recipe
 from mvc.train.report import COLUMNS, Report
-from mvc.train.validate import validate
+from mvc.train.validate import QUALITIES, validate
 
 NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crops
+
+
+def trained_with(stored: dict[str, Any], name: str) -> Any:
+    """A field of the recipe that a checkpoint was trained with; the default if it is older than the field."""
+    return stored["recipe"].get(name, Recipe.__dataclass_fields__[name].default)
 
 
 class Objective(nn.Module):
     """The objective as a module, so that DistributedDataParallel sees one forward pass."""
 
-    def __init__(self, model: MambaVCLite, dtype: torch.dtype, ms_ssim: float = 0.0) -> None:
+    def __init__(self, model: PictureModel, recipe: Recipe) -> None:
         super().__init__()
-        self.model, self.dtype, self.ms_ssim = model, dtype, ms_ssim
+        self.model, self.dtype = model, getattr(torch, recipe.dtype)
+        self.ms_ssim, self.fixed_lambda = recipe.ms_ssim, recipe.rd_lambda
 
     def forward(self, x: Tensor, quality: Tensor, noise: bool = True) -> dict[str, Tensor]:
-        return rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype, ms_ssim=self.ms_ssim)
+        options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
+        result = rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype, **options)
+        if isinstance(self.model.density, FactorizedDensity):
+            result["tail_loss"] = self.model.density.quantile_loss()
+        return result
 
 
 class Trainer:
@@ -48,15 +61,21 @@ class Trainer:
         self.recipe = recipe
         self.device = recipe.chosen_device()
         self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-        if recipe.batch % self.world:
-            raise SourceError(f"batch = {recipe.batch} does not divide among {self.world} processes")
+        for batch in recipe.batches:
+            if batch % self.world:
+                raise SourceError(f"batch = {batch} does not divide among {self.world} processes")
         self.folder = Path(recipe.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.model = MambaVCLite(Config.from_dict(recipe.config)).to(self.device)
+        self.model = make(recipe.model, recipe.config).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-        self.optimizer = MuonAdamW(self.model, recipe.lr)
-        self.objective: nn.Module = Objective(self.model, getattr(torch, recipe.dtype), recipe.ms_ssim)
+        # The quantiles of a learned density have a loss and an optimiser of their own: no other part feels them.
+        density = self.model.density
+        tails = [density.quantiles] if isinstance(density, FactorizedDensity) else []
+        self.parameters = [p for p in self.model.parameters() if not any(p is tail for tail in tails)]
+        self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr)
+        self.tails = Adam(tails, recipe.aux_lr) if tails else None
+        self.objective: nn.Module = Objective(self.model, recipe)
         if self.world > 1:
             self.objective = nn.parallel.DistributedDataParallel(self.objective, gradient_as_bucket_view=True)
         self.step, self.minutes_before = 0, 0.0
@@ -97,17 +116,22 @@ class Trainer:
             "minutes": minutes,
             "model": self.model.state_dict(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state_dict() | ({"tails": self.tails.state_dict()} if self.tails else {}),
         }
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint, full or packed; WeightsError if it is none, or of another model."""
+        """Go on from a checkpoint, full or packed; WeightsError if it is none, or of another model or optimiser."""
         stored = state.read(path)
+        for name, value in (("model", self.recipe.model), ("optimizer", self.recipe.optimizer)):
+            if (had := trained_with(stored, name)) != value:
+                raise WeightsError(f"{path} was trained with {name} = {had!r}, the recipe has {value!r}")
         try:
             self.model.load_state_dict(stored["model"])
             for name, value in self.average.items():
                 value.copy_(stored["average"][name])
             self.optimizer.load_state_dict(stored["optimizer"])
+            if self.tails:
+                self.tails.load_state_dict(stored["optimizer"]["tails"])
         except (RuntimeError, KeyError, ValueError) as error:
             reason = str(error).splitlines()[0]
             raise WeightsError(
@@ -120,17 +144,19 @@ class Trainer:
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops in 0..1 and quality indices of this step and rank; qualities are spread evenly over the whole batch."""
         rng = np.random.default_rng((self.recipe.seed, self.step, self.rank))
-        count = self.recipe.batch // self.world
-        crops = self.store.batch(rng, count, self.recipe.crop_px)
+        batch, crop_px = self.recipe.crops_at(self.step)
+        count = batch // self.world
+        crops = self.store.batch(rng, count, crop_px)
         shared = np.random.default_rng((self.recipe.seed, self.step))
-        spread = (shared.permutation(self.recipe.batch) + shared.random(self.recipe.batch)) / self.recipe.batch * 64
+        spread = (shared.permutation(batch) + shared.random(batch)) / batch * self.model.rates
         own = spread[self.rank * count : (self.rank + 1) * count].astype(np.int64)
         return torch.from_numpy(crops).to(self.device).float().div_(255), torch.from_numpy(own).to(self.device)
 
     def _lr(self, share: float) -> float:
-        """Warm-up, constant, and a cosine to zero over the last `cooldown` of the run."""
+        """Warm-up, constant, a tenth after each of `lr_drops`, a cosine to zero over the last `cooldown` of the run."""
         recipe = self.recipe
         rate = recipe.lr * min(1.0, (self.step + 1) / max(1, recipe.warmup_steps))
+        rate /= 10 ** sum(step <= self.step for step in recipe.lr_drops)
         if recipe.cooldown and share > 1 - recipe.cooldown:
             rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (share - 1 + recipe.cooldown) / recipe.cooldown)))
         return rate
@@ -146,15 +172,16 @@ class Trainer:
         seeds = np.random.SeedSequence((self.recipe.seed, self.step, self.rank, NOISE_STREAM))
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         result = self.objective(*self.batch())
-        parameters = list(self.model.parameters())
-        for parameter in parameters:
-            parameter.grad = None
-        result["loss"].mean().backward()
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None], foreach=True)
+        self.model.zero_grad()
+        loss = result["loss"].mean()
+        (loss + result["tail_loss"] if self.tails else loss).backward()
+        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None], foreach=True)
         if torch.isfinite(norm):
             if norm > self.recipe.clip:
-                nn.utils.clip_grads_with_norm_(parameters, self.recipe.clip, norm, foreach=True)
+                nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm, foreach=True)
             self.optimizer.step(lr)
+            if self.tails:
+                self.tails.step(self.recipe.aux_lr)
             self._update_average()
         self.step += 1
         return (*(result[k].mean().item() for k in ("loss", "bpp", "hyper_bpp", "mse")), norm.item())
@@ -169,6 +196,7 @@ class Trainer:
         recipe = self.recipe
         start = last_save = last_check = window = time.monotonic()
         sums: list[tuple[float, ...]] = []
+        megapixels = 0.0
         while True:
             now = time.monotonic()
             elapsed = (now - start) / 60
@@ -186,14 +214,16 @@ class Trainer:
             if share >= 1 or stop:
                 break
             lr = self._lr(share)
+            batch, crop_px = recipe.crops_at(self.step)
+            megapixels += batch * crop_px**2 / 1e6
             sums.append(self.train_step(lr))
             now = time.monotonic()
             if self.step % recipe.log_steps == 0:
                 if report:
                     total = self.minutes_before + (now - start) / 60
-                    speed = len(sums) * recipe.batch * recipe.crop_px**2 / 1e6 / (now - window)
+                    speed = megapixels / (now - window)
                     report.row(self._row(sums, total, lr, speed), total * (1 / share - 1) if share else 0.0)
-                sums, window = [], now
+                sums, window, megapixels = [], now, 0.0
             if self.rank == 0 and now - last_save > 60 * recipe.checkpoint_minutes:
                 self.save(self.minutes_before + (now - start) / 60)
                 last_save = now
@@ -219,7 +249,10 @@ class Trainer:
         return dict(zip(COLUMNS, values, strict=True))
 
     def _validate(self, report: Report | None, minutes: float) -> None:
-        objective = Objective(self.model, getattr(torch, self.recipe.dtype))
-        rows = validate(objective, self.average, self.held, self.device)
+        objective = Objective(self.model, replace(self.recipe, ms_ssim=0.0))  # which no row shows
+        qualities = QUALITIES if self.model.rates > 1 else (0,)
+        self.model.eval()
+        rows = validate(objective, self.average, self.held, self.device, qualities)
+        self.model.train()
         if report:
             report.validation([{"step": self.step, "minutes": minutes, **row} for row in rows])

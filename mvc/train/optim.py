@@ -1,4 +1,5 @@
 """Muon for the matrices (Jordan et al. 2024), AdamW for the rest; Newton-Schulz batched by shape, shared by processes.
+Or Adam for all, as the papers have it.
 
 torch.optim.Muon is the reference: the same update, matrix by matrix (tests compare them). Here matrices of one shape
 go through one batched product, and with several processes each works on its part and gathers the others'.
@@ -106,11 +107,10 @@ class Muon:
 class MuonAdamW:
     """Muon for every weight matrix of at least 16 x 16, AdamW without decay for vectors, tables and small matrices."""
 
-    def __init__(self, model: nn.Module, lr: float) -> None:
-        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        matrices = [p for _, p in named if p.ndim == 2 and min(p.shape) >= 16]
+    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
+        matrices = [p for p in parameters if p.ndim == 2 and min(p.shape) >= 16]
         chosen = {id(p) for p in matrices}
-        self.rest = [p for _, p in named if id(p) not in chosen]
+        self.rest = [p for p in parameters if id(p) not in chosen]
         self.muon = Muon(matrices)
         self.adamw = torch.optim.AdamW(self.rest, lr=lr, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0, foreach=True)
 
@@ -126,3 +126,25 @@ class MuonAdamW:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])
+
+
+class Adam:
+    """torch's Adam (Kingma & Ba 2015) with its usual settings for every parameter."""
+
+    def __init__(self, parameters: list[nn.Parameter], lr: float) -> None:
+        self.adam = torch.optim.Adam(parameters, lr=lr)
+
+    def step(self, lr: float) -> None:
+        for group in self.adam.param_groups:
+            group["lr"] = lr
+        self.adam.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.adam.load_state_dict(state["adam"])
+
+
+OPTIMIZERS: dict[str, type[MuonAdamW] | type[Adam]] = {"muon": MuonAdamW, "adam": Adam}
+"""By the name that a recipe gives."""

@@ -7,19 +7,35 @@ import math
 import os
 import tomllib
 from dataclasses import dataclass, field, fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mvc.errors import BackendError, SourceError
+from mvc.errors import BackendError, SourceError, WeightsError
+from mvc.models.family import make
 from mvc.models.mambavc_lite import Config
 from mvc.train.structure import SMALLEST_PX
 
-_KINDS = {"str": (str,), "int": (int,), "float": (int, float), "dict[str, Any]": (dict,)}
-_POSITIVE = ("batch", "lr", "minutes", "clip", "checkpoint_minutes", "log_steps")
-_NOT_NEGATIVE = ("warmup_steps", "steps", "processes", "holdout", "drawn", "validate_minutes", "seed")
-_CHOICES = {"device": ("auto", "cpu", "cuda"), "dtype": ("bfloat16", "float32")}
+DEFAULT_MODEL = "mambavc-lite"
+_KINDS = {
+    "str": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "dict[str, Any]": (dict,),
+    "list[int]": (list,),
+    "list[list[int]]": (list,),
+}
+_POSITIVE = ("batch", "lr", "minutes", "clip", "aux_lr", "checkpoint_minutes", "log_steps")
+_SHARES = ("cooldown", "ema", "ms_ssim")
+_NOT_NEGATIVE = ("rd_lambda", "warmup_steps", "steps", "processes", "holdout", "drawn", "validate_minutes", "seed")
+_CHOICES = {
+    "device": ("auto", "cpu", "cuda"),
+    "dtype": ("bfloat16", "float32"),
+    "optimizer": ("muon", "adam"),
+}
+_NO_CONFIG = (TypeError, ValueError, LookupError, ArithmeticError, RuntimeError)  # of networks that cannot be built
 CROP_MULTIPLE = 64
 
 
@@ -30,16 +46,22 @@ class Recipe:
     pictures: str  # folder of pictures, searched to any depth
     store: str  # crop store made from them: this path with .bin and .json (and -held.bin and -held.json)
     run: str  # folder of checkpoint and logs
-    config: dict[str, Any] = field(default_factory=dict)  # of the model, where it differs from the default
+    model: str = DEFAULT_MODEL  # a name that mvc.models.family.make knows
+    config: dict[str, Any] = field(default_factory=dict)  # of the model, where it differs from the preset
+    rd_lambda: float = 0.0  # for models of one rate: loss = rd_lambda * 255^2 * MSE + bits per pixel
     batch: int = 16  # crops per step, over all processes
     crop_px: int = 256
+    stages: list[list[int]] = field(default_factory=list)  # [step, batch, crop_px]: other crops from this step on
+    optimizer: str = "muon"
     lr: float = 1e-3
+    aux_lr: float = 1e-3  # Adam's for the tails of the hyperlatent's density, where the model has them
     warmup_steps: int = 100
-    minutes: float = 60.0  # wall time of the whole run, what it had before it was resumed included
+    lr_drops: list[int] = field(default_factory=list)  # steps from which on the learning rate is a tenth
+    minutes: float = 60.0  # wall time of the whole run, what it had before it was resumed included; inf: no limit
     steps: int = 0  # end after so many steps, if that is sooner; 0: no limit
     cooldown: float = 0.0  # share of the run, at its end, in which the learning rate falls to zero
     clip: float = 20.0  # largest norm of the gradient
-    ema: float = 0.999
+    ema: float = 0.999  # decay of the averaged weights; 0: they are the weights themselves
     ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion; the rest is the squared error
     seed: int = 0
     dtype: str = "bfloat16"
@@ -82,24 +104,63 @@ class Recipe:
         return recipe
 
     def _check(self) -> None:
-        for name in (*_POSITIVE, *_NOT_NEGATIVE, "cooldown", "ema", "ms_ssim"):
+        for name in (*_POSITIVE, *_NOT_NEGATIVE, *_SHARES):
             value, low = getattr(self, name), "more than 0" if name in _POSITIVE else "at least 0"
-            if not math.isfinite(value) or value < 0 or (name in _POSITIVE and value == 0):
+            endless = name == "minutes" and value == math.inf and self.steps > 0
+            if not (math.isfinite(value) or endless) or value < 0 or (name in _POSITIVE and value == 0):
                 raise SourceError(f"{name} = {value} should be {low}")
-        for name in ("cooldown", "ema", "ms_ssim"):
+        for name in _SHARES:
             if getattr(self, name) > 1:
                 raise SourceError(f"{name} = {getattr(self, name)} should be at most 1")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise SourceError(f"{name} = {getattr(self, name)!r} should be one of {', '.join(choices)}")
-        if self.crop_px < CROP_MULTIPLE or self.crop_px % CROP_MULTIPLE:
-            raise SourceError(f"crop_px = {self.crop_px} should be a multiple of {CROP_MULTIPLE}")
-        if self.ms_ssim and self.crop_px < SMALLEST_PX:
-            raise SourceError(f"crop_px = {self.crop_px} is too small for ms_ssim, which needs {SMALLEST_PX}")
+        self._check_schedule()
+        for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
+            if crop_px < CROP_MULTIPLE or crop_px % CROP_MULTIPLE:
+                raise SourceError(f"crop_px = {crop_px} should be a multiple of {CROP_MULTIPLE}")
+            if self.ms_ssim and crop_px < SMALLEST_PX:
+                raise SourceError(f"crop_px = {crop_px} is too small for ms_ssim, which needs {SMALLEST_PX}")
+        self._check_model()
+
+    def _check_schedule(self) -> None:
+        if any(type(step) is not int or step < 1 for step in self.lr_drops) or not _grows(self.lr_drops):
+            raise SourceError(f"lr_drops = {self.lr_drops} should be steps in growing order")
+        for row in self.stages:
+            if type(row) is not list or len(row) != 3 or any(type(value) is not int or value < 1 for value in row):
+                raise SourceError(f"stages: {row} should be three whole numbers, [step, batch, crop_px]")
+        if not _grows([row[0] for row in self.stages]):
+            raise SourceError("stages should be in the order of their steps")
+
+    def _check_model(self) -> None:
+        """That the configuration makes a model, and that the objective is one for it."""
+        several_rates = self.model == DEFAULT_MODEL
         try:
-            Config.from_dict(self.config)
-        except TypeError as error:
+            if several_rates:
+                Config.from_dict(self.config)
+            else:
+                with torch.device("meta"):  # the papers' networks take seconds to fill with values
+                    several_rates = make(self.model, self.config).rates > 1
+        except WeightsError as error:
+            raise SourceError(f"model: {error.message}", hint=error.hint) from error
+        except _NO_CONFIG as error:
             raise SourceError(f"config: {error}") from error
+        if several_rates and self.rd_lambda:
+            raise SourceError(f"rd_lambda = {self.rd_lambda} should be left out: {self.model} draws it for each crop")
+        if not several_rates and not self.rd_lambda:
+            raise SourceError(f"rd_lambda = 0 should be more than 0: {self.model} is trained for one rate")
+        if self.model != DEFAULT_MODEL and self.dtype != "float32":
+            raise SourceError(f'dtype = {self.dtype!r} should be "float32": {self.model} has no other')
+
+    def crops_at(self, step: int) -> tuple[int, int]:
+        """`batch` and `crop_px` of a step, 0 being the first."""
+        reached = [row for row in self.stages if row[0] <= step]
+        return (reached[-1][1], reached[-1][2]) if reached else (self.batch, self.crop_px)
+
+    @property
+    def batches(self) -> list[int]:
+        """Every number of crops that a step may have."""
+        return [self.batch, *(row[1] for row in self.stages)]
 
     @property
     def checkpoint(self) -> Path:
@@ -120,4 +181,8 @@ class Recipe:
             most = torch.cuda.device_count()
         else:
             most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(n for n in range(1, most + 1) if self.batch % n == 0)
+        return max(n for n in range(1, most + 1) if math.gcd(*self.batches) % n == 0)
+
+
+def _grows(steps: list[int]) -> bool:
+    return all(a < b for a, b in pairwise(steps))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-QUALITIES = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8
+QUALITIES = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8; a model of one rate has the index 0 alone
 SIDE_PX = 512
 STRIDE_PX = 64
 
@@ -22,18 +24,22 @@ def middle(samples: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def validate(
-    objective: nn.Module, average: dict[str, Tensor], pictures: list[np.ndarray], device: str
+    objective: nn.Module,
+    average: dict[str, Tensor],
+    pictures: list[np.ndarray],
+    device: str,
+    qualities: Sequence[int] = QUALITIES,
 ) -> list[dict[str, float]]:
-    """Mean estimated bits per pixel and PSNR of the averaged weights over the pictures, a row for each of QUALITIES.
+    """Mean estimated bits per pixel and PSNR of the averaged weights over the pictures, a row for each quality index.
 
     The processes share the pictures; all must call this, and all get the same rows.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     weights = {f"model.{name}": value for name, value in average.items()}
-    sums = torch.zeros(len(QUALITIES), 2, device=device)
+    sums = torch.zeros(len(qualities), 2, device=device)
     for samples in pictures[rank::world]:
         x = torch.from_numpy(middle(samples).copy())[None].to(device).float() / 255
-        for row, quality in enumerate(QUALITIES):
+        for row, quality in enumerate(qualities):
             inputs = (x, torch.tensor([quality], device=device))
             result = functional_call(objective, weights, inputs, {"noise": False})
             sums[row, 0] += result["bpp"][0]
@@ -43,5 +49,5 @@ def validate(
     means = (sums / len(pictures)).tolist()
     return [
         {"quality": quality, "estimated_bpp": bpp, "psnr": psnr}
-        for quality, (bpp, psnr) in zip(QUALITIES, means, strict=True)
+        for quality, (bpp, psnr) in zip(qualities, means, strict=True)
     ]

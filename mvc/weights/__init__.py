@@ -106,7 +106,7 @@ def _assemble(tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
     if unexpected or any(name.startswith(FLOAT_PARTS) for name in missing):
         raise WeightsError("the weights do not fit the configuration")
     integers = {name.removeprefix("exact."): v for name, v in tensors.items() if name.startswith("exact.")}
-    prior = lower(model.prior)
+    prior = lower(model.prior, model.prior.grid)
     prior.load_state_dict(integers)
     hyper, latent = (
         Tables.from_arrays({n.removeprefix(p): v.numpy() for n, v in tensors.items() if n.startswith(p)})

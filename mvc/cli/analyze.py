@@ -1,0 +1,102 @@
+"""`mvc analyze`: what a model does with pictures, as numbers in JSON and as figures."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import mvc
+from mvc import files
+from mvc.cli import options
+from mvc.cli.convert import codec_loader
+from mvc.cli.options import DeviceOption, Force, Threads
+from mvc.cli.terminal import Progress, UsageError, note, warn
+
+NUMBERS = "analysis.json"
+LEAST_CROP_PX = 64
+
+
+class Kind(StrEnum):
+    """The form of the figures."""
+
+    svg = "svg"
+    png = "png"
+
+
+def analyze(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURES", help="Pictures, or folders of them.", show_default=False),
+    ],
+    model: Annotated[
+        str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")
+    ] = mvc.DEFAULT_MODEL,
+    quality: Annotated[
+        float, typer.Option("-q", "--quality", help="1 (small) to 8 (fine), fractions allowed.")
+    ] = mvc.DEFAULT_QUALITY,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FOLDER", help="Where results go.")] = Path(
+        "analysis"
+    ),
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="NAME,...", help="Some of erf, correlation, deviation and allocation."),
+    ] = None,
+    crop: Annotated[
+        int,
+        typer.Option("--crop", min=LEAST_CROP_PX, metavar="PX", help="Largest side to measure receptive fields in."),
+    ] = 512,
+    kind: Annotated[Kind, typer.Option("--format", help="The form of the figures.")] = Kind.svg,
+    device: DeviceOption = options.Device.auto,
+    threads: Threads = None,
+    force: Force = False,
+) -> None:
+    """Look into a model: receptive fields, correlation of latents, deviation, bits.
+
+    Writes FOLDER/analysis.json and one figure for each analysis. docs/analyze.md says what the numbers mean.
+    """
+    try:
+        index = mvc.quality_index(quality)
+    except ValueError as error:
+        raise UsageError(f"-q: {error}") from error
+
+    from mvc import media
+    from mvc.evaluate.analysis import draw, report
+    from mvc.evaluate.sweep import find_pictures
+
+    wanted = _wanted(only, report.ANALYSES)
+    draw.check_drawing()
+    targets = {name: output / f"{name}.{kind.value}" for name in wanted}
+    for path in (output / NUMBERS, *targets.values()):
+        files.refuse_existing(path, force=force)
+
+    paths = find_pictures(pictures)
+    with Progress("analysing", len(paths)) as progress:
+        sources = []
+        for path in paths:
+            source = media.read_picture(path)
+            for loss in source.losses:
+                warn(f"{path}: {loss}")
+            sources.append((path.name, source.picture))
+        codec = codec_loader(device, threads)(model)
+        found = report.analyse(codec, sources, index, wanted, crop_px=crop, on_step=progress.step)
+        drawn = draw.draw(found, kind.value)
+
+    files.make_folder(output)
+    files.write_atomic(output / NUMBERS, found.to_json().encode(), force=force)
+    for name, figure in drawn.items():
+        files.write_atomic(targets[name], figure, force=force)
+    note(f"{', '.join(path.name for path in (output / NUMBERS, *targets.values()))} are in {output}")
+
+
+def _wanted(only: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
+    """The analyses that --only names, in the order of `known`; all of them without it."""
+    if only is None:
+        return known
+    names = [name.strip() for name in only.split(",")]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"--only {only}: {name or 'nothing'} is no analysis; there are {', '.join(known)}")
+    return tuple(name for name in known if name in names)

@@ -1,0 +1,167 @@
+"""Layers that are sums of products: weights lowered to integers, and the proof that their sums stay exact.
+
+A layer accepts float64 (fast) or int64 (reference) tensors of fixed-point values, channels last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvc.blocks.conv import Conv, Deconv
+from mvc.errors import WeightsError
+from mvc.exact import kernels
+from mvc.exact.fixed import COARSE, EXACT_FLOAT32, EXACT_FLOAT64, FINE, WEIGHT_LIMIT, Grid, shift_round
+from mvc.ops.parallel import array, run
+
+MAX_SHIFT = 14
+
+
+def shift_for(weight: Tensor) -> int:
+    """Largest number of fraction bits, at most MAX_SHIFT, that keeps every weight within WEIGHT_LIMIT."""
+    largest = float(weight.detach().abs().max())
+    if not largest <= WEIGHT_LIMIT:  # or not a number
+        raise WeightsError(f"a weight of the prior has the magnitude {largest:g}, more than {WEIGHT_LIMIT}")
+    return max(0, min(MAX_SHIFT, math.floor(math.log2(WEIGHT_LIMIT / largest)))) if largest > 0 else MAX_SHIFT
+
+
+class Weighted(nn.Module):
+    """Integer weight and bias with a common shift; proves its bound and finishes its sums."""
+
+    weight: Tensor  # int16
+    bias: Tensor  # int32
+    shift: Tensor  # int32, one number
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, outputs: int, grid: Grid) -> None:
+        """`outputs` is the dimension of the weight that counts the output channels."""
+        super().__init__()
+        self.grid, self.outputs = grid, outputs
+        bias = torch.zeros(weight.shape[outputs]) if bias is None else bias
+        shift = shift_for(weight)
+        self.register_buffer("weight", torch.round(weight.detach().double() * 2.0**shift).to(torch.int16))
+        scaled = torch.round(bias.detach().double() * 2.0 ** (shift + grid.fraction_bits))
+        self.register_buffer("bias", scaled.clamp(-(2**31 - 1), 2**31 - 1).to(torch.int32))
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.int32))
+        self._ready: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, bool]] = {}
+
+    def bound(self) -> int:
+        """Largest absolute partial sum that any input within the grid's limit can give, rounding term included."""
+        terms = self.weight.long().abs().movedim(self.outputs, 0).flatten(1).sum(1)
+        return int((terms * self.grid.input_limit + self.bias.long().abs()).max()) + (1 << int(self.shift))
+
+    def prepared(self, like: Tensor) -> tuple[Tensor, Tensor, bool]:
+        """Weight and bias in the type of `like` and where it is, made once, and whether float32 can hold the sums."""
+        key = like.dtype, like.device
+        if key not in self._ready:
+            bound = self.bound()
+            if bound >= EXACT_FLOAT64:
+                raise WeightsError("a layer of the exact prior can exceed 2^53", hint="the weights file is damaged")
+            self._ready[key] = (self.weight.to(like), self.bias.to(like), bound < EXACT_FLOAT32)
+        return self._ready[key]
+
+    def taken(self, x: Tensor) -> Tensor:
+        """The input within its limit; on the coarse grid the networks' structure sees to that."""
+        limit = self.grid.input_limit
+        return x if self.grid is COARSE else x.clamp(-limit, limit)
+
+    def finish(self, sums: Tensor, bias: Tensor, leak: bool = False) -> Tensor:
+        """Add the bias, shift, clamp and activate; overwrites sums [..., C]."""
+        shift, limit = int(self.shift), self.grid.limit
+        if sums.dtype == torch.float64 and sums.device.type == "cpu":
+            flat = sums.view(-1, sums.shape[-1])
+            run(kernels.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
+            return sums
+        out = shift_round(sums + bias, shift).clamp(-limit, limit)
+        return torch.maximum(out, shift_round(out, 3)) if leak else out
+
+
+class ExactLinear(Weighted):
+    """weight [out, in]"""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, grid: Grid = COARSE) -> None:
+        super().__init__(weight, bias, 0, grid)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, narrow = self.prepared(x)
+        flat = self.taken(x).reshape(-1, x.shape[-1])
+        if narrow and x.dtype == torch.float64 and torch.get_float32_matmul_precision() == "highest":
+            sums = (flat.float() @ weight.float().t()).double()
+        else:
+            sums = flat @ weight.t()
+        return self.finish(sums.view(*x.shape[:-1], -1), bias)
+
+
+class ExactDepthwise(Weighted):
+    """K x K, zero padding, each channel for itself: weight [K*K, C]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, leak: bool = False, grid: Grid = COARSE) -> None:
+        super().__init__(weight, bias, 1, grid)
+        self.leak = leak
+        self.size = math.isqrt(weight.shape[0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, _ = self.prepared(x)
+        x = self.taken(x)
+        batch, height, width, channels = x.shape
+        if x.dtype == torch.float64 and x.device.type == "cpu":
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
+            taps = weight.view(self.size, self.size, channels)
+            arrays = [array(t) for t in (x.contiguous(), taps, bias)]
+            scale = 2.0 ** -int(self.shift)
+            run(kernels.depthwise, batch * height, *arrays, scale, float(self.grid.limit), self.leak, array(out))
+            return out
+        pad = self.size // 2
+        padded = F.pad(x, (0, 0, pad, pad, pad, pad))
+        sums = torch.zeros_like(x)
+        for r in range(self.size):
+            for s in range(self.size):
+                sums += padded[:, r : r + height, s : s + width] * weight[r * self.size + s]
+        return self.finish(sums, bias, self.leak)
+
+
+class ExactConv(Weighted):
+    """K x K convolution with zero padding, tap by tap as matrix products: weight [out, in, K, K]."""
+
+    def __init__(self, layer: Conv, grid: Grid = FINE) -> None:
+        super().__init__(layer.weight, layer.bias, 0, grid)
+        self.size, self.stride = layer.kernel_size[0], layer.stride[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, _ = self.prepared(x)
+        batch, height, width, _ = x.shape
+        pad, step = self.size // 2, self.stride
+        padded = F.pad(self.taken(x), (0, 0, pad, pad, pad, pad))
+        sums = x.new_zeros(batch, -(-height // step), -(-width // step), len(weight))
+        for r in range(self.size):
+            for s in range(self.size):
+                sums += padded[:, r : r + height : step, s : s + width : step] @ weight[:, :, r, s].t()
+        return self.finish(sums, bias)
+
+
+class ExactDeconv(Weighted):
+    """K x K transposed convolution of stride 2, tap by tap: weight [in, out, K, K]."""
+
+    def __init__(self, layer: Deconv, grid: Grid = FINE) -> None:
+        super().__init__(layer.weight, layer.bias, 1, grid)
+        self.size = layer.kernel_size[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias, _ = self.prepared(x)
+        x = self.taken(x)
+        batch, height, width, _ = x.shape
+        pad = self.size // 2
+        sums = x.new_zeros(batch, 2 * height + 2 * pad, 2 * width + 2 * pad, weight.shape[1])
+        for r in range(self.size):
+            for s in range(self.size):
+                sums[:, r : r + 2 * height : 2, s : s + 2 * width : 2] += x @ weight[:, :, r, s]
+        return self.finish(sums[:, pad : pad + 2 * height, pad : pad + 2 * width].contiguous(), bias)
+
+
+def depthwise_of(layer: Conv, grid: Grid = FINE) -> ExactDepthwise:
+    """A grouped convolution of one channel per group; WeightsError for any other grouping."""
+    if not layer.groups == layer.in_channels == layer.out_channels or layer.stride[0] != 1:
+        raise WeightsError(f"a convolution in {layer.groups} groups cannot be lowered")
+    return ExactDepthwise(layer.weight.flatten(1).t(), layer.bias, grid=grid)
