@@ -4,8 +4,8 @@
     python -m benchmarks.blocks report --run FOLDER --pictures PICTURES... [--json] [--plot]
 
 `train` gives each kind of block the same crops, seed, recipe and processor time. A few steps of each are timed first,
-in turn; from that follow the steps that each takes in --minutes on each core, and with them its learning rates, whatever
-else the machine does. Stopped at any time, the same command goes on.
+in turn; from that follow the steps that each takes in --minutes on each core, and with them its learning rates,
+whatever else the machine does. Stopped at any time, the same command goes on.
 
 `report` exports the three, writes and reads files of every picture with effort 0, and prints a Markdown table that it
 also leaves in benchmarks/results/blocks.md, or --output (figures beside it as .json, curves as .svg). BD-rates are
@@ -20,6 +20,7 @@ import os
 import resource
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class Plan:
 
 def recipe_of(kind: str, base: Recipe, store: Path, run: Path) -> Recipe:
     """The recipe of one kind: `base`, but for its blocks, its folders and its end."""
-    made_with = CropStore(store).settings if store.with_suffix(".json").exists() else {}
+    made_with: dict[str, Any] = CropStore(store).settings if store.with_suffix(".json").exists() else {}
     return replace(
         base,
         config={**base.config, "block": kind},

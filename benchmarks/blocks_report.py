@@ -201,9 +201,9 @@ class Report:
             figure.savefig(path, metadata={"Date": None})
 
     def _costs(self, kind: str) -> list[str]:
-        cost, means = cost_of(self.configs[kind]), self.results.means()[kind]
+        cost, rows = cost_of(self.configs[kind]), [row for row in self.results.rows if row.codec == kind]
         macs = [sum(cost.full_macs[part] for part in parts) / cost.width / cost.height for parts in CODING.values()]
-        seconds = [float(np.mean(means[f"{what}_s"])) for what in CODING]
+        seconds = [np.mean([row.encode_s for row in rows]), np.mean([row.decode_s for row in rows])]
         plan = self.plan
         return [
             f"{sum(cost.parameters.values()) / 1e6:.3f}",

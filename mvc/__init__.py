@@ -84,8 +84,9 @@ def encode(
 
     `quality` is 1 (small) to 8 (fine), fractions allowed. Instead of it at most one target may be given,
     which the encoder meets by search: `bpp` in bits per pixel, `size` in bytes (both at most that), `psnr` in
-    dB (at least that). `effort` is 0 (fastest) to 3 (smallest file); decoding takes the same time for all. What a
-    picture file holds beyond 8-bit RGB or gray is dropped with a `LossWarning`.
+    dB (at least that). `effort` is 0 (fastest) to 3 (smallest file); decoding takes the same time for all. `model` is
+    a name from `mvc models` or a folder of weights. What a picture file holds beyond 8-bit RGB or gray is dropped with
+    a `LossWarning`.
     Raises `SourceError` or `Limit` for a picture that cannot be coded, `ValueError` for a wrong argument.
     """
     if sum(target is not None for target in (bpp, size, psnr)) > 1:
@@ -109,10 +110,15 @@ def encode(
 
 
 def decode(
-    source: bytes | str | os.PathLike[str], *, device: str = "auto", threads: int | None = None
+    source: bytes | str | os.PathLike[str],
+    *,
+    model: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
 ) -> Picture:
     """Decode the bytes of an .mvc file, or the file at a path.
 
+    `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
     Raises `FormatError`, `Unsupported` or `Limit` for anything but a whole, valid file this version knows.
     """
     from mvc.container import read_still
@@ -121,7 +127,7 @@ def decode(
     header = read_still(data).header  # a broken file is told before weights are loaded
     from mvc.codec import load
 
-    return load(header.model_id, device, threads).decode(data)
+    return load(model or header.model_id, device, threads).decode(data)
 
 
 def info(source: bytes | str | os.PathLike[str]) -> dict[str, Any]:

@@ -96,6 +96,7 @@ class Codec:
             part.to(self.device).requires_grad_(False)
         self.prior = weights.prior.to(self.device)
         self.model_id = weights.exact_hash[: registry.MODEL_ID_BYTES]
+        self.rates = self.model.rates
 
     # --- encode ----------------------------------------------------------------------------------------------------
 
@@ -109,9 +110,10 @@ class Codec:
             raise Limit(f"quality index {quality} is outside 0 ... {QUALITIES - 1}")
         if not 0 <= effort < len(ITERATIONS):
             raise Limit(f"effort {effort} is outside 0 ... {len(ITERATIONS) - 1}")
-        quality = min(quality, self.model.rates - 1)
+        quality = min(quality, self.rates - 1)
         header = Header(picture.width, picture.height, picture.colour, 8, quality, self.model_id)
-        coder = StreamEncoder(self.weights.hyper_tables, self.weights.latent_tables, quality, self.dtype, self.prior.grid)
+        tables = self.weights.hyper_tables, self.weights.latent_tables
+        coder = StreamEncoder(*tables, quality, self.dtype, self.prior.grid)
         self.analyse(picture, quality, coder, effort)
         _tidy(header)
         return write_still(Still(header, coder.hyper_stream, tuple(coder.slices)))
@@ -145,7 +147,7 @@ class Codec:
         effort: int = mvc.DEFAULT_EFFORT,
     ) -> bytes:
         """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB."""
-        if self.model.rates == 1:
+        if self.rates == 1:
             name = self.weights.manifest["name"]
             raise Limit(f"{name} has one rate, so no target can be searched", hint="train it for another lambda")
         if psnr is not None:
@@ -202,8 +204,8 @@ class Codec:
             )
         if len(still.slices) != len(self.prior.widths):
             raise Corrupt(f"the file has {len(still.slices)} slices, its model {len(self.prior.widths)}")
-        if header.quality >= self.model.rates:
-            raise Corrupt(f"the file has quality index {header.quality}, its model {self.model.rates} rate")
+        if header.quality >= self.rates:
+            raise Corrupt(f"the file has quality index {header.quality}, its model {self.rates} rate(s)")
         height, width = (-(-side // self.model.stride) for side in (header.height, header.width))
         coder = StreamDecoder(
             self.weights.hyper_tables,

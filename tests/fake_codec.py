@@ -20,6 +20,7 @@ from mvc.picture import Picture
 class FakeCodec:
     """Lossless, and remembers what it was asked for."""
 
+    rates = 64
     calls: list[tuple[str, Any]] = field(default_factory=list)
     efforts: list[int] = field(default_factory=list)
 

@@ -16,8 +16,8 @@ from mvc.blocks.layers import QUALITIES, Clamp, Depthwise, Leaky, Linear, Qualit
 from mvc.entropy.tables import SCALE_ROWS, Tables
 from mvc.errors import BackendError, WeightsError
 from mvc.exact import fixed, layers, selfcheck, streams
-from mvc.exact.weighted import Weighted
 from mvc.exact.fixed import EXACT_FLOAT32, EXACT_FLOAT64, INPUT_LIMIT, LIMIT, ONE, shift_round
+from mvc.exact.weighted import Weighted
 
 SHAPES = [(1, 1, 1), (2, 3, 7), (1, 9, 4)]
 

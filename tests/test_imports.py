@@ -34,7 +34,9 @@ LAYERS: dict[str, set[str]] = {
         *("", "errors", "blocks", "container", "effort", "entropy", "exact", "metrics", "models", "ops", "picture"),
         "weights",
     },
-    "evaluate": {"", "errors", "codec", "container", "files", "media", "metrics", "models", "picture"},
+    "evaluate": {
+        *("", "errors", "codec", "container", "entropy", "exact", "files", "media", "metrics", "models", "picture"),
+    },
     "cli": {"", "errors", "codec", "container", "evaluate", "files", "media", "metrics", "models", "picture", "train"},
     "__init__": {"errors", "codec", "container", "files", "media", "picture"},
     "__main__": {"cli"},

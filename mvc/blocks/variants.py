@@ -50,16 +50,16 @@ class NarrowAttention(WindowAttention):
         padded = (x.shape[1], x.shape[2])
         if self.shift:
             x = x.roll((-self.shift, -self.shift), (1, 2))
-        parts = self._windows(self.qkv(x)).unflatten(-1, (3, self.heads, HEAD_WIDTH))  # [B, windows, w*w, 3, heads, d]
+        parts = self.qkv(self._windows(x)).unflatten(-1, (3, self.heads, HEAD_WIDTH))  # [B, windows, w*w, 3, heads, d]
         q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
         whole = not self.shift and padded == (height, width)
         hidden = None if whole else self._hidden(height, width, padded, x.device)[:, None]
-        mixed = self.mix(q, k, v, hidden).transpose(2, 3)  # [B, windows, w*w, heads, d]
-        mixed = mixed.reshape(batch, padded[0] // w, padded[1] // w, w, w, -1).transpose(2, 3)
-        mixed = self.out(mixed.reshape(batch, *padded, -1))
+        mixed = self.mix(q, k, v, hidden)
+        mixed = mixed.view(batch, padded[0] // w, padded[1] // w, self.heads, w, w, HEAD_WIDTH)
+        mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, *padded, -1)
         if self.shift:
             mixed = mixed.roll((self.shift, self.shift), (1, 2))
-        return mixed[:, :height, :width]
+        return self.out(mixed[:, :height, :width])  # last, for inside there is half as much to move
 
 
 class WindowBlock(nn.Module):

@@ -18,6 +18,10 @@ class WindowAttention(nn.Module):
     padding, or wrapped round from the other side, is never attended to.
     """
 
+    qkv: nn.Module
+    out: nn.Module
+    bias: Tensor
+
     def __init__(self, channels: int, head_width: int, window: int, shifted: bool) -> None:
         super().__init__()
         self.heads, self.window, self.shift = channels // head_width, window, window // 2 if shifted else 0

@@ -12,7 +12,7 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.convert import codec_loader
-from mvc.cli.options import DeviceOption, Force, Threads
+from mvc.cli.options import DeviceOption, Force, Model, Threads
 from mvc.cli.terminal import Progress, UsageError, note, warn
 
 NUMBERS = "analysis.json"
@@ -31,9 +31,7 @@ def analyze(
         list[str],
         typer.Argument(metavar="PICTURES", help="Pictures, or folders of them.", show_default=False),
     ],
-    model: Annotated[
-        str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")
-    ] = mvc.DEFAULT_MODEL,
+    model: Model = mvc.DEFAULT_MODEL,
     quality: Annotated[
         float, typer.Option("-q", "--quality", help="1 (small) to 8 (fine), fractions allowed.")
     ] = mvc.DEFAULT_QUALITY,

@@ -16,7 +16,7 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, plan
-from mvc.cli.options import DeviceOption, Effort, Force, Inputs, Output, StatsOption, Threads
+from mvc.cli.options import DeviceOption, Effort, FileModel, Force, Inputs, Model, Output, StatsOption, Threads
 from mvc.cli.terminal import Progress, UsageError, note, run_all, warn
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def encode(
         float | None, typer.Option("--psnr", metavar="DB", help="Instead of -q: at least this PSNR over RGB.")
     ] = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
-    model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
+    model: Model = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
@@ -91,6 +91,8 @@ def encode(
             warn(f"{job.name}: {loss}")
         clock.lap("read")
         codec = load(model)
+        if codec.rates == 1 and quality is not None:
+            warn(f"{model} has one rate: -q changes nothing")
         clock.lap("load")
         picture = source.picture
         if target:
@@ -108,6 +110,7 @@ def encode(
 def decode(
     inputs: Inputs,
     output: Output = None,
+    model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
@@ -131,7 +134,7 @@ def decode(
         coded = job.read_coded()
         header = read_still(coded).header
         clock.lap("read")
-        codec = load(header.model_id)
+        codec = load(model or header.model_id)
         clock.lap("load")
         picture = codec.decode(coded)
         clock.lap("decode")

@@ -33,5 +33,7 @@ def import_weights(
     made = convert(checkpoint, output, model, force=force)
     values = sum(value.numel() for value in made.tensors.values())
     note(f"{output}: {made.name}, {values / 1e6:.3f} M parameters; {len(made.ignored)} tables and constants left out")
+    if made.unusual:
+        note(f"what is not the paper's and a recipe must say under [config] to go on: {made.unusual}")
     if made.note:
         warn(made.note)

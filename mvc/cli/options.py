@@ -66,6 +66,11 @@ Effort = Annotated[
     int,
     typer.Option("--effort", min=0, max=mvc.MAX_EFFORT, help="Time for a smaller file, 0 (fastest) to 3."),
 ]
+Model = Annotated[str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")]
+FileModel = Annotated[
+    str | None,
+    typer.Option("--model", help="Name or folder of the model. Default: the one the file asks for."),
+]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Default: one per core.")]
 StatsOption = Annotated[Stats | None, typer.Option("--stats", help="One line of JSON per file on stdout.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]

@@ -14,7 +14,7 @@ from mvc.cli.complexity import print_complexity
 from mvc.cli.convert import codec_loader
 from mvc.cli.info import show_info
 from mvc.cli.jobs import STREAM, Job
-from mvc.cli.options import DeviceOption, Inputs, Threads
+from mvc.cli.options import DeviceOption, FileModel, Inputs, Threads
 from mvc.cli.terminal import Progress, UsageError, run_all, warn
 from mvc.errors import BackendError, MvcError
 
@@ -63,6 +63,7 @@ def verify(
         str | None,
         typer.Option("--against", metavar="PICTURE", help="The original: print PSNR, MS-SSIM and bpp."),
     ] = None,
+    model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
 ) -> None:
@@ -74,7 +75,8 @@ def verify(
         from mvc.container import read_still
 
         coded = job.read_coded()
-        picture = load(read_still(coded).header.model_id).decode(coded)
+        header = read_still(coded).header
+        picture = load(model or header.model_id).decode(coded)
         bpp = 8 * len(coded) / (picture.width * picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
         progress.data(line if original is None else f"{line}, {_quality_text(original, picture)}")

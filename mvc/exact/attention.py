@@ -18,15 +18,16 @@ EXP_END = 18  # e^-18 rounds to nothing
 class ExactWindowAttention(WindowAttention):
     """The windows, shifts and masks of the float layer; its arithmetic on integers."""
 
-    bias: Tensor  # int32 [(2w-1)^2, heads]
-
     def __init__(self, layer: WindowAttention, grid: Grid = FINE) -> None:
         nn.Module.__init__(self)
         self.grid = grid
         self.heads, self.window, self.shift = layer.heads, layer.window, layer.shift
-        self.qkv = ExactLinear(layer.qkv.weight, layer.qkv.bias, grid)
-        self.out = ExactLinear(layer.out.weight, layer.out.bias, grid)
-        self.register_buffer("bias", torch.round(layer.bias.detach().double() * grid.one).to(torch.int32))
+        for name in ("qkv", "out"):
+            own = getattr(layer, name)
+            setattr(self, name, ExactLinear(own.weight, own.bias, grid))
+        self.register_buffer(  # int32 [(2w-1)^2, heads]
+            "bias", torch.round(layer.bias.detach().double() * grid.one).to(torch.int32)
+        )
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
         bits = self.grid.fraction_bits

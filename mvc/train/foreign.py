@@ -67,12 +67,12 @@ def quantiles(x: Tensor) -> Tensor:
 
 def gamma_root(x: Tensor) -> Tensor:
     """CompressAI's value is x^2 - pedestal, and 0 for x below the pedestal's root; ours is the square."""
-    return (x.double().square() - PEDESTAL).clamp_min(0).sqrt()
+    return (x.double().clamp_min(0).square() - PEDESTAL).clamp_min(0).sqrt()
 
 
 def beta_root(x: Tensor) -> Tensor:
     """As `gamma_root`, for a value that is at least BETA_LEAST; ours is that much and the square."""
-    return (x.double().square() - PEDESTAL - BETA_LEAST).clamp_min(0).sqrt()
+    return (x.double().clamp_min(0).square() - PEDESTAL - BETA_LEAST).clamp_min(0).sqrt()
 
 
 _PARTS = {"img": "keyframe", "motion": "motion", "res": "residual"}
@@ -152,9 +152,10 @@ def translate(name: str) -> tuple[str, Convert] | None:
     """Our name for a tensor of the authors', and how to lay it out as ours; None for a name that is not known."""
     for place, here in PLACES:
         if begin := re.match(place, name):
-            number, rest = re.fullmatch(r"(\d+\.|)(.*)", name[begin.end() :], re.DOTALL).groups()  # type: ignore[union-attr]
+            rest = name[begin.end() :]
+            number = found[0] if (found := re.match(r"\d+\.", rest)) else ""
             for layer, ours, convert in LAYERS:
-                if end := re.fullmatch(layer, rest):
+                if end := re.fullmatch(layer, rest[len(number) :]):
                     return begin.expand(here) + number + end.expand(ours), convert
             return None
     return None
@@ -167,8 +168,8 @@ def certain_channel() -> dict[str, Tensor]:
     channel = {f"matrices.{k}": torch.zeros(1, outer, inner) for k, (outer, inner) in enumerate(widths)}
     channel |= {f"biases.{k}": torch.zeros(1, outer, 1) for k, (outer, _) in enumerate(widths)}
     channel |= {f"factors.{k}": torch.zeros(1, outer, 1) for k, (outer, _) in enumerate(widths[:-1])}
-    # softplus(6) (3 softplus(0))^4 = 112 is the slope of the logit, which is 0 at 1
+    # softplus(6) (3 softplus(0))^4 = 112 is the slope of the logit, which is 0 very near 1
     channel["matrices.0"] += steep
-    channel["biases.0"] -= torch.nn.functional.softplus(torch.tensor(steep))
+    channel["biases.0"] -= steep
     channel["quantiles"] = torch.tensor([[0.8, 1.0, 1.2]])
     return channel

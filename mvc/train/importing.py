@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,22 @@ from mvc.errors import WeightsError
 from mvc.files import check_input, refuse_existing, write_atomic
 from mvc.models import papers, ssf
 from mvc.models.papers import PaperConfig, PaperModel
-from mvc.models.ssf import SSFModel
+from mvc.models.ssf import SSFConfig, SSFModel
 from mvc.train import state
 from mvc.train.foreign import certain_channel, is_ignored, translate
+from mvc.train.optim import Adam
 
 NAMED = 3  # tensors named in a message about many
+UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError)
 Tensors = Mapping[str, Tensor]
+
+_PRESETS: dict[str, tuple[str, PaperConfig | SSFConfig]] = {
+    "mambavc": ("g_a.1.mixer.scan.projection", papers.MAMBAVC),
+    "swinvc": ("g_a.1.attention.bias", papers.SWINVC),
+    "convvc": ("g_a.1.beta_root", papers.CONVVC),
+    "convvc-ssf": ("keyframe.g_a.0.weight", ssf.CONVVC_SSF),
+}
+"""A tensor that no other of these models has, and the paper's configuration."""
 
 
 @dataclass(frozen=True)
@@ -34,34 +43,29 @@ class Imported:
 
     name: str
     config: dict[str, Any]
+    unusual: dict[str, Any]  # the fields of config that are not the paper's
     tensors: dict[str, Tensor]  # the model's state dict, float32
+    optimizer: dict[str, Any]  # as `Trainer` keeps it, before its first step
     ignored: list[str]  # tensors of the source that say nothing about the model
-    note: str = ""  # in what the model is not the authors'
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """One of our models: a tensor that no other has, and the networks at the widths of a state dict."""
-
-    mark: str
-    make: Callable[[Tensors], nn.Module]
+    note: str  # in what the model is not the authors'; empty if it is
 
 
 def import_weights(source: Path, target: Path, name: str | None = None, *, force: bool = False) -> Imported:
-    """Write what `mvc export` and `mvc train --resume-from` read: step 0, and no optimiser state yet.
+    """Write a checkpoint of step 0, with the authors' optimiser (Adam) before its first step.
 
     Raises WeightsError if `source` is no checkpoint or fits no model (not `name`, if that is given).
     """
     refuse_existing(target, force=force)
     try:
-        model = fit(read_tensors(source), name)
+        made = fit(read_tensors(source), name)
     except WeightsError as error:
         raise WeightsError(f"{source} {error}", hint=error.hint) from error
+    recipe = {"model": made.name, "optimizer": "adam"}
+    checkpoint = {"recipe": recipe, "config": made.config, "step": 0, "minutes": 0.0, "optimizer": made.optimizer}
     file = io.BytesIO()
-    checkpoint = {"recipe": {"model": model.name}, "config": model.config, "step": 0, "minutes": 0.0}
-    torch.save({**checkpoint, "model": model.tensors, "average": model.tensors, "optimizer": {}}, file)
+    torch.save({**checkpoint, "model": made.tensors, "average": made.tensors}, file)
     write_atomic(target, file.getvalue(), force=force)
-    return model
+    return made
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -72,7 +76,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     check_input(path)
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError) as error:
+    except UNREADABLE as error:
         if found := re.search(r"GLOBAL (\S+)", str(error)):
             hint = "where you trust it, load it and save its state dict alone: torch.save(model.state_dict(), ...)"
             raise WeightsError(f"holds {found[1]}; only tensors and plain values are read", hint=hint) from error
@@ -90,44 +94,53 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
 
     Raises WeightsError, naming the first tensors that are missing, not known or of another shape.
     """
-    if name is not None and name not in _LAYOUTS:
-        raise WeightsError(f"cannot be read as {name}", hint=f"weights are imported for {', '.join(_LAYOUTS)}")
+    if name is not None and name not in _PRESETS:
+        raise WeightsError(f"cannot be read as {name}", hint=f"weights are imported for {', '.join(_PRESETS)}")
     ours: dict[str, Tensor] = {}
     ignored, unknown, odd = [], [], []
     for their_name, value in theirs.items():
+        known = translate(their_name)
         if is_ignored(their_name):
             ignored.append(their_name)
-        elif (known := translate(their_name)) is None or known[0] in ours:
+        elif known is None or known[0] in ours:
             unknown.append(their_name)
         else:
-            our_name, convert = known
             try:
-                ours[our_name] = convert(value).float().contiguous()
+                ours[known[0]] = known[1](value).float().contiguous()
             except (RuntimeError, IndexError):
                 odd.append(f"{their_name} {list(value.shape)}")
-    found = name or next((model for model, layout in _LAYOUTS.items() if layout.mark in ours), None)
+    found = name or next((model for model, (mark, _) in _PRESETS.items() if mark in ours), None)
     if found is None:
-        hint = f"weights are imported for {', '.join(_LAYOUTS)}; --model says which one is meant"
-        raise WeightsError(f"fits none of our models: {_some('tensors', list(theirs))}", hint=hint)
+        raise WeightsError(
+            f"fits none of our models: {_some('tensors', list(theirs))}",
+            hint=f"weights are imported for {', '.join(_PRESETS)}; --model says which one is meant",
+        )
+    preset = _PRESETS[found][1]
     try:
         with torch.device("meta"):
-            model = _LAYOUTS[found].make(ours)
-    except (KeyError, IndexError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        lacking = f"{error.args[0]} is missing" if isinstance(error, KeyError) else "its shapes do not belong together"
-        raise WeightsError(f"does not fit {found}: {lacking}") from error
+            model = _model(_config(preset, ours))
+    except KeyError as error:
+        raise WeightsError(f"does not fit {found}: {error.args[0]} is missing") from error
+    except (IndexError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise WeightsError(f"does not fit {found}: its shapes do not belong together") from error
     wanted = model.state_dict()
-    unknown += [our_name for our_name in ours if our_name not in wanted]
     for our_name, value in ours.items():
-        if our_name in wanted and value.shape != wanted[our_name].shape:
+        if our_name not in wanted:
+            unknown.append(our_name)
+        elif value.shape != wanted[our_name].shape:
             odd.append(f"{our_name} {list(value.shape)} instead of {list(wanted[our_name].shape)}")
         elif not value.isfinite().all():
-            odd.append(f"{our_name} with values that are not finite")
+            odd.append(f"{our_name}, not all of it finite")
     missing = [our_name for our_name in wanted if our_name not in ours]
     wrong = {"missing": missing, "not known": unknown, "of another shape": odd}
     if any(wrong.values()):
         said = "; ".join(_some(what, names) for what, names in wrong.items() if names)
-        raise WeightsError(f"does not fit {found}: {said}", hint="the config of the run may differ from the paper's")
-    return _centred(found, model, {our_name: ours[our_name] for our_name in wanted}, ignored)
+        raise WeightsError(f"does not fit {found}: {said}")
+    tensors, config, note = _centred(model, {our_name: ours[our_name] for our_name in wanted})
+    usual = asdict(preset)
+    fields = asdict(config)
+    unusual = {key: value for key, value in fields.items() if value != usual[key]}
+    return Imported(found, fields, unusual, tensors, _optimizer(model), ignored, note)
 
 
 def _some(what: str, names: list[str]) -> str:
@@ -136,57 +149,72 @@ def _some(what: str, names: list[str]) -> str:
     return f"{len(names)} {what} ({', '.join(names[:NAMED])}{rest})"
 
 
+def _model(config: PaperConfig | SSFConfig) -> PaperModel | SSFModel:
+    return PaperModel(config) if isinstance(config, PaperConfig) else SSFModel(config)
+
+
+def _optimizer(model: nn.Module) -> dict[str, Any]:
+    """Adam's state for the network and for the tails of its densities, as `Trainer.state_dict` has them."""
+    split: dict[bool, list[nn.Parameter]] = {False: [], True: []}
+    for name, parameter in model.named_parameters():
+        split[name.endswith("density.quantiles")].append(parameter)
+    return Adam(split[False], 0.0).state_dict() | {"tails": Adam(split[True], 0.0).state_dict()}
+
+
 # --- the median of the hyperlatent -----------------------------------------------------------------------------------
 
 
-def _centred(name: str, model: nn.Module, tensors: dict[str, Tensor], ignored: list[str]) -> Imported:
-    """CompressAI rounds z around its medians, we to whole numbers: h_a subtracts them, one more channel adds them."""
-    if isinstance(model, PaperModel):
-        config = model.config
-        if tensors["density.quantiles"][:, 1].any():
-            tensors, config = tensors | _with_constant(tensors), replace(config, hyper=config.hyper + 1)
-        return Imported(name, config.to_dict(), tensors, ignored)
-    assert isinstance(model, SSFModel)
-    medians = torch.cat([value[:, 1] for key, value in tensors.items() if key.endswith("density.quantiles")])
-    furthest = (medians - medians.round()).abs().max().item()
-    note = f"z is rounded to whole numbers, not around its medians: up to {furthest:.2f} aside" if furthest else ""
-    return Imported(name, asdict(model.config), tensors, ignored, note)
+def _centred(
+    model: PaperModel | SSFModel, tensors: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], PaperConfig | SSFConfig, str]:
+    """The same model without medians: CompressAI rounds z around them, we to whole numbers.
+
+    -> tensors, their configuration, and what is not the same after all.
+    """
+    config = model.config
+    medians = {key: value[:, 1] for key, value in tensors.items() if key.endswith("density.quantiles")}
+    if not any(values.any() for values in medians.values()):
+        return tensors, config, ""
+    if isinstance(config, SSFConfig):  # its hyperlatents have the width of its latents: no room for another channel
+        furthest = max((values - values.round()).abs().max().item() for values in medians.values())
+        return tensors, config, f"z is rounded to whole numbers, not around its medians, up to {furthest:.2f} aside"
+    for key in medians:
+        tensors = tensors | _with_constant(tensors, key.removesuffix("density.quantiles"))
+    return tensors, replace(config, hyper=config.hyper + 1), ""
 
 
-def _with_constant(tensors: Tensors) -> dict[str, Tensor]:
+def _with_constant(tensors: Tensors, part: str) -> dict[str, Tensor]:
     """What changes when z = z' + medians: z' has medians of 0, and one more channel that is always 1.
 
-    Through it the medians reach the first layers of h_s, at the picture's edges as well, where a bias would not do:
-    the border of z is padded with zeros, not with medians. The channel costs nothing, as its density knows it.
+    h_a subtracts the medians. Through the channel they reach the first layers of h_s, at the picture's edges as well,
+    where a bias would not do: z is continued with zeros there, not with medians. Its density knows the channel, so it
+    costs nothing. `part` is how the names of the autoencoder begin.
     """
     changed: dict[str, Tensor] = {}
-    density = {key.removeprefix("density."): value for key, value in tensors.items() if key.startswith("density.")}
-    medians = density["quantiles"][:, 1]
-    density["biases.0"] = density["biases.0"] + F.softplus(density["matrices.0"]) * medians[:, None, None]
-    density["quantiles"] = density["quantiles"] - medians[:, None]
+    own = {key.removeprefix(part): value for key, value in tensors.items() if key.startswith(part)}
+    medians = own["density.quantiles"][:, 1]
+    own["density.biases.0"] = own["density.biases.0"] + F.softplus(own["density.matrices.0"]) * medians[:, None, None]
+    own["density.quantiles"] = own["density.quantiles"] - medians[:, None]
     for key, row in certain_channel().items():
-        changed[f"density.{key}"] = torch.cat([density[key], row])
-    last = f"h_a.{max(int(key.split('.')[1]) for key in tensors if key.startswith('h_a.'))}"
-    weight, bias = tensors[f"{last}.weight"], tensors[f"{last}.bias"]
+        changed[f"density.{key}"] = torch.cat([own[f"density.{key}"], row])
+    last = f"h_a.{max(int(key.split('.')[1]) for key in own if key.startswith('h_a.'))}"
+    weight, bias = own[f"{last}.weight"], own[f"{last}.bias"]
     changed[f"{last}.weight"] = torch.cat([weight, torch.zeros_like(weight[:1])])
     changed[f"{last}.bias"] = torch.cat([bias - medians, torch.ones(1)])
-    for key in ("prior.h_mean.0.weight", "prior.h_scale.0.weight"):
-        weight = tensors[key]  # of a transposed convolution: inputs first
-        changed[key] = torch.cat([weight, torch.einsum("z,z...->...", medians, weight)[None]])
-    return changed
+    for key, weight in own.items():
+        if re.fullmatch(r"prior\.h_(mean|scale)\.(0\.)?0\.weight", key):  # of a transposed convolution: inputs first
+            changed[key] = torch.cat([weight, torch.einsum("z,z...->...", medians, weight)[None]])
+    return {part + key: value for key, value in changed.items()}
 
 
 # --- widths ----------------------------------------------------------------------------------------------------------
 
 
-def _block_counts(t: Tensors, place: str) -> list[int]:
-    """How many blocks stand between the convolutions of an nn.Sequential."""
-    numbers = {int(found[1]) for key in t if (found := re.match(rf"{place}\.(\d+)\.", key))}
-    resampling = sorted(n for n in numbers if f"{place}.{n}.weight" in t)
-    return [sum(a < n < b for n in numbers) for a, b in pairwise(resampling)]
-
-
-def _still(preset: PaperConfig, t: Tensors) -> PaperModel:
+def _config(preset: PaperConfig | SSFConfig, t: Tensors) -> PaperConfig | SSFConfig:
+    """The configuration of the model with these tensors; fields that no tensor shows are those of the preset."""
+    if isinstance(preset, SSFConfig):
+        latents, width = t["keyframe.g_s.0.weight"].shape[:2]
+        return replace(preset, width=width, latents=latents)
     gate, mean = "prior.contexts.0.mean_gate", "prior.contexts.0.mean"
     inner = t[f"{gate}.inp.weight"].shape[0]
     places, heads = t[f"{gate}.windows.0.attention.bias"].shape
@@ -203,33 +231,25 @@ def _still(preset: PaperConfig, t: Tensors) -> PaperModel:
         context_head=inner // heads,
         context_window=_window(places),
     )
-    if preset.kind != "gdn":
-        one, two, three, hyper = *_block_counts(t, "g_a"), *_block_counts(t, "h_a")
-        config = replace(config, blocks=(one, two, three, hyper))
+    if preset.kind == "gdn":
+        return config
+    one, two, three, hyper = *_block_counts(t, "g_a"), *_block_counts(t, "h_a")
+    config = replace(config, blocks=(one, two, three, hyper))
     if preset.kind == "vss":
-        config = replace(config, states=t["g_a.1.mixer.scan.a_log"].shape[0])
-    if preset.kind == "swin":
-        places, heads = t["g_a.1.attention.bias"].shape
-        stages = (1, config.blocks[0] + 2, sum(config.blocks[:2]) + 3)
-        first = [f"g_a.{n}" for n in stages] + ["h_a.1"]
-        one, two, three, hyper = (_window(t[f"{block}.attention.bias"].shape[0]) for block in first)
-        config = replace(config, head_width=config.width // heads, windows=(one, two, three, hyper))
-    return PaperModel(config)
+        return replace(config, states=t["g_a.1.mixer.scan.a_log"].shape[0])
+    stages = ("g_a.1", f"g_a.{one + 2}", f"g_a.{one + two + 3}", "h_a.1")
+    one, two, three, hyper = (_window(t[f"{stage}.attention.bias"].shape[0]) for stage in stages)
+    heads = t["g_a.1.attention.bias"].shape[1]
+    return replace(config, windows=(one, two, three, hyper), head_width=config.width // heads)
+
+
+def _block_counts(t: Tensors, place: str) -> list[int]:
+    """How many blocks stand between the convolutions of an nn.Sequential."""
+    numbers = {int(found[1]) for key in t if (found := re.match(rf"{place}\.(\d+)\.", key))}
+    resampling = sorted(n for n in numbers if f"{place}.{n}.weight" in t)
+    return [sum(a < n < b for n in numbers) for a, b in pairwise(resampling)]
 
 
 def _window(places: int) -> int:
     """The side w of windows whose relative positions are (2w - 1)^2."""
     return (round(places**0.5) + 1) // 2
-
-
-def _video(t: Tensors) -> SSFModel:
-    latents, width = t["keyframe.g_s.0.weight"].shape[:2]
-    return SSFModel(replace(ssf.CONVVC_SSF, width=width, latents=latents))
-
-
-_LAYOUTS = {
-    "mambavc": _Layout("g_a.1.mixer.scan.projection", partial(_still, papers.MAMBAVC)),
-    "swinvc": _Layout("g_a.1.attention.bias", partial(_still, papers.SWINVC)),
-    "convvc": _Layout("g_a.1.beta_root", partial(_still, papers.CONVVC)),
-    "convvc-ssf": _Layout("keyframe.g_a.0.weight", _video),
-}

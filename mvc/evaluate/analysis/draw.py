@@ -242,7 +242,7 @@ def _map(
     axes.set(xlim=(0, picture.width), ylim=(picture.height, 0))
     axes.set_title(title)
     axes.set_axis_off()
-    bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02)
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.9, pad=0.02, panchor=False)
     bar.set_label(unit)
     bar.outline.set_visible(False)
 
@@ -253,6 +253,7 @@ def _bars(axes: Axes, names: Sequence[str], series: Sequence[tuple[str, Sequence
         axes.barh(places + (index - 0.5) * thick, values, thick, color=colour, label=label)
     axes.set_yticks(places, names)
     axes.invert_yaxis()
+    axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel(unit)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="x", alpha=0.3)

@@ -3,7 +3,7 @@
 The field of a latent is the absolute gradient of its value with respect to every pixel (Luo et al. 2016). A latent has
 many channels, and their plain sum would let them cancel or add up by accident (a DCT's rows all agree in one corner),
 so they are summed with random signs: what averages out over the signs is the cross terms. The area that holds a
-share of the field's total is Ding et al.'s high-contribution area (RepLKNet, 2022, appendix).
+share of the field's total is Ding et al.'s high-contribution area (RepLKNet, 2022).
 """
 
 from __future__ import annotations

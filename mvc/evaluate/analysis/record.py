@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvc.codec import Codec
-from mvc.exact.fixed import ONE
 from mvc.exact.streams import StreamEncoder
 from mvc.models.prior import Coder, CodingPrior
 from mvc.picture import Picture
@@ -50,7 +49,7 @@ class Recorded:
 class Recorder:
     """A coder that lets another one do the work and keeps what passes by.
 
-    `unit` is what the other's tensors hold for one quantisation step: 1 for float priors, ONE for lowered ones.
+    `unit` is what the other's tensors hold for one quantisation step: 1 for float priors, grid.one for lowered ones.
     """
 
     def __init__(self, coder: Coder, unit: float = 1.0) -> None:
@@ -113,11 +112,11 @@ def record(codec: Codec, picture: Picture, quality: int) -> Recorded:
     x = codec.to_tensor(picture)
     index = torch.tensor([quality], device=codec.device)
     y, z = codec.model.analyse(x, index)
-    coder = StreamEncoder(codec.weights.hyper_tables, codec.weights.latent_tables, quality, codec.dtype)
-    rows, columns = (-(-side * n // padded) for side, n, padded in zip(
-        (picture.height, picture.width), y.shape[1:3], x.shape[1:3], strict=True
-    ))
-    return code(codec.prior, coder, index, (y, z), unit=ONE, visible=(rows, columns))
+    weights, grid = codec.weights, codec.prior.grid
+    coder = StreamEncoder(weights.hyper_tables, weights.latent_tables, quality, codec.dtype, grid)
+    cell_px = x.shape[1] // y.shape[1]
+    visible = -(-picture.height // cell_px), -(-picture.width // cell_px)
+    return code(codec.prior, coder, index, (y, z), unit=grid.one, visible=visible)
 
 
 def _array(x: Tensor) -> Floats:
