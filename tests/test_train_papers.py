@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mvc.codec import Codec
 from mvc.entropy.tables import TOTAL
 from mvc.errors import SourceError, WeightsError
 from mvc.models import papers, samic
@@ -26,6 +27,7 @@ from mvc.train.export import WIDEST, export, hyper_tables, load_checkpoint
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
 from mvc.train.report import Report
+from mvc.weights import load as load_weights
 from tests import tiny_model
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -225,6 +227,20 @@ def test_checkpoints_know_their_model(recipe: Recipe, tmp_path: Path) -> None:
         Trainer(replace(recipe, optimizer="muon")).load(recipe.checkpoint)
     with pytest.raises(SourceError, match="no tables are fitted for convvc"):
         export(recipe.checkpoint, tmp_path / "weights", Path(recipe.store))
+
+
+def test_export_codes_losslessly(recipe: Recipe, tmp_path: Path) -> None:
+    recipe = of_model(recipe, "convvc")
+    trainer = Trainer(recipe)
+    for _ in range(2):
+        trainer.train_step(1e-3)
+    trainer.save(0.1)
+    export(recipe.checkpoint, tmp_path / "weights")
+    codec = Codec(load_weights(tmp_path / "weights"))
+    assert codec.weights.manifest["name"] == "convvc"
+    assert codec.weights.manifest["training"]["rd_lambda"] == 0.013
+    data, encoded = tiny_model.encoded_digests(codec, tiny_model.picture(70, 90), 0)
+    assert tiny_model.decoded_digests(codec, data) == encoded
 
 
 def test_a_checkpoint_from_before_the_names_is_mambavc_lite(recipe: Recipe) -> None:

@@ -120,7 +120,7 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
         with torch.device("meta"):
             model = _model(_config(preset, ours))
     except KeyError as error:
-        raise WeightsError(f"does not fit {found}: {error.args[0]} is missing") from error
+        raise _misfit(found, [error.args[0]], unknown, odd) from error
     except (IndexError, ValueError, RuntimeError, ArithmeticError) as error:
         raise WeightsError(f"does not fit {found}: its shapes do not belong together") from error
     wanted = model.state_dict()
@@ -132,10 +132,8 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
         elif not value.isfinite().all():
             odd.append(f"{our_name}, not all of it finite")
     missing = [our_name for our_name in wanted if our_name not in ours]
-    wrong = {"missing": missing, "not known": unknown, "of another shape": odd}
-    if any(wrong.values()):
-        said = "; ".join(_some(what, names) for what, names in wrong.items() if names)
-        raise WeightsError(f"does not fit {found}: {said}")
+    if missing or unknown or odd:
+        raise _misfit(found, missing, unknown, odd)
     tensors, config, note = _centred(model, {our_name: ours[our_name] for our_name in wanted})
     usual = asdict(preset)
     fields = asdict(config)
@@ -147,6 +145,11 @@ def _some(what: str, names: list[str]) -> str:
     """A count with the first few names."""
     rest = ", ..." if len(names) > NAMED else ""
     return f"{len(names)} {what} ({', '.join(names[:NAMED])}{rest})"
+
+
+def _misfit(name: str, missing: list[str], unknown: list[str], odd: list[str]) -> WeightsError:
+    wrong = {"missing": missing, "not known": unknown, "of another shape": odd}
+    return WeightsError(f"does not fit {name}: " + "; ".join(_some(what, names) for what, names in wrong.items() if names))
 
 
 def _model(config: PaperConfig | SSFConfig) -> PaperModel | SSFModel:
@@ -233,7 +236,7 @@ def _config(preset: PaperConfig | SSFConfig, t: Tensors) -> PaperConfig | SSFCon
     )
     if preset.kind == "gdn":
         return config
-    one, two, three, hyper = *_block_counts(t, "g_a"), *_block_counts(t, "h_a")
+    one, two, three, hyper = *_block_counts(t, "g_a")[:3], *_block_counts(t, "h_a")[:1]
     config = replace(config, blocks=(one, two, three, hyper))
     if preset.kind == "vss":
         return replace(config, states=t["g_a.1.mixer.scan.a_log"].shape[0])

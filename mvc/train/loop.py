@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -77,6 +78,8 @@ class Trainer:
         self.tails = Adam(tails, recipe.aux_lr) if tails else None
         self.objective: nn.Module = Objective(self.model, recipe)
         if self.world > 1:
+            # Depthwise kernels of channels-last pictures: one copy more, as the warning says, and no error.
+            warnings.filterwarnings("ignore", "Grad strides do not match")
             self.objective = nn.parallel.DistributedDataParallel(self.objective, gradient_as_bucket_view=True)
         self.step, self.minutes_before = 0, 0.0
         self.store = self._open_store()
