@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
@@ -400,8 +401,6 @@ def test_training_goes_on_from_it(checkpoint: Path, tmp_path: Path) -> None:
         pictures=str(tmp_path), store=str(tmp_path / "store"), run=str(tmp_path / "run"), holdout=0, model="mambavc",
         config=made.config, rd_lambda=0.013, optimizer="adam", dtype="float32", batch=1, crop_px=64, device="cpu",
     )  # fmt: skip
-    from PIL import Image
-
     Image.fromarray(tiny_model.picture(64, 64).samples).save(tmp_path / "one.png")
     trainer = Trainer(recipe)
     trainer.load(tmp_path / "ours.pt")

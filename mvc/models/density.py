@@ -31,7 +31,7 @@ class FactorizedDensity(nn.Module):
                 self.factors.append(torch.zeros(channels, outer, 1))
         self.quantiles = nn.Parameter(torch.tensor([-spread, 0.0, spread]).repeat(channels, 1))
 
-    def _logits(self, x: Tensor, frozen: bool = False) -> Tensor:
+    def logits(self, x: Tensor, frozen: bool = False) -> Tensor:
         """Logit of the cumulative distribution at x [Z, N]."""
         x = x[:, None]
         for k in range(len(WIDTHS) - 1):
@@ -45,7 +45,7 @@ class FactorizedDensity(nn.Module):
     def likelihood(self, z: Tensor, quality: Tensor | None = None) -> Tensor:
         """Probability of the unit interval around z [B, h, w, Z]; there is one density for all quality indices."""
         values = z.float().reshape(-1, z.shape[-1]).t()
-        lower, upper = self._logits(values - 0.5), self._logits(values + 0.5)
+        lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)
         flip = -torch.sign(lower + upper).detach()  # subtract in the tail where the sigmoid is small, not near one
         mass = (torch.sigmoid(flip * upper) - torch.sigmoid(flip * lower)).abs()
         return mass.t().reshape(z.shape)
@@ -53,4 +53,4 @@ class FactorizedDensity(nn.Module):
     def quantile_loss(self) -> Tensor:
         """Distance of the quantiles' logits from where they belong."""
         tail = math.log(2 / TAIL_MASS - 1)
-        return (self._logits(self.quantiles, frozen=True) - self.quantiles.new_tensor([-tail, 0.0, tail])).abs().sum()
+        return (self.logits(self.quantiles, frozen=True) - self.quantiles.new_tensor([-tail, 0.0, tail])).abs().sum()

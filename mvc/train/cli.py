@@ -45,8 +45,9 @@ def train(recipe: Path, *, resume: bool | Path = False, minutes: float | None = 
         _run(plan, checkpoint, minutes, command, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
         return
     processes = plan.chosen_processes()
-    if plan.batch % processes:
-        raise SourceError(f"batch = {plan.batch} does not divide among {processes} processes")
+    for batch in plan.batches:
+        if batch % processes:
+            raise SourceError(f"batch = {batch} does not divide among {processes} processes")
     if processes == 1:
         _run(plan, checkpoint, minutes, command, "", 0, 1)
         return

@@ -60,7 +60,7 @@ def _learned_tables(density: FactorizedDensity) -> Tables:
         low, high = (exact.quantiles[:, k].round().clamp(-WIDEST, WIDEST).long().tolist() for k in (0, 2))
         first = min(low)
         edges = torch.arange(first, max(high) + 2, dtype=torch.float64) - 0.5
-        masses = torch.sigmoid(exact._logits(edges.expand(len(low), -1))).diff().numpy()
+        masses = torch.sigmoid(exact.logits(edges.expand(len(low), -1))).diff().numpy()
     pmfs = [mass[a - first : b - first + 1] for mass, a, b in zip(masses, low, high, strict=True)]
     return tables_from_pmfs(pmfs, low)
 

@@ -96,19 +96,7 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
     """
     if name is not None and name not in _PRESETS:
         raise WeightsError(f"cannot be read as {name}", hint=f"weights are imported for {', '.join(_PRESETS)}")
-    ours: dict[str, Tensor] = {}
-    ignored, unknown, odd = [], [], []
-    for their_name, value in theirs.items():
-        known = translate(their_name)
-        if is_ignored(their_name):
-            ignored.append(their_name)
-        elif known is None or known[0] in ours:
-            unknown.append(their_name)
-        else:
-            try:
-                ours[known[0]] = known[1](value).float().contiguous()
-            except (RuntimeError, IndexError):
-                odd.append(f"{their_name} {list(value.shape)}")
+    ours, ignored, unknown, odd = _translated(theirs)
     found = name or next((model for model, (mark, _) in _PRESETS.items() if mark in ours), None)
     if found is None:
         raise WeightsError(
@@ -141,6 +129,24 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
     return Imported(found, fields, unusual, tensors, _optimizer(model), ignored, note)
 
 
+def _translated(theirs: Tensors) -> tuple[dict[str, Tensor], list[str], list[str], list[str]]:
+    """-> tensors under our names and as we lay them out; names that are ignored, not known, of an odd shape."""
+    ours: dict[str, Tensor] = {}
+    ignored, unknown, odd = [], [], []
+    for their_name, value in theirs.items():
+        known = translate(their_name)
+        if is_ignored(their_name):
+            ignored.append(their_name)
+        elif known is None or known[0] in ours:
+            unknown.append(their_name)
+        else:
+            try:
+                ours[known[0]] = known[1](value).float().contiguous()
+            except (RuntimeError, IndexError):
+                odd.append(f"{their_name} {list(value.shape)}")
+    return ours, ignored, unknown, odd
+
+
 def _some(what: str, names: list[str]) -> str:
     """A count with the first few names."""
     rest = ", ..." if len(names) > NAMED else ""
@@ -149,7 +155,8 @@ def _some(what: str, names: list[str]) -> str:
 
 def _misfit(name: str, missing: list[str], unknown: list[str], odd: list[str]) -> WeightsError:
     wrong = {"missing": missing, "not known": unknown, "of another shape": odd}
-    return WeightsError(f"does not fit {name}: " + "; ".join(_some(what, names) for what, names in wrong.items() if names))
+    said = "; ".join(_some(what, names) for what, names in wrong.items() if names)
+    return WeightsError(f"does not fit {name}: {said}")
 
 
 def _model(config: PaperConfig | SSFConfig) -> PaperModel | SSFModel:

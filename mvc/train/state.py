@@ -51,7 +51,12 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def pack(state: dict[str, Any]) -> bytes:
-    """A full checkpoint in less than three bytes a weight; training goes on from it with nearly the same losses."""
+    """A full checkpoint in less than three bytes a weight; training goes on from it with nearly the same losses.
+
+    WeightsError for one of another optimiser than Muon with AdamW.
+    """
+    if "muon" not in state["optimizer"]:
+        raise WeightsError("only checkpoints that were trained with Muon can be packed")
     model, average = state["model"], state["average"]
     buffers = state["optimizer"]["muon"]["buffers"]
     adamw = state["optimizer"]["adamw"]
