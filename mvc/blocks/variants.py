@@ -25,8 +25,7 @@ class NarrowAttention(WindowAttention):
     """Window attention over an inner width: [B, H, W, C] -> same; in bfloat16 as in float32."""
 
     def __init__(self, channels: int, inner: int, shifted: bool) -> None:
-        super().__init__(inner, HEAD_WIDTH, WINDOW, shifted)
-        self.qkv = Linear(channels, 3 * inner)
+        super().__init__(channels, HEAD_WIDTH, WINDOW, shifted, inner)
         self.out = small(Linear(inner, channels))
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
@@ -42,24 +41,6 @@ class NarrowAttention(WindowAttention):
         bias = bias.expand(*q.shape[:3], *bias.shape[-2:]).flatten(0, 1)
         fused = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), bias)
         return fused.unflatten(0, q.shape[:2])
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, _ = x.shape
-        w = self.window
-        x = F.pad(x, (0, 0, 0, -width % w, 0, -height % w))
-        padded = (x.shape[1], x.shape[2])
-        if self.shift:
-            x = x.roll((-self.shift, -self.shift), (1, 2))
-        parts = self.qkv(self._windows(x)).unflatten(-1, (3, self.heads, HEAD_WIDTH))  # [B, windows, w*w, 3, heads, d]
-        q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
-        whole = not self.shift and padded == (height, width)
-        hidden = None if whole else self._hidden(height, width, padded, x.device)[:, None]
-        mixed = self.mix(q, k, v, hidden)
-        mixed = mixed.view(batch, padded[0] // w, padded[1] // w, self.heads, w, w, HEAD_WIDTH)
-        mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, *padded, -1)
-        if self.shift:
-            mixed = mixed.roll((self.shift, self.shift), (1, 2))
-        return self.out(mixed[:, :height, :width])  # last, for inside there is half as much to move
 
 
 class WindowBlock(nn.Module):

@@ -22,11 +22,15 @@ class WindowAttention(nn.Module):
     out: nn.Module
     bias: Tensor
 
-    def __init__(self, channels: int, head_width: int, window: int, shifted: bool) -> None:
+    def __init__(
+        self, channels: int, head_width: int, window: int, shifted: bool, inner: int | None = None
+    ) -> None:
+        """`inner` is the width of all heads together, that of the channels if None."""
         super().__init__()
-        self.heads, self.window, self.shift = channels // head_width, window, window // 2 if shifted else 0
-        self.qkv = Linear(channels, 3 * channels)
-        self.out = Linear(channels, channels)
+        inner = channels if inner is None else inner
+        self.heads, self.window, self.shift = inner // head_width, window, window // 2 if shifted else 0
+        self.qkv = Linear(channels, 3 * inner)
+        self.out = Linear(inner, channels)
         self.bias = nn.Parameter(torch.empty((2 * window - 1) ** 2, self.heads).normal_(std=0.02))
 
     def relative_bias(self) -> Tensor:
@@ -62,22 +66,22 @@ class WindowAttention(nn.Module):
         return scores.softmax(-1) @ v
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, channels = x.shape
+        batch, height, width, _ = x.shape
         w = self.window
         x = F.pad(x, (0, 0, 0, -width % w, 0, -height % w))
         padded = (x.shape[1], x.shape[2])
         if self.shift:
             x = x.roll((-self.shift, -self.shift), (1, 2))
-        parts = self._windows(self.qkv(x)).unflatten(-1, (3, self.heads, -1))  # [B, windows, w*w, 3, heads, d]
+        parts = self.qkv(self._windows(x)).unflatten(-1, (3, self.heads, -1))  # [B, windows, w*w, 3, heads, d]
         q, k, v = parts.permute(3, 0, 1, 4, 2, 5)
         whole = not self.shift and padded == (height, width)
         hidden = None if whole else self._hidden(height, width, padded, x.device)[:, None]
-        mixed = self.mix(q, k, v, hidden).transpose(2, 3)  # [B, windows, w*w, heads, d]
-        mixed = mixed.reshape(batch, padded[0] // w, padded[1] // w, w, w, channels).transpose(2, 3)
-        mixed = self.out(mixed.reshape(batch, *padded, channels))
+        mixed = self.mix(q, k, v, hidden)
+        mixed = mixed.reshape(batch, padded[0] // w, padded[1] // w, self.heads, w, w, -1)
+        mixed = mixed.permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, *padded, -1)
         if self.shift:
             mixed = mixed.roll((self.shift, self.shift), (1, 2))
-        return mixed[:, :height, :width]
+        return self.out(mixed[:, :height, :width])
 
 
 class SwinBlock(nn.Module):
