@@ -24,13 +24,15 @@ def blur(x: Tensor) -> Tensor:
 def volume(x: Tensor) -> Tensor:
     """The reference [B, C, H, W], sharp and at five scales: [B, C, 6, H, W].
 
-    From the second blurred level on each is made at half the size of the one before, and enlarged again.
+    From the second blurred level on each is made at half the size of the one before, and enlarged again by twos.
     """
     small = blur(x)
     levels = [x, small]
-    for _ in range(1, LEVELS):
-        small = blur(F.avg_pool2d(small, 2))
-        levels.append(F.interpolate(small, x.shape[2:], mode="bilinear", align_corners=False))
+    for halvings in range(1, LEVELS):
+        small = large = blur(F.avg_pool2d(small, 2))
+        for _ in range(halvings):
+            large = F.interpolate(large, scale_factor=2.0, mode="bilinear", align_corners=False)
+        levels.append(large)
     return torch.stack(levels, 2)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mvc.cli.options import Force
-from mvc.cli.terminal import note, warn
+from mvc.cli.terminal import note
 
 
 def import_weights(
@@ -35,5 +35,3 @@ def import_weights(
     note(f"{output}: {made.name}, {values / 1e6:.3f} M parameters; {len(made.ignored)} tables and constants left out")
     if made.unusual:
         note(f"what is not the paper's and a recipe must say under [config] to go on: {made.unusual}")
-    if made.note:
-        warn(made.note)

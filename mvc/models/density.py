@@ -13,6 +13,12 @@ WIDTHS = (1, 3, 3, 3, 3, 1)
 TAIL_MASS = 1e-9
 
 
+def mass_between(lower: Tensor, upper: Tensor) -> Tensor:
+    """What a cumulative distribution rises by between two places, given its logits there."""
+    flip = torch.where(lower + upper > 0, -1.0, 1.0)  # subtract in the tail where the sigmoid is small, not near one
+    return (torch.sigmoid(flip * upper) - torch.sigmoid(flip * lower)).abs()
+
+
 class FactorizedDensity(nn.Module):
     """A monotone network per channel is its cumulative distribution (Balle et al. 2018, appendix 6.1).
 
@@ -46,9 +52,7 @@ class FactorizedDensity(nn.Module):
         """Probability of the unit interval around z [B, h, w, Z]; there is one density for all quality indices."""
         values = z.float().reshape(-1, z.shape[-1]).t()
         lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)
-        flip = -torch.sign(lower + upper).detach()  # subtract in the tail where the sigmoid is small, not near one
-        mass = (torch.sigmoid(flip * upper) - torch.sigmoid(flip * lower)).abs()
-        return mass.t().reshape(z.shape)
+        return mass_between(lower, upper).t().reshape(z.shape)
 
     def quantile_loss(self) -> Tensor:
         """Distance of the quantiles' logits from where they belong."""

@@ -26,6 +26,7 @@ from mvc.blocks.layers import (
 from mvc.blocks.variants import WIDTH_UNIT, ConvBlock, WindowBlock
 from mvc.errors import SourceError
 from mvc.models.base import PictureModel
+from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 
 PATCH = 16
@@ -208,9 +209,7 @@ class HyperDensity(nn.Module):
     def likelihood(self, z: Tensor, quality: Tensor) -> Tensor:
         """Probability of the unit interval around z [B, h, w, Z]."""
         mean, scale = self.parameters_at(quality)
-        upper, lower = (z + 0.5 - mean) / scale, (z - 0.5 - mean) / scale
-        flip = -torch.sign(upper + lower).detach()  # subtract in the tail where the sigmoid is small, not near one
-        return (torch.sigmoid(flip * upper) - torch.sigmoid(flip * lower)).abs()
+        return mass_between((z - 0.5 - mean) / scale, (z + 0.5 - mean) / scale)
 
 
 def make_prior(c: Config) -> Prior:

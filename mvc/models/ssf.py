@@ -31,6 +31,7 @@ class SSFConfig:
     kind: str = "plain"
     width: int = 128
     latents: int = 192
+    hyper: int = 192  # that of the latents in the papers
     blocks: tuple[int, int, int, int, int, int] = (1, 2, 3, 1, 1, 1)  # L1 ... L6: at 1/2, 1/4, 1/8; 1/32, 1/64, 1/128
     windows: tuple[int, int, int] = (8, 4, 8)
     head_width: int = 32
@@ -80,11 +81,11 @@ class Autoencoder(nn.Module):
         self.h_a = nn.Sequential(
             *self._stage(Conv(m, m, 5, 2), m, 3),
             *self._stage(Conv(m, m, 5, 2), m, 4),
-            Conv(m, m, 5, 2),
-            *self._blocks(m, 5),
+            Conv(m, c.hyper, 5, 2),
+            *self._blocks(c.hyper, 5),
         )
         h_scale = nn.Sequential(self._hyper_synthesis(), nn.ReLU())
-        self.density = FactorizedDensity(m)
+        self.density = FactorizedDensity(c.hyper)
         self.prior = SlicedPrior(self._hyper_synthesis(), h_scale, [HyperContext()], [m])
 
     def _blocks(self, width: int, index: int) -> list[nn.Module]:
@@ -99,7 +100,7 @@ class Autoencoder(nn.Module):
 
     def _hyper_synthesis(self) -> nn.Sequential:
         m = self.config.latents
-        up = [*self._stage(Deconv(m, m, 5), m, 4), *self._stage(Deconv(m, m, 5), m, 3)]
+        up = [*self._stage(Deconv(self.config.hyper, m, 5), m, 4), *self._stage(Deconv(m, m, 5), m, 3)]
         return nn.Sequential(*up, Deconv(m, m, 5), *self._blocks(m, 5))
 
     def latent(self, coder: Coder, x: Tensor) -> Tensor:
@@ -150,5 +151,5 @@ class SSFModel(nn.Module):
 
 def tiny(config: SSFConfig) -> SSFConfig:
     """The same frame at widths for tests and toy runs."""
-    small = replace(config, width=64, latents=64, head_width=16, states=1)
+    small = replace(config, width=64, latents=64, hyper=64, head_width=16, states=1)
     return replace(small, blocks=(1, 1, 1, 1, 1, 1), windows=(4, 2, 4))

@@ -47,7 +47,6 @@ class Imported:
     tensors: dict[str, Tensor]  # the model's state dict, float32
     optimizer: dict[str, Any]  # as `Trainer` keeps it, before its first step
     ignored: list[str]  # tensors of the source that say nothing about the model
-    note: str  # in what the model is not the authors'; empty if it is
 
 
 def import_weights(source: Path, target: Path, name: str | None = None, *, force: bool = False) -> Imported:
@@ -122,11 +121,11 @@ def fit(theirs: Tensors, name: str | None = None) -> Imported:
     missing = [our_name for our_name in wanted if our_name not in ours]
     if missing or unknown or odd:
         raise _misfit(found, missing, unknown, odd)
-    tensors, config, note = _centred(model, {our_name: ours[our_name] for our_name in wanted})
+    tensors, config = _centred(model, {our_name: ours[our_name] for our_name in wanted})
     usual = asdict(preset)
     fields = asdict(config)
     unusual = {key: value for key, value in fields.items() if value != usual[key]}
-    return Imported(found, fields, unusual, tensors, _optimizer(model), ignored, note)
+    return Imported(found, fields, unusual, tensors, _optimizer(model), ignored)
 
 
 def _translated(theirs: Tensors) -> tuple[dict[str, Tensor], list[str], list[str], list[str]]:
@@ -176,21 +175,15 @@ def _optimizer(model: nn.Module) -> dict[str, Any]:
 
 def _centred(
     model: PaperModel | SSFModel, tensors: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], PaperConfig | SSFConfig, str]:
-    """The same model without medians: CompressAI rounds z around them, we to whole numbers.
-
-    -> tensors, their configuration, and what is not the same after all.
-    """
+) -> tuple[dict[str, Tensor], PaperConfig | SSFConfig]:
+    """The same model without medians, and its configuration: CompressAI rounds z around them, we to whole numbers."""
     config = model.config
     medians = {key: value[:, 1] for key, value in tensors.items() if key.endswith("density.quantiles")}
     if not any(values.any() for values in medians.values()):
-        return tensors, config, ""
-    if isinstance(config, SSFConfig):  # its hyperlatents have the width of its latents: no room for another channel
-        furthest = max((values - values.round()).abs().max().item() for values in medians.values())
-        return tensors, config, f"z is rounded to whole numbers, not around its medians, up to {furthest:.2f} aside"
+        return tensors, config
     for key in medians:
         tensors = tensors | _with_constant(tensors, key.removesuffix("density.quantiles"))
-    return tensors, replace(config, hyper=config.hyper + 1), ""
+    return tensors, replace(config, hyper=config.hyper + 1)
 
 
 def _with_constant(tensors: Tensors, part: str) -> dict[str, Tensor]:
@@ -224,7 +217,8 @@ def _config(preset: PaperConfig | SSFConfig, t: Tensors) -> PaperConfig | SSFCon
     """The configuration of the model with these tensors; fields that no tensor shows are those of the preset."""
     if isinstance(preset, SSFConfig):
         latents, width = t["keyframe.g_s.0.weight"].shape[:2]
-        return replace(preset, width=width, latents=latents)
+        hyper = t["keyframe.density.quantiles"].shape[0]
+        return replace(preset, width=width, latents=latents, hyper=hyper)
     gate, mean = "prior.contexts.0.mean_gate", "prior.contexts.0.mean"
     inner = t[f"{gate}.inp.weight"].shape[0]
     places, heads = t[f"{gate}.windows.0.attention.bias"].shape
