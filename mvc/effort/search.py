@@ -1,0 +1,192 @@
+"""The search for cheaper symbols in one part of a picture: steps of one, judged where they are made.
+
+Every iteration decodes a trial and computes the gradient of its squared error. For each symbol that predicts what one
+step up or down would do to the error: the gradient, plus a curvature. To this comes the difference of the symbol's own
+bits; what it does to the bits of others was measured not to matter. The next trial makes the steps that pay by a
+margin: at first all of them, then those of a scattered share of the latents, another one each time, because
+neighbours that move together mend the same error twice. The best trial as a whole is the result.
+
+With iterations enough, each neighbourhood of the picture stands by itself: a trial is kept where it made bits and
+error together less, and taken back elsewhere. Where it was kept the curvature falls, where not it grows. Twice the
+search sets out again from what it has, with fewer latents moving and a lower curvature: alone it comes to rest.
+
+Unlike gradient descent on relaxed latents (Yang, Bamler & Mandt 2020) nothing is relaxed or annealed: see
+docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mvc.models.estimate import gaussian_bits
+from mvc.models.mambavc_lite import PATCH, Synthesis, rd_lambda
+from mvc.models.prior import Prior
+
+MARGIN_BITS = 0.1
+PLAIN_SHARE = 0.5  # of the latents that may move after the first iteration
+FEWEST_JUDGED = 12  # iterations from which on neighbourhoods are judged: it takes time to pay
+NEIGHBOURHOOD = 5  # latents to a side
+KEPT, TAKEN_BACK = 0.9, 1.2  # what the curvature is multiplied by
+
+
+class Phase(NamedTuple):
+    """From which part of the iterations on which share of the latents may move, at which part of the curvature."""
+
+    begin: float
+    share: float
+    curvature: float
+
+
+PHASES = (Phase(0.0, 0.6, 1.0), Phase(0.35, 0.25, 0.5), Phase(0.675, 0.1, 0.3))
+
+
+class State(NamedTuple):
+    """Latents [B, H, W, M] and what was found when they were decoded."""
+
+    y: Tensor
+    gradient: Tensor  # of the error by the decoded latents
+    values: Tensor  # of the symbols, before the prior's correction
+    down: Tensor  # bits that one step less would add, and ...
+    up: Tensor  # ... one step more
+    cost: Tensor  # bits and error at each position, in bits, [B, H, W, 1]
+
+    @property
+    def total(self) -> float:
+        """Bits and error of all."""
+        return float(self.cost.sum())
+
+    def where(self, chosen: Tensor, other: State) -> State:
+        """Of this state where `chosen` [B, H, W, 1] is true, of the other elsewhere."""
+        return State(*(torch.where(chosen, a, b) for a, b in zip(self, other, strict=True)))
+
+
+class _Symbols:
+    """A coder of the prior's loop that rounds latents to symbols and keeps the price of every other choice."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self._passes: list[tuple[Tensor, Tensor | None]] = []
+        self._slices: list[Tensor] = []
+
+    def hyper(self, z: Tensor) -> Tensor:
+        return torch.round(z)
+
+    def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        mean, log_scale = mean.float(), log_scale.float()
+        symbols = torch.round(y - mean)
+        values = symbols + mean
+        bits = [gaussian_bits(symbols + step, log_scale) for step in (0, -1, 1)]
+        self._passes.append((torch.stack([values, bits[0], bits[1] - bits[0], bits[2] - bits[0]]), mask))
+        return values.to(self.dtype)
+
+    def end_slice(self) -> None:
+        (whole, _), *others = self._passes
+        for own, mask in others:
+            whole = torch.where(mask > 0, own, whole) if mask is not None else own
+        self._slices.append(whole)
+        self._passes = []
+
+    def prices(self) -> tuple[Tensor, ...]:
+        """Values of the latents, their bits, and the bits that one step less or more would add, [B, H, W, M]."""
+        return torch.cat(self._slices, -1).unbind()
+
+
+class Tile:
+    """A part of the picture with what is constant while its symbols change.
+
+    target [1, h, w, 3] are the pixels that count, features [1, H, W, P] the hyperlatent's; factors are the curvatures
+    over that of the linear path, of the first iteration, where all latents may move, and of the others.
+    """
+
+    def __init__(
+        self, g_s: Synthesis, prior: Prior, target: Tensor, features: Tensor, quality: Tensor, dtype: torch.dtype
+    ) -> None:
+        self.g_s, self.prior, self.target, self.quality, self.dtype = g_s, prior, target, quality, dtype
+        self.features = features.to(dtype)
+        self.bits_per_error = float(rd_lambda(quality)) * 255**2 / 3  # mean over the channels, sum over the pixels
+        self.linear_curvature = self.bits_per_error * g_s.gain.gains(quality)[0] ** 2
+
+    def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
+        """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
+
+        The last step is not looked at: that would cost as much as another.
+        """
+        best, least = y, torch.inf
+        for iteration in range(iterations):
+            state = self.looked_at(y)
+            better = state.total < least
+            if better:
+                best, least = y, state.total
+            share = PLAIN_SHARE if iteration else 1.0
+            y = self._step(state, factors[min(iteration, 1)], share, iteration)
+        return y if better else best
+
+    def searched(self, y: Tensor, iterations: int, factor: float) -> Tensor:
+        """The same with each neighbourhood judged by itself, from a curvature for all; iterations >= FEWEST_JUDGED."""
+        kept = best = self.looked_at(y)
+        y = self._step(kept, factor, 1.0, 0)
+        phases = {max(1, round(phase.begin * iterations)): phase for phase in PHASES}
+        for iteration in range(1, iterations):
+            trial = self.looked_at(y)
+            best = min(best, trial, key=lambda state: state.total)
+            cheaper = _around(trial.cost - kept.cost) < 0
+            kept = trial.where(cheaper, kept)
+            if phase := phases.get(iteration):
+                share, curvature = phase.share, torch.full_like(trial.cost, factor * phase.curvature)
+            curvature = curvature * torch.where(cheaper, KEPT, TAKEN_BACK)
+            y = self._step(kept, curvature, share, iteration)
+        return best.y
+
+    def looked_at(self, y: Tensor) -> State:
+        """Decode y."""
+        coder = _Symbols(self.dtype)
+        with torch.no_grad():
+            leaf = self.prior.code_latent(coder, self.features, y).float().requires_grad_()
+        with torch.enable_grad():
+            error = self._error(leaf)
+            gradient = torch.autograd.grad(error.sum(), leaf)[0]
+        values, bits, down, up = coder.prices()
+        return State(y, gradient, values, down, up, bits.sum(-1, keepdim=True) + error.detach())
+
+    @torch.no_grad()
+    def cost(self, y: Tensor) -> float:
+        """Bits and squared error, in bits, of encoding y."""
+        coder = _Symbols(self.dtype)
+        error = self._error(self.prior.code_latent(coder, self.features, y).float())
+        return float(coder.prices()[1].sum() + error.sum())
+
+    def _error(self, y_hat: Tensor) -> Tensor:
+        """The squared error of what y_hat decodes to, in bits, at each position: [1, H, W, 1]."""
+        x_hat = self.g_s(y_hat, self.quality, self.dtype)
+        difference = x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
+        beyond = [PATCH * y_hat.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
+        each = F.pad(difference.square().sum(-1), (0, beyond[1], 0, beyond[0]))
+        return self.bits_per_error * PATCH**2 * F.avg_pool2d(each[:, None], PATCH).permute(0, 2, 3, 1)
+
+    @torch.no_grad()
+    def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:
+        curvature = self.linear_curvature * factor
+        down = state.down + curvature - state.gradient
+        up = state.up + curvature + state.gradient
+        pays = (torch.minimum(down, up) < -MARGIN_BITS) & _turn(state.y, share, iteration)
+        return torch.where(pays, state.values + torch.where(down <= up, -1.0, 1.0), state.y)
+
+
+def _around(cost: Tensor) -> Tensor:
+    """The mean of the neighbourhood of every position, the edges repeated: [B, H, W, 1] -> the same."""
+    reach = NEIGHBOURHOOD // 2
+    padded = F.pad(cost.permute(0, 3, 1, 2), (reach, reach, reach, reach), mode="replicate")
+    return F.avg_pool2d(padded, NEIGHBOURHOOD, stride=1).permute(0, 2, 3, 1)
+
+
+def _turn(like: Tensor, share: float, iteration: int) -> Tensor:
+    """Which latents [B, H, W, m] may move, [H, W, m]: about a share of them, scattered by a hash."""
+    if share >= 1:
+        return torch.ones(like.shape[1:], dtype=torch.bool, device=like.device)
+    rows, columns, channels = (torch.arange(n, device=like.device) for n in like.shape[1:])
+    mixed = rows[:, None, None] * 7919 + columns[:, None] * 104729 + channels * 1299709 + iteration * 15485863
+    return (mixed * 2654435761 >> 7) % 1024 < share * 1024
