@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from tiny_model import picture, tiny_paper_weights
 
-from benchmarks import speed, with_weights
+from benchmarks import models, speed, with_weights
 from mvc.models import registry
 
 
@@ -57,3 +58,12 @@ def test_other_weights_stand_in_for_the_shipped_ones(tmp_path: Path, monkeypatch
     with_weights.use(tmp_path)
     assert registry.PRESETS[0].shipped
     assert registry.PRESETS[0].folder.resolve() == tmp_path.resolve()
+
+
+def test_a_model_is_measured_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "weights_of", lambda name: tiny_paper_weights(name))
+    Image.fromarray(picture(60, 70).samples).save(tmp_path / "a.png")
+    figures = models.measure("convvc", tmp_path / "a.png", "cpu", 1)
+    assert set(figures) == set(models.COLUMNS)
+    assert 0 < figures["prior_s"] < figures["decode_s"] + 1
+    assert figures["mib"] > 50
