@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.estimate import gaussian_bits
+from mvc.models.estimate import step_bits
 from mvc.models.mambavc_lite import PATCH, Synthesis, rd_lambda
 from mvc.models.prior import Prior
 
@@ -79,8 +79,7 @@ class _Symbols:
         mean, log_scale = mean.float(), log_scale.float()
         symbols = torch.round(y - mean)
         values = symbols + mean
-        bits = [gaussian_bits(symbols + step, log_scale) for step in (0, -1, 1)]
-        self._passes.append((torch.stack([values, bits[0], bits[1] - bits[0], bits[2] - bits[0]]), mask))
+        self._passes.append((torch.stack([values, *step_bits(symbols, log_scale)]), mask))
         return values.to(self.dtype)
 
     def end_slice(self) -> None:
@@ -117,7 +116,7 @@ class Tile:
         """
         best, least = y, torch.inf
         for iteration in range(iterations):
-            state = self.looked_at(y)
+            state = self.looked_at(y, priced=iterations > 1)
             better = state.total < least
             if better:
                 best, least = y, state.total
@@ -141,29 +140,34 @@ class Tile:
             y = self._step(kept, curvature, share, iteration)
         return best.y
 
-    def looked_at(self, y: Tensor) -> State:
-        """Decode y."""
+    def looked_at(self, y: Tensor, priced: bool = True) -> State:
+        """Decode y; the cost is left out (0) if it is not `priced`."""
         coder = _Symbols(self.dtype)
         with torch.no_grad():
             leaf = self.prior.code_latent(coder, self.features, y).float().requires_grad_()
         with torch.enable_grad():
-            error = self._error(leaf)
-            gradient = torch.autograd.grad(error.sum(), leaf)[0]
+            difference = self._difference(leaf)
+            error = self.bits_per_error * difference.square().sum()
+        gradient = torch.autograd.grad(error, leaf)[0]
         values, bits, down, up = coder.prices()
-        return State(y, gradient, values, down, up, bits.sum(-1, keepdim=True) + error.detach())
+        cost = bits.sum(-1, keepdim=True) + self._by_position(difference.detach(), y) if priced else torch.zeros(1)
+        return State(y, gradient, values, down, up, cost)
 
     @torch.no_grad()
     def cost(self, y: Tensor) -> float:
         """Bits and squared error, in bits, of encoding y."""
         coder = _Symbols(self.dtype)
-        error = self._error(self.prior.code_latent(coder, self.features, y).float())
-        return float(coder.prices()[1].sum() + error.sum())
+        difference = self._difference(self.prior.code_latent(coder, self.features, y).float())
+        return float(coder.prices()[1].sum() + self.bits_per_error * difference.square().sum())
 
-    def _error(self, y_hat: Tensor) -> Tensor:
-        """The squared error of what y_hat decodes to, in bits, at each position: [1, H, W, 1]."""
+    def _difference(self, y_hat: Tensor) -> Tensor:
+        """What y_hat decodes to, less the target."""
         x_hat = self.g_s(y_hat, self.quality, self.dtype)
-        difference = x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
-        beyond = [PATCH * y_hat.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
+        return x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
+
+    def _by_position(self, difference: Tensor, y: Tensor) -> Tensor:
+        """The squared error, in bits, at each of the latent's positions: [1, H, W, 1]."""
+        beyond = [PATCH * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
         each = F.pad(difference.square().sum(-1), (0, beyond[1], 0, beyond[0]))
         return self.bits_per_error * PATCH**2 * F.avg_pool2d(each[:, None], PATCH).permute(0, 2, 3, 1)
 

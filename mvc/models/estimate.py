@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -32,6 +33,18 @@ def gaussian_bits(distance: Tensor, log_scale: Tensor) -> Tensor:
     inverse = math.sqrt(0.5) / scale
     mass = 0.5 * (torch.erfc((d - 0.5) * inverse) - torch.erfc((d + 0.5) * inverse))
     return -torch.log2(mass.clamp_min(rate_numba.LEAST_MASS))
+
+
+def step_bits(symbols: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`gaussian_bits` of whole symbols, and what one step less and one more would add: the masses share their edges."""
+    scale = SCALE_MIN * torch.exp2(log_scale.clamp(0.0, LOG_SCALE_MAX))
+    inverse, d = math.sqrt(0.5) / scale, symbols.abs()
+    edges = [torch.erfc((d + offset) * inverse) for offset in (-1.5, -0.5, 0.5, 1.5)]
+    inward, bits, outward = (
+        -torch.log2((0.5 * (a - b)).clamp_min(rate_numba.LEAST_MASS)) for a, b in pairwise(edges)
+    )
+    inward, outward, positive = inward - bits, outward - bits, symbols > 0
+    return bits, torch.where(positive, inward, outward), torch.where(positive, outward, inward)
 
 
 def latent_reference(
