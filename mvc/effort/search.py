@@ -97,8 +97,8 @@ class _Symbols:
 class Tile:
     """A part of the picture with what is constant while its symbols change.
 
-    target [1, h, w, 3] are the pixels that count, features [1, H, W, P] the hyperlatent's; factors are the curvatures
-    over that of the linear path, of the first iteration, where all latents may move, and of the others.
+    target [1, h, w, 3] are the pixels that count, features [1, H, W, P] the hyperlatent's. The factors of its methods
+    are curvatures over that of the linear path: in the first iteration, where all latents may move, and in the others.
     """
 
     def __init__(
