@@ -3,8 +3,8 @@
     python -m benchmarks.models PICTURE [--device cuda] [--model mambavc ...] [--runs 2] [--record]
 
 Models without weights here get random ones, with latents a few steps wide: the work is the same. Each model runs in
-a process of its own, which encodes and decodes the picture; y_hat must come back whole. Prints a Markdown table;
-with --record it goes to benchmarks/results/models-DEVICE.md too.
+a process of its own, which encodes and decodes the picture; a stream that does not end where it should is an error.
+Prints a Markdown table; with --record it goes to benchmarks/results/models-DEVICE.md too.
 """
 
 from __future__ import annotations
