@@ -22,6 +22,7 @@ from mvc.codec import Codec
 from mvc.container import describe, read_still
 from mvc.entropy.tables import SCALE_MIN, gaussian_tables
 from mvc.errors import BackendError, SourceError
+from mvc.evaluate import plots
 from mvc.evaluate.analysis import correlation, draw, erf
 from mvc.evaluate.analysis.allocation import allocation, hyper_bits, latent_bits, symbol_bits
 from mvc.evaluate.analysis.deviation import deviation
@@ -365,7 +366,7 @@ def test_command_refuses(command: Path, arguments: list[str], code: int, message
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(draw, "find_spec", lambda _: None)
+    monkeypatch.setattr(plots, "find_spec", lambda _: None)
     with pytest.raises(BackendError, match="matplotlib"):
         draw.check_drawing()
 

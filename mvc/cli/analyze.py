@@ -11,7 +11,7 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
-from mvc.cli.convert import codec_loader
+from mvc.cli.convert import codec_loader, quality_index
 from mvc.cli.options import DeviceOption, Force, Model, Threads
 from mvc.cli.terminal import Progress, UsageError, note, warn
 
@@ -55,10 +55,7 @@ def analyze(
 
     Writes FOLDER/analysis.json and one figure for each analysis. docs/analyze.md says what the numbers mean.
     """
-    try:
-        index = mvc.quality_index(quality)
-    except ValueError as error:
-        raise UsageError(f"-q: {error}") from error
+    index = quality_index(quality)
 
     from mvc import media
     from mvc.evaluate.analysis import draw, report

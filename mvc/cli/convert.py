@@ -98,7 +98,7 @@ def encode(
         if target:
             coded = codec.encode_to(picture, **target, effort=effort)
         else:
-            coded = codec.encode(picture, _index(quality), effort)
+            coded = codec.encode(picture, quality_index(quality), effort)
         clock.lap("encode")
         job.write(coded, force=force)
         clock.lap("write")
@@ -157,12 +157,13 @@ def _target(quality: float | None, bpp: float | None, size: str | None, psnr: fl
         value = given[name]
         if isinstance(value, float) and not 0 < value < float("inf"):
             raise UsageError(f"{name} must be a number above 0")
-    _index(quality)
+    quality_index(quality)
     target = {"bpp": bpp, "size": None if size is None else options.parse_size(size), "psnr": psnr}
     return {name: value for name, value in target.items() if value is not None}
 
 
-def _index(quality: float | None) -> int:
+def quality_index(quality: float | None) -> int:
+    """The index of -q, the default without it; `UsageError` outside its range."""
     try:
         return mvc.quality_index(mvc.DEFAULT_QUALITY if quality is None else quality)
     except ValueError as error:

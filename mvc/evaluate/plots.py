@@ -21,8 +21,13 @@ def check_plot(path: Path) -> None:
     """Raise, before an hour of measuring, what `draw` would raise: no matplotlib, or no such kind of file."""
     if path.suffix.lower() not in SUFFIXES:
         raise MvcError(f"cannot draw curves into {path}", hint="use one of " + " ".join(SUFFIXES))
+    check_matplotlib("drawing curves")
+
+
+def check_matplotlib(what: str) -> None:
+    """Raise BackendError, naming `what` needs it, where matplotlib is missing."""
     if find_spec("matplotlib") is None:
-        raise BackendError("drawing curves needs matplotlib", hint="pip install matplotlib")
+        raise BackendError(f"{what} needs matplotlib", hint="pip install matplotlib")
 
 
 def draw(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:

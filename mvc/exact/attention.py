@@ -39,7 +39,7 @@ class ExactWindowAttention(WindowAttention):
             scores = scores.masked_fill(hidden, -(1 << 50))
         below = scores.amax(-1, keepdim=True) - scores
         end = EXP_END * self.grid.one
-        falling = torch.from_numpy(curves.falling(bits, EXP_BITS, end + 1)).to(q.device, q.dtype)
+        falling = curves.on(q.device, q.dtype, curves.falling, bits, EXP_BITS, end + 1)
         exponentials = falling[below.clamp(max=end).long()]
         shares = divide(exponentials * (1 << SHARE_BITS), exponentials.sum(-1, keepdim=True))
         return shift_round(shares @ v, SHARE_BITS).clamp(-self.grid.limit, self.grid.limit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,14 +94,14 @@ def falling(step_bits: int, bits: int, entries: int) -> Array:
 
 
 @cache
-def on(function: Callable[[Array], Array], grid: Grid, bits: int, like: tuple[torch.dtype, torch.device]) -> Tensor:
-    """A table as a tensor."""
-    return torch.from_numpy(table(function, grid, bits)).to(like[1], like[0])
+def on(device: torch.device, dtype: torch.dtype, make: Callable[..., Array], *arguments: Any) -> Tensor:
+    """The table `make(*arguments)` as a tensor."""
+    return torch.from_numpy(make(*arguments)).to(device, dtype)
 
 
 def look_up(function: Callable[[Array], Array], x: Tensor, grid: Grid, bits: int | None = None) -> Tensor:
     """The function of fixed-point x, constant beyond the table, with `bits` fraction bits (the grid's if None)."""
-    values = on(function, grid, grid.fraction_bits if bits is None else bits, (x.dtype, x.device))
+    values = on(x.device, x.dtype, table, function, grid, grid.fraction_bits if bits is None else bits)
     reach = REACH * grid.one
     return values[(x.clamp(-reach, reach) + reach).long()]
 

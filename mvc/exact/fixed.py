@@ -40,7 +40,7 @@ class Grid:
 
 COARSE = Grid(8)  # of mambavc-lite, whose layers are chosen so that this suffices
 FINE = Grid(12)  # of the papers' models, with their norms, attention and scans
-FRACTION_BITS, ONE, LIMIT, INPUT_LIMIT = COARSE.fraction_bits, COARSE.one, COARSE.limit, COARSE.input_limit
+ONE, LIMIT, INPUT_LIMIT = COARSE.one, COARSE.limit, COARSE.input_limit
 
 
 def shift_round(x: Tensor, bits: int | float) -> Tensor:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvc.errors import BackendError
 from mvc.evaluate.analysis.allocation import Allocation
 from mvc.evaluate.analysis.correlation import BINS, SPAN, Correlation, kl_nats
 from mvc.evaluate.analysis.deviation import Deviation
 from mvc.evaluate.analysis.erf import Field
 from mvc.evaluate.analysis.report import Report
+from mvc.evaluate.plots import check_matplotlib
 from mvc.picture import Picture
 
 if TYPE_CHECKING:
@@ -44,8 +43,7 @@ _STYLE: Any = {
 
 def check_drawing() -> None:
     """Raise BackendError, before minutes of analysis, where matplotlib is missing."""
-    if find_spec("matplotlib") is None:
-        raise BackendError("drawing needs matplotlib", hint="pip install matplotlib")
+    check_matplotlib("drawing")
 
 
 def draw(report: Report, suffix: str) -> dict[str, bytes]:
