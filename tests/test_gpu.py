@@ -1,6 +1,6 @@
 """What only a GPU can show: files cross between devices, kernels agree there, and memory is given back.
 
-Skipped without a CUDA device. benchmarks/gpu.py measures speed and memory on one.
+Skipped without a CUDA device. `python -m benchmarks.models PICTURE --device cuda` measures speed and memory on one.
 """
 
 from __future__ import annotations
