@@ -28,23 +28,27 @@ class _Round(torch.autograd.Function):
 
 def gaussian_bits(distance: Tensor, log_scale: Tensor) -> Tensor:
     """-log2 of the Gaussian mass of the unit interval around `distance` from the mean; log_scale as in the prior."""
-    scale = SCALE_MIN * torch.exp2(bound(log_scale, 0.0, LOG_SCALE_MAX))
-    d = distance.abs()
-    inverse = math.sqrt(0.5) / scale
-    mass = 0.5 * (torch.erfc((d - 0.5) * inverse) - torch.erfc((d + 0.5) * inverse))
-    return -torch.log2(mass.clamp_min(rate_numba.LEAST_MASS))
+    d, inverse = distance.abs(), _inverse(log_scale)
+    return _bits_between(torch.erfc((d - 0.5) * inverse), torch.erfc((d + 0.5) * inverse))
 
 
 def step_bits(symbols: Tensor, log_scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`gaussian_bits` of whole symbols, and what one step less and one more would add: the masses share their edges."""
-    scale = SCALE_MIN * torch.exp2(log_scale.clamp(0.0, LOG_SCALE_MAX))
-    inverse, d = math.sqrt(0.5) / scale, symbols.abs()
+    d, inverse = symbols.abs(), _inverse(log_scale)
     edges = [torch.erfc((d + offset) * inverse) for offset in (-1.5, -0.5, 0.5, 1.5)]
-    inward, bits, outward = (
-        -torch.log2((0.5 * (a - b)).clamp_min(rate_numba.LEAST_MASS)) for a, b in pairwise(edges)
-    )
+    inward, bits, outward = (_bits_between(near, far) for near, far in pairwise(edges))
     inward, outward, positive = inward - bits, outward - bits, symbols > 0
     return bits, torch.where(positive, inward, outward), torch.where(positive, outward, inward)
+
+
+def _inverse(log_scale: Tensor) -> Tensor:
+    """What a distance is multiplied with for erfc."""
+    return math.sqrt(0.5) / (SCALE_MIN * torch.exp2(bound(log_scale, 0.0, LOG_SCALE_MAX)))
+
+
+def _bits_between(near: Tensor, far: Tensor) -> Tensor:
+    """-log2 of the mass between two edges, given their erfc."""
+    return -torch.log2((0.5 * (near - far)).clamp_min(rate_numba.LEAST_MASS))
 
 
 def latent_reference(
