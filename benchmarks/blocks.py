@@ -1,15 +1,11 @@
 """MambaVC, SwinVC and ConvVC at lite size: one frame with three kinds of blocks, trained alike, compared on real files.
 
-    python -m benchmarks.blocks train --minutes 20 --store STORE --run FOLDER
-    python -m benchmarks.blocks report --run FOLDER --pictures PICTURES... [--json] [--plot]
+    python -m benchmarks.blocks --minutes 20 --store STORE --run FOLDER
+    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot]
 
-`train` gives each kind of block the same crops, seed, recipe and processor time. A few steps of each are timed first,
+This gives each kind of block the same crops, seed, recipe and processor time. A few steps of each are timed first,
 in turn; from that follow the steps that each takes in --minutes on each core, and with them its learning rates,
 whatever else the machine does. Stopped at any time, the same command goes on.
-
-`report` exports the three, writes and reads files of every picture with effort 0, and prints a Markdown table that it
-also leaves in benchmarks/results/blocks.md, or --output (figures beside it as .json, curves as .svg). BD-rates are
-against the state-space blocks, in the whole and by size of the pictures (blocks_report.py).
 """
 
 from __future__ import annotations
@@ -17,21 +13,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import resource
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from mvc import files
 from mvc.cli.terminal import note
 from mvc.errors import MvcError
-from mvc.models.mambavc_lite import BLOCKS
-from mvc.train import cli, state
+from mvc.models.lite import BLOCKS
+from mvc.train import state
 from mvc.train.data import CropStore
 from mvc.train.recipe import Recipe
+from mvc.train.run import train as train_recipe
 
 ROOT = Path(__file__).parent.parent
 RESULT = ROOT / "benchmarks" / "results" / "blocks.md"
@@ -139,7 +133,7 @@ def train(base: Recipe, store: Path, run: Path, minutes: float, timing_s: float)
         path = run / f"{kind}.toml"
         files.write_atomic(path, to_toml(replace(recipe, steps=steps)).encode(), force=True)
         before = processor_s()
-        cli.train(path, resume=done > 0)
+        train_recipe(path, resume=done > 0)
         plan.used_s[kind] = plan.used_s.get(kind, 0.0) + processor_s() - before
         plan.write(run)
         if steps_done(recipe.checkpoint) < steps:
@@ -149,38 +143,15 @@ def train(base: Recipe, store: Path, run: Path, minutes: float, timing_s: float)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    one = commands.add_parser("train")
-    one.add_argument("--run", type=Path, required=True, help="folder of plan, checkpoints and logs")
-    one.add_argument("--store", type=Path, required=True, help="crop store; made as the recipe says if it is missing")
-    one.add_argument("--minutes", type=float, default=20.0, help="processor time of each kind on each core")
-    one.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "mambavc-lite.toml")
-    one.add_argument("--timing", type=float, default=60.0, help="seconds for which steps of each kind are timed")
-    two = commands.add_parser("report")
-    two.add_argument("--run", type=Path, required=True)
-    two.add_argument("--pictures", nargs="+", required=True)
-    two.add_argument("--quality", default="1,2,3,4,5,6,7,8")
-    two.add_argument("--sizes", default=",".join(map(str, SIZES_PX)), help="shorter sides in pixels; empty: none")
-    two.add_argument("--output", type=Path, default=RESULT)
-    two.add_argument("--json", action="store_true", help="all figures too, beside the table")
-    two.add_argument("--plot", action="store_true", help="curves too, beside the table")
+    parser.add_argument("--run", type=Path, required=True, help="folder of plan, checkpoints and logs")
+    parser.add_argument("--store", type=Path, required=True, help="crop store, made as the recipe says if missing")
+    parser.add_argument("--minutes", type=float, default=20.0, help="processor time of each kind on each core")
+    parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "mambavc-lite.toml")
+    parser.add_argument("--timing", type=float, default=60.0, help="seconds for which steps of each kind are timed")
     options = parser.parse_args()
     try:
-        if options.command == "train":
-            if not train(Recipe.read(options.recipe), options.store, options.run, options.minutes, options.timing):
-                raise SystemExit("stopped; the same command goes on")
-            return
-        from benchmarks import blocks_report
-
-        quality = [float(q) for q in options.quality.split(",")]
-        sizes_px = [int(size) for size in options.sizes.split(",") if size]
-        report = blocks_report.measure_all(options.run, options.pictures, quality, sizes_px)
-        print(report.markdown())
-        files.write_atomic(options.output, report.document().encode(), force=True)
-        if options.json:
-            files.write_atomic(options.output.with_suffix(".json"), report.json().encode(), force=True)
-        if options.plot:
-            report.draw(options.output.with_suffix(".svg"))
+        if not train(Recipe.read(options.recipe), options.store, options.run, options.minutes, options.timing):
+            raise SystemExit("stopped; the same command goes on")
     except MvcError as error:
         raise SystemExit(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) from error
 

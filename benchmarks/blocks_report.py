@@ -1,4 +1,10 @@
-"""What `benchmarks.blocks report` measures: the trained kinds of blocks on real files, in the whole and by size.
+"""The kinds of blocks that benchmarks/blocks.py trained, compared on real files, in the whole and by size.
+
+    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot]
+
+Exports the three, writes and reads files of every picture with effort 0, and prints a Markdown table that it also
+leaves in benchmarks/results/blocks.md, or --output (figures beside it as .json, curves as .svg). BD-rates are against
+the state-space blocks.
 
 Three ways to other sizes: pictures scaled down, as the paper does (MambaVC, section 4.3 and figure 1b), where detail
 per pixel grows as the size falls; cut out of the middle, where detail stays and context goes; and four joined to one,
@@ -7,6 +13,7 @@ longer than anything in training. Rows are kept in the run's folder (sweep.json)
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tempfile
@@ -18,16 +25,19 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.blocks import NAMES, Plan, steps_done
+from benchmarks.blocks import NAMES, ROOT, Plan, steps_done
+from mvc import files
 from mvc.cli.terminal import note
 from mvc.errors import MvcError
 from mvc.evaluate import codecs, curves, plots
-from mvc.evaluate.sweep import Cache, Results, find_pictures, sweep
-from mvc.models import build
+from mvc.evaluate.sweep import Cache, Results, sweep
+from mvc.files import find_pictures
 from mvc.models.complexity import Complexity, measure
-from mvc.models.mambavc_lite import BLOCKS, Config, MambaVCLite
-from mvc.train import cli, export
+from mvc.models.lite import BLOCKS, Config, MambaVCLite
+from mvc.train import export
 
+RESULT = ROOT / "benchmarks" / "results" / "blocks.md"
+SIZES_PX = (128, 256, 384, 512)
 RIVALS = BLOCKS[1:]
 CODING = {"encode": ("g_a", "h_a", "h_s", "contexts"), "decode": ("h_s", "contexts", "g_s")}
 WHOLE = "as they are"
@@ -57,7 +67,7 @@ def cost_of(config: Config) -> Complexity:
     """Of the model on a picture of 768 x 512."""
     with torch.device("meta"):
         model = MambaVCLite(config).eval()
-    return measure(model, build.ENTRIES["mambavc-lite"].run, 768, 512)
+    return measure(model, 768, 512)
 
 
 def scaled(paths: Iterable[Path], side: int, folder: Path) -> list[Path]:
@@ -113,7 +123,7 @@ def exported(run: Path, plan: Plan) -> dict[str, codecs.Adapter]:
         checkpoint, weights = run / kind / "last.pt", run / kind / "weights"
         if (done := steps_done(checkpoint)) < (steps := plan.steps(kind)):
             raise MvcError(f"{NAMES[kind]} has had {done} of {steps} steps", hint="`train` goes on with it")
-        cli.export(checkpoint, weights)
+        export.export(checkpoint, weights)
         # Its version names the weights, so its rows may come from the cache.
         adapters[kind] = replace(codecs.adapter("mvc", model=str(weights), effort=0), name=kind, anchor=True)
     return adapters
@@ -158,8 +168,8 @@ class Report:
 
     def document(self) -> str:
         """The tables as a file of benchmarks/results."""
-        command = "    python -m benchmarks.blocks train --minutes MINUTES --store STORE --run FOLDER\n"
-        command += "    python -m benchmarks.blocks report --run FOLDER --pictures PICTURES\n"
+        command = "    python -m benchmarks.blocks --minutes MINUTES --store STORE --run FOLDER\n"
+        command += "    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES\n"
         return f"# Kinds of blocks at equal size\n\n{command}\n{self.markdown()}\n"
 
     def json(self) -> str:
@@ -262,3 +272,31 @@ def measure_all(run: Path, pictures: Sequence[str], quality: Sequence[float], si
                 add(name, swept(name, cropped(paths, side, place(name))))
             add("four joined", swept("four joined", joined(paths, place("joined"))))
     return Report(plan, configs, results, sizes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, required=True)
+    parser.add_argument("--pictures", nargs="+", required=True)
+    parser.add_argument("--quality", default="1,2,3,4,5,6,7,8")
+    parser.add_argument("--sizes", default=",".join(map(str, SIZES_PX)), help="shorter sides in pixels; empty: none")
+    parser.add_argument("--output", type=Path, default=RESULT)
+    parser.add_argument("--json", action="store_true", help="all figures too, beside the table")
+    parser.add_argument("--plot", action="store_true", help="curves too, beside the table")
+    options = parser.parse_args()
+    try:
+        quality = [float(q) for q in options.quality.split(",")]
+        sizes_px = [int(size) for size in options.sizes.split(",") if size]
+        report = measure_all(options.run, options.pictures, quality, sizes_px)
+        print(report.markdown())
+        files.write_atomic(options.output, report.document().encode(), force=True)
+        if options.json:
+            files.write_atomic(options.output.with_suffix(".json"), report.json().encode(), force=True)
+        if options.plot:
+            report.draw(options.output.with_suffix(".svg"))
+    except MvcError as error:
+        raise SystemExit(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) from error
+
+
+if __name__ == "__main__":
+    main()

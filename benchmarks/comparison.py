@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 import mvc
-from mvc.evaluate.metrics import psnr
+from mvc.metrics import psnr
 
 DETAIL = (60, 40, 380, 300)  # left, top, right, bottom of the part that is shown
 CAPTION_PX = 34

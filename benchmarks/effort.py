@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import mvc
-from benchmarks import with_weights
+from mvc.quality import DEFAULT_MODEL
 
 RESULT = Path(__file__).parent / "results" / "effort.md"
 
@@ -24,18 +24,17 @@ RESULT = Path(__file__).parent / "results" / "effort.md"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", nargs="+")
-    parser.add_argument("--weights", type=Path, help="instead of the shipped ones")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name, or a folder of weights")
     parser.add_argument("--quality", default="1,3,5,7")
     parser.add_argument("--record", action="store_true")
     arguments = parser.parse_args()
-    if arguments.weights is not None:
-        with_weights.use(arguments.weights)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from mvc.evaluate import codecs, curves
-    from mvc.evaluate.sweep import Cache, find_pictures, sweep
+    from mvc.evaluate.sweep import Cache, sweep
+    from mvc.files import find_pictures
 
     efforts = range(mvc.MAX_EFFORT + 1)
-    adapters = [replace(codecs.adapter("mvc", effort=effort), name=f"effort {effort}") for effort in efforts]
+    made = [codecs.adapter("mvc", model=arguments.model, effort=effort) for effort in efforts]
+    adapters = [replace(adapter, name=f"effort {effort}") for effort, adapter in zip(efforts, made, strict=True)]
     settings = {adapter.name: [float(q) for q in arguments.quality.split(",")] for adapter in adapters}
     paths = find_pictures(arguments.pictures)
     results = sweep(paths, adapters, settings, cache=Cache(None))

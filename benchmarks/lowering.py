@@ -16,10 +16,10 @@ import torch
 from mvc.codec import Codec
 from mvc.media import read_picture
 from mvc.models.estimate import RateEstimator
+from mvc.models.weights import load
 from mvc.train.export import load_checkpoint, make_weights
-from mvc.weights import load
 
-QUALITIES = (0, 18, 36, 54)
+INDICES = (0, 18, 36, 54)
 
 
 def main() -> None:
@@ -33,15 +33,14 @@ def main() -> None:
     shipped = Codec(load(arguments.weights)) if arguments.weights else None
     pictures = [read_picture(path).picture for path in arguments.pictures]
     print("quality  float bits  file bits   lowering" + ("  calibrated" if shipped else ""))
-    for quality in QUALITIES:
+    for quality in INDICES:
         estimated = written = calibrated = 0.0
         index = torch.tensor([quality])
         for picture in pictures:
             estimator = RateEstimator(model.density, index, noise=False)
             with torch.inference_mode():
-                y = model.g_a(codec.to_tensor(picture), index)
-                model.prior.code(estimator, index, model.h_a(y, index), y)
-            estimated += float(estimator.hyper_bits + estimator.latent_bits)
+                model.code(estimator, codec.to_tensor(picture), index)
+            estimated += float(estimator.bits)
             written += 8 * len(codec.encode(picture, quality, effort=0))
             calibrated += 8 * len(shipped.encode(picture, quality, effort=0)) if shipped else 0
         line = f"{quality:7} {estimated:11.0f} {written:10.0f} {written / estimated - 1:+10.2%}"

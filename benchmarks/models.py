@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,15 +25,14 @@ import mvc
 from benchmarks.speed import shortest_seconds
 from mvc.blocks.conv import Conv
 from mvc.codec import Codec
-from mvc.container import read_still
+from mvc.container import read_file
 from mvc.exact.selfcheck import check_backend
 from mvc.models import registry
-from mvc.models.family import make
+from mvc.models.weights import Weights, load
 from mvc.train.export import make_weights
-from mvc.weights import Weights, load
 
 RESULTS = Path(__file__).parent / "results"
-STILL = ("mambavc-lite", "mambavc", "swinvc", "convvc", "samic")
+STILL = tuple(preset.name for preset in registry.presets("still"))
 SPREAD = 20.0  # of the last layers of random transforms, whose latents would all round to zero
 COLUMNS = {"encode_s": "encode, s", "prior_s": "read y_hat, s", "decode_s": "decode, s", "mib": "peak, MiB"}
 
@@ -43,7 +43,7 @@ def weights_of(name: str) -> Weights:
     if preset is not None and preset.shipped:
         return load(preset.folder)
     torch.manual_seed(0)
-    network = make(name, {}).eval()
+    network: Any = registry.known(name).make().eval()
     with torch.no_grad():
         for transform in (network.g_a, network.h_a):
             [m for m in transform.modules() if isinstance(m, Conv)][-1].weight.mul_(SPREAD)
@@ -61,11 +61,11 @@ def measure(name: str, picture: Path, device: str, runs: int) -> dict[str, float
         return shortest_seconds(runs, lambda: (action(), done()))[0]
 
     data = codec.encode(source, 27, effort=0)
-    still = read_still(data)
+    head, units = read_file(data)
     with torch.inference_mode():
         figures = {
             "encode_s": seconds(lambda: codec.encode(source, 27, effort=0)),
-            "prior_s": seconds(lambda: codec.decode_latent(still)),
+            "prior_s": seconds(lambda: codec.decode_latent(head, units)),
             "decode_s": seconds(lambda: codec.decode(data)),
         }
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

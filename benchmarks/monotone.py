@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mvc import codec as codecs
-from mvc.evaluate.metrics import psnr
 from mvc.media import read_picture
+from mvc.metrics import psnr
 
 ALLOWED_FALL_DB = 0.05
 

@@ -1,6 +1,6 @@
 """The selective scan on CPU: nanoseconds per token and channel, against references and against memory.
 
-    OMP_WAIT_POLICY=PASSIVE python -m benchmarks.scan [--seconds 1] [--write]
+    python -m benchmarks.scan [--seconds 1] [--write]
 
 prints Markdown; --write puts it into benchmarks/results/scan.md. The picture has 1536 tokens (48 x 32) of 1024
 channels, a quarter of them along each order. Times are the least of several runs: other work on the machine can only

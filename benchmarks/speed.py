@@ -25,9 +25,8 @@ from typing import NamedTuple
 from PIL import Image
 
 import mvc
-from benchmarks import with_weights
+from mvc.quality import DEFAULT_MODEL
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as the command does; torch is not imported yet
 RESULT = Path(__file__).parent / "results" / "speed.md"
 LARGE = (3840, 2160)
 
@@ -105,10 +104,8 @@ def processes(
 ) -> tuple[Path, Process, Process]:
     """The coded file, and `mvc encode` and `mvc decode` as processes."""
     command = [sys.executable, "-m", "mvc"]
-    if options.weights is not None:
-        command = [sys.executable, "-m", "benchmarks.with_weights", str(options.weights)]
     coded, decoded = folder / f"{picture.stem}.mvc", folder / f"{picture.stem}.out.png"
-    common = ["-f", "--device", "cpu", "--threads", str(options.threads)]
+    common = ["-f", "--device", "cpu", "--threads", str(options.threads), "--model", options.model]
     encoded = [*command, "encode", str(picture), "-q", f"{quality:g}", "-o", str(coded), *common]
     return (
         coded,
@@ -125,7 +122,7 @@ def measure(pictures: Sequence[Path], folder: Path, options: argparse.Namespace)
     from mvc import codec as codecs
     from mvc.media import read_picture
 
-    codec = codecs.load(threads=options.threads, device="cpu")
+    codec = codecs.load(options.model, device="cpu", threads=options.threads)
     index = mvc.quality_index(quality)
     found = []
     for path, (coded, encode, decode) in zip(pictures, outside, strict=True):
@@ -181,14 +178,12 @@ def machine() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("picture", type=Path)
-    parser.add_argument("--weights", type=Path, help="instead of the shipped ones")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name, or a folder of weights")
     parser.add_argument("--quality", type=float, default=mvc.DEFAULT_QUALITY)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--record", action="store_true", help=f"write {RESULT.name} too")
     options = parser.parse_args()
-    if options.weights is not None:
-        with_weights.use(options.weights)
     before = machine()
     with tempfile.TemporaryDirectory(prefix="mvc-speed-") as name:
         folder = Path(name)

@@ -15,8 +15,9 @@ import hashlib
 import json
 import sys
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -57,28 +58,36 @@ def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") 
 
 
 SIGNATURE = bytes.fromhex("934D56430D0A1A")
-HEAD, HYPR, SLIC, END = 0x01, 0x02, 0x03, 0x7F
+HEAD, CODE, END = 0x01, 0x02, 0x7F
 
 
-def read_chunks(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Section 2.3: (type, offset of the payload, payload) of every chunk, END included."""
+@dataclass(frozen=True)
+class Chunk:
+    """`offset` and `start` are those of the chunk and of its payload in the file."""
+
+    kind: int
+    offset: int
+    start: int
+    payload: bytes
+
+
+def read_chunks(data: bytes) -> Iterator[Chunk]:
+    """Section 2.3: every chunk, END included."""
     if not data.startswith(SIGNATURE):
         raise Refused("Truncated" if SIGNATURE.startswith(data) else "NotMvc", "the signature is missing")
     require(len(data) > 7, "Truncated", "the version is missing")
     require(data[7] == 0, "Unsupported", f"version {data[7]} is not known")
-    chunks: list[tuple[int, int, bytes]] = []
-    position = 8
-    while not chunks or chunks[-1][0] != END:
-        require(len(chunks) < 1024, "Limit", "more than 1024 chunks")
-        require(position < len(data), "Truncated", "the file ends before its END chunk")
-        kind = data[position]
-        length, start = read_varint(data, position + 1, len(data))
-        require(length <= 2**30, "Limit", f"the chunk at byte {position} is longer than 2^30 bytes")
-        require(start + length <= len(data), "Truncated", f"the chunk at byte {position} is cut")
-        chunks.append((kind, start, data[start : start + length]))
+    kind, position = None, 8
+    while kind != END:
+        offset = position
+        require(offset < len(data), "Truncated", "the file ends before its END chunk")
+        kind = data[offset]
+        length, start = read_varint(data, offset + 1, len(data))
+        require(length <= 2**30, "Limit", f"the chunk at byte {offset} is longer than 2^30 bytes")
         position = start + length
+        require(position <= len(data), "Truncated", f"the chunk at byte {offset} is cut")
+        yield Chunk(kind, offset, start, data[start:position])
     require(position == len(data), "Corrupt", f"the file goes on after END (byte {position})")
-    return chunks
 
 
 def _crc_table() -> list[int]:
@@ -106,11 +115,22 @@ def crc32c(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class Head:
+    kind: str
     colour: str
     width: int
     height: int
-    quality: int
+    quality_index: int
     model_id: bytes
+
+
+@dataclass(frozen=True)
+class Unit:
+    """`quality_index` is None for that of the head."""
+
+    role: str
+    index: int
+    quality_index: int | None
+    streams: list[bytes]
 
 
 def read_head(payload: bytes) -> Head:
@@ -118,42 +138,89 @@ def read_head(payload: bytes) -> Head:
     require(payload, "Corrupt", "HEAD is empty")
     flags = payload[0]
     kind, colour, depth, reserved = flags & 3, flags >> 2 & 3, flags >> 4 & 3, flags >> 6
-    known = kind == 0 and colour <= 1 and depth == 0 and reserved == 0
+    known = kind <= 1 and colour <= 1 and depth == 0 and reserved == 0
     require(known, "Unsupported", f"HEAD has the flags 0x{flags:02x}")
     width, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(1 <= width <= 65535, "Limit", f"the width is {width}")
     height, position = read_varint(payload, position, len(payload), "Corrupt")
     require(1 <= height <= 65535, "Limit", f"the height is {height}")
-    require(len(payload) == position + 9, "Corrupt", "HEAD has the wrong length")
+    require(len(payload) > position, "Corrupt", "HEAD is cut")
     require(payload[position] <= 63, "Limit", f"the quality index is {payload[position]}")
-    require(width * height <= 2**28, "Limit", f"{width} x {height} pixels are more than 2^28")
-    colours = ("rgb", "gray")
-    return Head(colours[colour], width, height, payload[position], payload[position + 1 :])
+    require(len(payload) == position + 9, "Corrupt", "HEAD has the wrong length")
+    names = ("still", "clip")[kind], ("rgb", "gray")[colour]
+    return Head(*names, width, height, payload[position], payload[position + 1 :])
 
 
-def read_file(data: bytes) -> tuple[Head, bytes, list[bytes]]:
-    """Section 3.6: the header, the hyperlatent's stream and the slices' streams."""
+def read_unit(payload: bytes) -> Unit:
+    """Section 3.2, without the checksum that a clip has there."""
+    require(payload, "Corrupt", "CODE is empty")
+    require(payload[0] == 0, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
+    index, position = read_varint(payload, 1, len(payload), "Corrupt")
+    require(index < 2**32, "Limit", f"a unit has the index {index}")
+    require(len(payload) > position, "Corrupt", "CODE is cut")
+    quality_index = payload[position]
+    require(quality_index <= 64, "Limit", f"a unit has the quality index {quality_index}")
+    require(len(payload) > position + 1, "Corrupt", "CODE is cut")
+    count, position = payload[position + 1], position + 2
+    require(count > 0, "Limit", "a unit has no streams")
+    sizes = []
+    for _ in range(count - 1):
+        size, position = read_varint(payload, position, len(payload), "Corrupt")
+        sizes.append(size)
+    sizes.append(len(payload) - position - sum(sizes))
+    require(sizes[-1] >= 0, "Corrupt", "the streams are longer than their chunk")
+    ends = list(accumulate(sizes, initial=position))
+    streams = [payload[start:end] for start, end in pairwise(ends)]
+    return Unit("picture", index, None if quality_index == 64 else quality_index, streams)
+
+
+def check(stored: bytes, data: bytes) -> None:
+    """Section 2.4."""
+    found = crc32c(data).to_bytes(4, "little")
+    require(found == stored, "Checksum", f"the CRC-32C has the bytes {found.hex()}, and should have {stored.hex()}")
+
+
+def check_end(data: bytes, end: Chunk) -> None:
+    require(len(end.payload) == 4, "Corrupt", "END has the wrong length")
+    check(end.payload, data[: end.start])
+
+
+def read_file(data: bytes) -> tuple[Head, list[Unit]]:
+    """Section 3.5: the header and the units."""
     chunks = read_chunks(data)
-    _, offset, checksum = chunks[-1]
-    require(len(checksum) == 4, "Corrupt", "END has the wrong length")
-    stored, computed = int.from_bytes(checksum, "little"), crc32c(data[:offset])
-    require(stored == computed, "Checksum", f"the CRC-32C is {computed:08x}, and should be {stored:08x}")
-    require(chunks[0][0] == HEAD, "Corrupt", "the first chunk is not HEAD")
-    head = read_head(chunks[0][2])
-    hyper: bytes | None = None
-    slices: list[bytes] = []
-    for kind, start, payload in chunks[1:-1]:
-        if kind == HYPR and hyper is None:
-            hyper = payload
-        elif kind == SLIC and hyper is not None:
-            slices.append(payload)
-        elif kind in (HEAD, HYPR, SLIC):
-            raise Refused("Corrupt", f"a chunk is repeated or out of order (payload at byte {start})")
+    first = next(chunks)
+    head: Head | Refused
+    try:
+        require(first.kind == HEAD, "Corrupt", "the first chunk is not HEAD")
+        head = read_head(first.payload)
+    except Refused as error:
+        head = error
+    if isinstance(head, Refused) or head.kind == "still":  # framing and checksum first
+        rest = list(chunks)
+        check_end(data, [first, *rest][-1])
+        chunks = iter(rest)
+    if isinstance(head, Refused):
+        raise head
+    beginning = data[: first.start + len(first.payload)]
+    units: list[Unit] = []
+    for chunk in chunks:
+        payload = chunk.payload
+        if chunk.kind == END:
+            next(chunks, None)  # refuses bytes behind END
+            check_end(data, chunk)
+        elif chunk.kind == CODE:
+            if head.kind == "clip":
+                require(len(payload) >= 4, "Corrupt", "CODE is too short for its checksum")
+                payload, stored = payload[:-4], payload[-4:]
+                check(stored, beginning + data[chunk.offset : chunk.start] + payload)
+            unit = read_unit(payload)
+            require(not units or unit.index > units[-1].index, "Corrupt", f"unit {unit.index} is out of order")
+            units.append(unit)
         else:
-            require(kind >= 0x80, "Unsupported", f"the critical chunk 0x{kind:02x} is not known")
-    require(hyper is not None and slices, "Corrupt", "the file lacks a stream")
-    require(len(slices) <= 16, "Limit", f"the file has {len(slices)} slices")
-    return head, hyper or b"", slices
+            require(chunk.kind != HEAD, "Corrupt", f"HEAD is repeated at byte {chunk.offset}")
+            require(chunk.kind >= 0x80, "Unsupported", f"the critical chunk 0x{chunk.kind:02x} is not known")
+    require(units, "Corrupt", "the file has no unit")
+    return head, units
 
 
 # Section 4: entropy coding
@@ -182,7 +249,7 @@ class StreamDecoder:
         self.empty, self.used = not stream, False
 
     def require(self, condition: object, reason: str, message: str) -> None:
-        require(condition, reason, f"{message} (chunk {self.name})")
+        require(condition, reason, f"{message} ({self.name})")
 
     def step(self, frequency: int, cumulative: int, n: int) -> None:
         state = frequency * (self.state >> n) + (self.state & (1 << n) - 1) - cumulative
@@ -231,6 +298,12 @@ class StreamDecoder:
 # Section 5.8: the exact part of a model (before 5.1, as everything else needs it)
 
 TYPES = {"I16": "<i2", "U16": "<u2", "I32": "<i4"}
+RANGES = {  # section 5.4
+    "weight": ("<i2", -(2**14 - 1), 2**14 - 1),
+    "bias": ("<i4", -(2**31 - 1), 2**31 - 1),
+    "shift": ("<i4", 0, 14),
+    "table": ("<i4", 0, 65532),
+}
 
 
 def read_safetensors(data: bytes) -> dict[str, Array]:
@@ -268,6 +341,11 @@ class Model:
         for name in (n.removesuffix(".weight") for n in tensors if n.endswith(".weight")):
             weight, bias = (tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias"))
             self.layers[name.removeprefix("exact.")] = weight, bias, int(tensors[f"{name}.shift"])
+        for name, values in tensors.items():
+            if name.startswith("exact."):
+                kind, low, high = RANGES[name.rpartition(".")[2]]
+                valid = values.dtype == kind and low <= values.min() and values.max() <= high
+                require(valid, "Weights", f"{name} is of another type, or outside {low}..{high}")
         for name, layer in self.layers.items():
             require(bound(layer, ".mix" in name) < 2**53, "Weights", f"the layer {name} can exceed 2^53")
 
@@ -354,7 +432,7 @@ def decode_hyper(stream: bytes, model: Model, quality: int, height: int, width: 
     """z [Hz, Wz, Z]."""
     channels = model.config["hyper"]
     first = quality // 4 * channels
-    decoder = StreamDecoder(stream, "HYPR")
+    decoder = StreamDecoder(stream, "stream 0")
     symbols = decoder.take(model.hyper_rows[first : first + channels] * (height * width))
     decoder.finish()
     z = np.array(symbols, np.int64).reshape(height, width, channels)
@@ -401,7 +479,7 @@ def decode_slice(stream: bytes, model: Model, k: int, support: Array) -> tuple[A
     """y_hat of slice k [H, W, m], and its symbols in coding order."""
     height, width, _ = support.shape
     channels, passes = model.config["slices"][k]
-    decoder, order = StreamDecoder(stream, f"SLIC {k}"), []
+    decoder, order = StreamDecoder(stream, f"stream {k + 1}"), []
     y_hat = np.zeros((height, width, channels), np.int64)
     for index, mask in enumerate(pass_masks(height, width, passes)):
         name = f"contexts.{k}.{index}"
@@ -420,14 +498,18 @@ def decode_slice(stream: bytes, model: Model, k: int, support: Array) -> tuple[A
 
 def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
     """The header, each stream's symbols in coding order (hyperlatent first), and y_hat [H, W, M]."""
-    head, hyper, slices = read_file(data)
+    head, units = read_file(data)
+    require(head.kind == "still", "Unsupported", f"the file is a {head.kind}")
+    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")  # section 6.4
     known = model.exact_hash[:8]
     require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
-    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")  # section 6.4
+    require(len(units) == 1 and units[0].index == 0, "Corrupt", f"the file has {len(units)} units, not one picture 0")
+    quality, (hyper, *slices) = units[0].quality_index, units[0].streams
+    quality = head.quality_index if quality is None else quality
     expected = len(model.config["slices"])
     require(len(slices) == expected, "Corrupt", f"{len(slices)} slices, and the model has {expected}")
-    z = decode_hyper(hyper, model, head.quality, -(-head.height // 64), -(-head.width // 64))
-    support = hyper_synthesis(model, z, head.quality)
+    z = decode_hyper(hyper, model, quality, -(-head.height // 64), -(-head.width // 64))
+    support = hyper_synthesis(model, z, quality)
     features, symbols = support.shape[2], [z.ravel().tolist()]
     for k, stream in enumerate(slices):
         y_hat, order = decode_slice(stream, model, k, support)
@@ -455,7 +537,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if not options.sha256:
         counts = ", ".join(f"{len(s)} in slice {k}" for k, s in enumerate(symbols[1:]))
-        print(f"picture  {head.width}x{head.height}, {head.colour}, quality index {head.quality}")
+        print(f"picture  {head.width}x{head.height}, {head.colour}, quality index {head.quality_index}")
         print(f"model    {head.model_id.hex()}")
         print(f"coded    {len(symbols[0])} in the hyperlatent, {counts}; y_hat {list(y_hat.shape)}")
     for name, digest in digests(symbols, y_hat).items():

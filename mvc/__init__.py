@@ -1,6 +1,6 @@
 """mvc: a learned image codec with a file format for keeping pictures in.
 
-    data = mvc.encode("k.png", quality=4)      # bytes of an .mvc file
+    data = mvc.encode("k.png", quality=4)      # bytes of an .mvc file; also from arrays and images of Pillow
     picture = mvc.decode(data)                 # Picture; picture.samples is uint8 [H, W, 3] or [H, W]
     mvc.info("k.mvc")                          # what the file says about itself, without loading weights
 
@@ -13,6 +13,7 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from mvc.arguments import MAX_PIXELS, check_device, check_model, check_most, check_threads
 from mvc.errors import (
     BackendError,
     Checksum,
@@ -26,13 +27,34 @@ from mvc.errors import (
     Unsupported,
     WeightsError,
 )
+from mvc.quality import (
+    DEFAULT_EFFORT,
+    DEFAULT_MODEL,
+    DEFAULT_QUALITY,
+    MAX_EFFORT,
+    check_effort,
+    check_target,
+    quality_index,
+)
+from mvc.version import __version__
 
 if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from numpy.typing import NDArray
+    from PIL import Image
+
     from mvc.media import LossWarning, read_picture, write_picture
     from mvc.picture import Picture
 
-__version__ = "0.1.0"
+    Stored = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+    Encodable = Stored | Picture | Image.Image | NDArray[Any]
+
 __all__ = [
+    "DEFAULT_EFFORT",
+    "DEFAULT_MODEL",
+    "DEFAULT_QUALITY",
+    "MAX_EFFORT",
     "BackendError",
     "Checksum",
     "Corrupt",
@@ -46,6 +68,7 @@ __all__ = [
     "Truncated",
     "Unsupported",
     "WeightsError",
+    "__version__",
     "decode",
     "encode",
     "info",
@@ -53,12 +76,6 @@ __all__ = [
     "read_picture",
     "write_picture",
 ]
-
-DEFAULT_MODEL = "mambavc-lite"
-DEFAULT_QUALITY = 4.0
-MAX_QUALITY_INDEX = 63
-DEFAULT_EFFORT = 1
-MAX_EFFORT = 3
 
 _LAZY = {
     "Picture": "mvc.picture",
@@ -69,70 +86,88 @@ _LAZY = {
 
 
 def encode(
-    picture: Picture | str | os.PathLike[str],
-    quality: float = DEFAULT_QUALITY,
+    picture: Encodable,
+    quality: float | None = None,
     *,
     bpp: float | None = None,
     size: int | None = None,
     psnr: float | None = None,
-    effort: int = DEFAULT_EFFORT,
-    model: str = DEFAULT_MODEL,
+    effort: int | None = None,
+    model: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str = "auto",
     threads: int | None = None,
 ) -> bytes:
-    """Encode a `Picture`, or the picture file at a path, and return the bytes of an .mvc file.
+    """Encode a picture, and return the bytes of an .mvc file.
 
-    `quality` is 1 (small) to 8 (fine), fractions allowed. Instead of it at most one target may be given,
+    `picture` is a `Picture`, an array (uint8 `[H, W]`, `[H, W, 3]` or `[H, W, 1]`), an image of Pillow, the path of a
+    picture file, its bytes, or an open binary file. An image of Pillow as it was opened is turned the right way up, as
+    its file would be; of one that was worked on, the pixels are taken as they are.
+    `quality` is 1 (small) to 8 (fine), fractions allowed; 4 if not said. Instead of it one target may be given,
     which the encoder meets by search: `bpp` in bits per pixel, `size` in bytes (both at most that), `psnr` in
-    dB (at least that). `effort` is 0 (fastest) to 3 (smallest file); decoding takes the same time for all. `model` is
-    a name from `mvc models` or a folder of weights. What a picture file holds beyond 8-bit RGB or gray is dropped with
-    a `LossWarning`.
-    Raises `SourceError` or `Limit` for a picture that cannot be coded, `ValueError` for a wrong argument.
+    dB (at least that). `effort` is 0 (fastest) to 3 (best picture for its bytes), 1 if not said; decoding takes the
+    same time for all. `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
+    What a picture holds beyond 8-bit RGB or gray is dropped with a `LossWarning`; a quality or an effort that the
+    model does not have gives a `UserWarning`.
+    Raises `SourceError` or `Limit` for a picture that cannot be coded, other `MvcError`s for models, devices and
+    targets that cannot be had, and `ValueError` or `TypeError` for a wrong argument.
     """
-    if sum(target is not None for target in (bpp, size, psnr)) > 1:
-        raise ValueError("give only one of bpp, size and psnr")
-    if effort not in range(MAX_EFFORT + 1):
-        raise ValueError(f"effort must be 0 to {MAX_EFFORT}, not {effort}")
-    index = quality_index(quality)
-    from mvc.codec import load
-    from mvc.media import LossWarning, read_picture
-    from mvc.picture import Picture
+    target = check_target(bpp, size, psnr)
+    if target and quality is not None:
+        raise ValueError(f"give either quality or {next(iter(target))}")
+    index = quality_index(DEFAULT_QUALITY if quality is None else quality)
+    wanted = check_effort(DEFAULT_EFFORT if effort is None else effort)
+    model, device, threads = check_model(model), check_device(device), check_threads(threads)
+    from mvc.media import LossWarning, as_source
 
-    if not isinstance(picture, Picture):
-        source = read_picture(picture)
-        for loss in source.losses:
-            warnings.warn(f"{os.fspath(picture)}: {loss}", LossWarning, stacklevel=2)
-        picture = source.picture
+    source = as_source(picture)
+    source.tell(lambda loss: warnings.warn(loss, LossWarning, stacklevel=4))
+    from mvc.codec import load
+
     codec = load(model, device, threads)
-    if bpp is None and size is None and psnr is None:
-        return codec.encode(picture, index, effort)
-    return codec.encode_to(picture, bpp=bpp, size=size, psnr=psnr, effort=effort)
+    if codec.rates == 1 and quality is not None:
+        warnings.warn(f"{model} has one rate: quality changes nothing", stacklevel=2)
+    if not codec.refines and effort:
+        warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=2)
+    if target:
+        return codec.encode_to(source.picture, bpp=bpp, size=size, psnr=psnr, effort=wanted)
+    return codec.encode(source.picture, index, wanted)
 
 
 def decode(
-    source: bytes | str | os.PathLike[str],
+    source: Stored,
     *,
-    model: str | None = None,
+    model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+    max_memory: int | None = None,
 ) -> Picture:
-    """Decode the bytes of an .mvc file, or the file at a path.
+    """Decode an .mvc file: its path, its bytes, or an open binary file.
 
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
-    Raises `FormatError`, `Unsupported` or `Limit` for anything but a whole, valid file this version knows.
+    A file of a few kilobytes may hold a large picture. `max_pixels` refuses it by width times height (8192x8192 if
+    not said, None for no limit but this version's own), `max_memory` by the bytes that decoding takes beside the
+    weights (an estimate, see `mvc.picture.decoding_bytes`); both before anything large is allocated.
+    Raises `FormatError`, `Unsupported` or `Limit` for anything but a whole, valid file this version knows, other
+    `MvcError`s for models and devices that cannot be had, and `ValueError` or `TypeError` for a wrong argument.
     """
-    from mvc.container import read_still
+    device, threads = check_device(device), check_threads(threads)
+    named = None if model is None else check_model(model)
+    limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
+    from mvc.container import read_file
+    from mvc.picture import check_decoding
 
-    data = _mvc_bytes(source)
-    header = read_still(data).header  # a broken file is told before weights are loaded
+    head, units = read_file(_mvc_bytes(source))  # a broken or too large file is told before weights are loaded
+    check_decoding(head.width, head.height, *limits)
     from mvc.codec import load
 
-    return load(model or header.model_id, device, threads).decode(data)
+    return load(named or head.model_id, device, threads).decode_units(head, units)
 
 
-def info(source: bytes | str | os.PathLike[str]) -> dict[str, Any]:
-    """What an .mvc file says about itself: header fields, chunks, bits per pixel, whether its checksum holds.
+def info(source: Stored) -> dict[str, Any]:
+    """What an .mvc file says about itself: the head, units, chunks, bits per pixel, whether its checksum holds.
 
+    `source` is a path, the bytes of a file or an open binary file, as for `decode`.
     Needs no weights and imports no torch; the keys are those of `mvc.container.describe`. A wrong checksum is
     told (`intact` is False) and not an error. Raises `FormatError`, `Unsupported` or `Limit` where the file
     cannot be parsed at all.
@@ -142,19 +177,17 @@ def info(source: bytes | str | os.PathLike[str]) -> dict[str, Any]:
     return describe(_mvc_bytes(source))
 
 
-def quality_index(quality: float) -> int:
-    """The file's quality index, 0..63, for a quality of 1..8; `ValueError` outside that range."""
-    if not 1 <= quality <= 8:
-        raise ValueError(f"quality must be 1 to 8, not {quality:g}")
-    return round((quality - 1) * MAX_QUALITY_INDEX / 7)
-
-
-def _mvc_bytes(source: bytes | str | os.PathLike[str]) -> bytes:
+def _mvc_bytes(source: Stored) -> bytes:
     from mvc import files
+    from mvc.container import whole
 
-    if isinstance(source, bytes):
-        return files.bounded(source, name="the data")
-    return files.read_mvc(source)
+    if isinstance(source, (str, os.PathLike)):
+        return whole.read_mvc(source)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return whole.bounded(bytes(source), name="the data")
+    if not hasattr(source, "read"):
+        raise TypeError(f"an .mvc file is a path, its bytes or an open binary file, not {type(source).__name__}")
+    return whole.bounded(files.read_up_to(source, whole.MAX_BYTES + 1, name="the file"), name="the file")
 
 
 def __getattr__(name: str) -> Any:

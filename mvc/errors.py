@@ -17,6 +17,9 @@ A message is one line that says what is wrong; `hint` is one line that says what
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 __all__ = [
     "BackendError",
     "Checksum",
@@ -44,8 +47,8 @@ class MvcError(Exception):
 class FormatError(MvcError):
     """The bytes are not a valid mvc file.
 
-    `offset` counts bytes from the start of the file, `chunk` names the chunk ("HEAD", "SLIC 2"). Both may be
-    set after the error was raised, by a caller that knows where the bytes came from; the text follows.
+    `offset` counts bytes from the start of the file, `chunk` names the chunk and the place in it ("HEAD", "CODE 0
+    stream 2"). `at` tells the place to errors raised inside by code that does not know it; the text follows.
     """
 
     def __init__(
@@ -60,6 +63,16 @@ class FormatError(MvcError):
         offset = None if self.offset is None else f"byte {self.offset}"
         place = ", ".join(part for part in (chunk, offset) if part)
         return f"{self.message} ({place})" if place else self.message
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put `place` in front of that of any FormatError raised inside: at("CODE 0") around at("stream 2")."""
+    try:
+        yield
+    except FormatError as error:
+        error.chunk = place if error.chunk is None else f"{place} {error.chunk}"
+        raise
 
 
 class NotMvc(FormatError):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mvc
-from mvc.container import Header, Still, read_still, write_still
+from mvc.container import Head, Unit, read_file, write_file
 from mvc.picture import Picture
 
 
@@ -21,6 +21,7 @@ class FakeCodec:
     """Lossless, and remembers what it was asked for."""
 
     rates = 64
+    refines = True
     calls: list[tuple[str, Any]] = field(default_factory=list)
     efforts: list[int] = field(default_factory=list)
 
@@ -28,18 +29,19 @@ class FakeCodec:
         self.efforts.append(effort)
         self.calls.append(("encode", quality_index))
         colour = "gray" if picture.samples.ndim == 2 else "rgb"
-        header = Header(picture.width, picture.height, colour, 8, quality_index, b"no model")
-        return write_still(Still(header, b"", (zlib.compress(picture.samples.tobytes()),)))
+        head = Head("still", picture.width, picture.height, colour, 8, quality_index, b"no model")
+        return write_file(head, [Unit("picture", 0, None, (b"", zlib.compress(picture.samples.tobytes())))])
 
     def encode_to(self, picture: Picture, effort: int = mvc.DEFAULT_EFFORT, **target: float | None) -> bytes:
         self.calls.append(("encode_to", {name: value for name, value in target.items() if value is not None}))
         return self.encode(picture, 5, effort)
 
     def decode(self, data: bytes) -> Picture:
-        still = read_still(data)
-        head = still.header
+        return self.decode_units(*read_file(data))
+
+    def decode_units(self, head: Head, units: list[Unit]) -> Picture:
         shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
-        return Picture(np.frombuffer(zlib.decompress(still.slices[0]), np.uint8).reshape(shape))
+        return Picture(np.frombuffer(zlib.decompress(units[0].streams[1]), np.uint8).reshape(shape))
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:

@@ -17,18 +17,19 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from mvc import codec as codecs
+from mvc.analysis import correlation, draw, erf
+from mvc.analysis.allocation import allocation, hyper_bits, latent_bits, symbol_bits
+from mvc.analysis.deviation import deviation
+from mvc.analysis.record import Recorded, code, record
+from mvc.analysis.study import ANALYSES, analyse, crop_side
 from mvc.cli.app import app
 from mvc.codec import Codec
-from mvc.container import describe, read_still
+from mvc.container import describe, read_file
 from mvc.entropy.tables import SCALE_MIN, gaussian_tables
 from mvc.errors import BackendError, SourceError
 from mvc.evaluate import plots
-from mvc.evaluate.analysis import correlation, draw, erf
-from mvc.evaluate.analysis.allocation import allocation, hyper_bits, latent_bits, symbol_bits
-from mvc.evaluate.analysis.deviation import deviation
-from mvc.evaluate.analysis.record import Recorded, code, record
-from mvc.evaluate.analysis.report import ANALYSES, analyse, crop_side
-from mvc.models.estimate import RateEstimator, gaussian_bits
+from mvc.models.estimate import RateEstimator
+from mvc.ops.rate import gaussian_bits
 
 QUALITY = 36
 
@@ -209,13 +210,13 @@ def test_records_what_the_file_holds(name: str) -> None:
     quality = min(QUALITY, codec.model.rates - 1)
     found = record(codec, source, quality)
     data = codec.encode(source, quality, effort=0)
-    np.testing.assert_array_equal(found.y_hat, codec.decode_latent(read_still(data))[0].numpy())
+    np.testing.assert_array_equal(found.y_hat, codec.decode_latent(*read_file(data))[0].numpy())
     assert found.y.shape[:2] == (8, 8) and found.visible == (5, 7)
-    assert np.abs(found.rounded - found.y).max() <= 0.5 + 2 / codec.prior.grid.one
+    assert np.abs(found.rounded - found.y).max() <= 0.5 + 2 / codec.network.prior.grid.one
     symbols = found.rounded - found.mean
     np.testing.assert_array_equal(symbols, np.rint(symbols))
     assert np.abs(symbols).max() > 0
-    assert [part.shape[-1] for part in found.slices(found.y)] == codec.prior.widths
+    assert [part.shape[-1] for part in found.slices(found.y)] == codec.network.prior.widths
 
 
 def test_a_float_prior_is_recorded_as_well() -> None:
@@ -238,13 +239,12 @@ def test_a_float_prior_is_recorded_as_well() -> None:
 def test_bits_of_a_file(name: str) -> None:
     codec, source = codec_of(name), picture(70, 100)
     quality = min(QUALITY, codec.model.rates - 1)
-    own, weights = record(codec, source, quality), codec.weights
+    own, weights = record(codec, source, quality), codec.network
     bits = latent_bits(own, weights.latent_tables), hyper_bits(own, weights.hyper_tables, quality)
     data = codec.encode(source, quality, effort=0)
     found = allocation(data, *bits, own.widths)
-    chunks = {chunk["name"]: 8 * chunk["length"] for chunk in describe(data)["chunks"]}
-    assert found.hyper_bits == chunks["HYPR"]
-    assert found.slice_bits == tuple(chunks[f"SLIC {k}"] for k in range(len(own.widths)))
+    (unit,) = describe(data)["units"]
+    assert [found.hyper_bits, *found.slice_bits] == [8 * size for size in unit["stream_bytes"]]
     assert found.file_bits == 8 * len(data)
     guesses = [found.estimated_hyper_bits, *found.estimated_slice_bits]
     for real, guess in zip([found.hyper_bits, *found.slice_bits], guesses, strict=True):

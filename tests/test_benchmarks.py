@@ -1,4 +1,4 @@
-"""The instruments of benchmarks/: what they measure of a process, and how they put other weights in place."""
+"""The instruments of benchmarks/: what they measure of a process and of a model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 from PIL import Image
 from tiny_model import picture, tiny_paper_weights
 
-from benchmarks import models, speed, with_weights
-from mvc.models import registry
+from benchmarks import models, speed
 
 
 def test_memory_and_time_are_those_of_the_process_alone() -> None:
@@ -49,15 +48,6 @@ def test_the_large_picture_is_4k_of_the_middle(tmp_path: Path) -> None:
         assert large.size == speed.LARGE
         assert large.crop((0, 20, 3840, 2140)).getextrema() == ((255, 255),) * 3
         assert large.getpixel((0, 0)) != (255, 255, 255)  # the filter reaches over the edge into black
-
-
-def test_other_weights_stand_in_for_the_shipped_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "WEIGHTS", tmp_path / "none")
-    assert not registry.PRESETS[0].shipped
-    (tmp_path / "manifest.json").write_text("{}")
-    with_weights.use(tmp_path)
-    assert registry.PRESETS[0].shipped
-    assert registry.PRESETS[0].folder.resolve() == tmp_path.resolve()
 
 
 def test_a_model_is_measured_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

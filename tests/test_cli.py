@@ -15,18 +15,17 @@ from pathlib import Path
 import fake_codec
 import numpy as np
 import pytest
+from command import SAMPLES, Terminal, fails, pixels, run
 from fake_codec import FakeCodec
 from PIL import Image
-from typer.testing import CliRunner, Result
 
 import mvc
+from mvc.cli import progress as progress_module
 from mvc.cli import terminal
-from mvc.cli.app import app
 from mvc.cli.jobs import plan
 from mvc.cli.options import parse_size
-from mvc.cli.terminal import Progress, UsageError
-
-SAMPLES = np.random.default_rng(5).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+from mvc.cli.progress import Progress
+from mvc.cli.terminal import UsageError
 
 
 @pytest.fixture
@@ -40,25 +39,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Image.fromarray(SAMPLES).save("k.png")
     return tmp_path
-
-
-def run(*arguments: str, stdin: bytes = b"") -> Result:
-    return CliRunner().invoke(app, list(arguments), input=stdin)
-
-
-def pixels(path: Path | bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(path) if isinstance(path, bytes) else path))
-
-
-def fails(result: Result, code: int, *words: str) -> None:
-    """The command failed as people should see it: `error:` first, no traceback, nothing on stdout."""
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert errors, result.stderr
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
 
 
 # encode and decode --------------------------------------------------------------------------------------
@@ -173,6 +153,15 @@ def test_losses_are_warned_about(codec: FakeCodec, folder: Path) -> None:
     assert "warning: alpha.png: alpha is dropped" in result.stderr
 
 
+def test_what_a_model_does_not_have_is_warned_about(codec: FakeCodec, folder: Path) -> None:
+    codec.rates, codec.refines = 1, False
+    result = run("encode", "k.png", "-q", "5", "--effort", "3", "--model", "samic")
+    assert result.exit_code == 0
+    assert "warning: samic has one rate: -q changes nothing" in result.stderr
+    assert "warning: samic has no efforts: --effort changes nothing" in result.stderr
+    assert "warning" not in run("encode", "k.png", "-f").stderr
+
+
 # what is refused ----------------------------------------------------------------------------------------
 
 
@@ -199,11 +188,6 @@ def test_truncated_picture(codec: FakeCodec, folder: Path) -> None:
     data = (folder / "k.png").read_bytes()
     (folder / "k.png").write_bytes(data[: len(data) // 2])
     fails(run("encode", "k.png"), 1, "error: k.png is broken or unsupported")
-
-
-def test_a_folder_is_no_input(codec: FakeCodec, folder: Path) -> None:
-    fails(run("encode", "."), 1, "is a folder")
-    fails(run("decode", ".", "-o", "x.png"), 1, "is a folder")
 
 
 def test_damaged_mvc_files_are_named_before_anything_is_loaded(codec: FakeCodec, folder: Path) -> None:
@@ -311,11 +295,11 @@ def test_info(codec: FakeCodec, folder: Path) -> None:
     run("encode", "k.png", "-q", "2")
     text = run("info", "k.mvc").stdout
     assert text.startswith("k.mvc: 9x6, ")
-    assert "quality  9\n" in text
+    assert "quality index  9\n" in text
     assert "checksum  right\n" in text
     facts = json.loads(run("info", "k.mvc", "--json").stdout)
     assert facts == mvc.info("k.mvc") == mvc.info((folder / "k.mvc").read_bytes())
-    assert [chunk["name"] for chunk in facts["chunks"]] == ["HEAD", "HYPR", "SLIC 0", "END"]
+    assert [chunk["name"] for chunk in facts["chunks"]] == ["HEAD", "CODE 0", "END"]
     assert run("info", "-", stdin=(folder / "k.mvc").read_bytes()).stdout.startswith("<stdin>: 9x6")
     fails(run("info", "k.png"), 1, "error: k.png: not an mvc file")
 
@@ -418,33 +402,26 @@ def test_models_complexity_wants_a_size() -> None:
 
 def test_train_and_export_are_doors(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    module = types.ModuleType("mvc.train.cli")
+    module = types.ModuleType("mvc.train.run")
     module.train = lambda recipe, **options: calls.append((recipe, options))  # type: ignore[attr-defined]
     module.export = lambda *paths: calls.append(paths)  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "mvc.train.cli", module)
+    monkeypatch.setitem(sys.modules, "mvc.train.run", module)
     assert run("train", "r.toml", "--resume", "--minutes", "90").exit_code == 0
     assert run("export", "runs/last.pt", "-o", "weights").exit_code == 0
     assert calls == [
         (Path("r.toml"), {"resume": True, "minutes": 90.0}),
         (Path("runs/last.pt"), Path("weights"), None),
     ]
-    monkeypatch.setitem(sys.modules, "mvc.train.cli", None)  # as if an import in it failed
+    monkeypatch.setitem(sys.modules, "mvc.train.run", None)  # as if an import in it failed
     fails(
         run("train", "r.toml"),
         1,
-        "error: training needs the package mvc.train.cli",
+        "error: training needs the package mvc.train.run",
         "hint: install the extra",
     )
 
 
 # progress -----------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
-
-    def isatty(self) -> bool:
-        return True
 
 
 def test_a_bar_appears_only_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,7 +430,7 @@ def test_a_bar_appears_only_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) 
     with Progress("encoding", 2) as progress:
         progress.step("a.png")
     assert screen.getvalue() == ""
-    monkeypatch.setattr(terminal, "PROGRESS_DELAY_S", 0.01)
+    monkeypatch.setattr(progress_module, "PROGRESS_DELAY_S", 0.01)
     monkeypatch.setattr(sys, "stdout", data := io.StringIO())
     with Progress("encoding", 2) as progress:
         progress.step("[a].png")
@@ -469,7 +446,7 @@ def test_a_bar_appears_only_when_it_takes_long(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_bar_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "PROGRESS_DELAY_S", 0.0)
+    monkeypatch.setattr(progress_module, "PROGRESS_DELAY_S", 0.0)
     monkeypatch.setattr(sys, "stderr", screen := io.StringIO())
     before = threading.active_count()
     with Progress("encoding", 1) as progress:

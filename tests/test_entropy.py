@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import time
 from dataclasses import FrozenInstanceError, replace
 
@@ -302,19 +299,6 @@ def test_noise_decodes_in_bounded_time() -> None:
         begin = time.perf_counter()
         outcome(stream, rows, GAUSSIAN, reference=False)
         assert time.perf_counter() - begin < 5
-
-
-def test_no_folder_for_compiled_code() -> None:
-    """Where numba may write nowhere, coding still works, only compiled anew."""
-    program = "from mvc.entropy.coders import Encoder; print('ready')"
-    nowhere = {
-        "NUMBA_CACHE_DIR": os.devnull + "/nowhere",
-        "NUMBA_CACHE_LOCATOR_CLASSES": "UserProvidedCacheLocator",
-    }
-    result = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, **nowhere}, capture_output=True, text=True
-    )
-    assert result.stdout == "ready\n", result.stderr
 
 
 # --- tables --------------------------------------------------------------------------------------------

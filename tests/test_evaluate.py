@@ -17,8 +17,9 @@ from mvc.errors import BackendError, Limit, MvcError, SourceError
 from mvc.evaluate import codecs
 from mvc.evaluate.bdrate import bd_rate, integral, ms_ssim_db, pchip_slopes
 from mvc.evaluate.codecs import Adapter
-from mvc.evaluate.metrics import psnr
-from mvc.evaluate.sweep import FORMAT, Cache, Results, find_pictures, measure, picture_key, sweep
+from mvc.evaluate.sweep import FORMAT, Cache, Results, measure, picture_key, sweep
+from mvc.files import find_pictures
+from mvc.metrics import psnr
 
 Samples = NDArray[np.uint8]
 COLUMNS = ["codec", "setting", "picture", "size_bytes", "psnr", "ms_ssim", "encode_s", "decode_s"]

@@ -12,12 +12,15 @@ from hypothesis import strategies as st
 from tiny_model import CONFIG, picture, tiny_codec, tiny_network, tiny_weights
 from torch import Tensor, nn
 
-from mvc.blocks.layers import QUALITIES, Clamp, Depthwise, Leaky, Linear, QualityGain
+from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain
 from mvc.entropy.tables import SCALE_ROWS, Tables
 from mvc.errors import BackendError, WeightsError
-from mvc.exact import fixed, layers, selfcheck, streams
+from mvc.exact import fixed, lower, selfcheck
 from mvc.exact.fixed import EXACT_FLOAT32, EXACT_FLOAT64, INPUT_LIMIT, LIMIT, ONE, shift_round
+from mvc.exact.functions import ExactFunction, silu
 from mvc.exact.weighted import Weighted
+from mvc.models import streams
+from mvc.quality import INDICES
 
 SHAPES = [(1, 1, 1), (2, 3, 7), (1, 9, 4)]
 
@@ -38,7 +41,7 @@ def depthwise(channels: int, activation: str, seed: int = 0) -> Depthwise:
 
 
 def exact_of(layer: nn.Module) -> nn.Module:
-    return layers.LOWERED[type(layer)](layer, fixed.COARSE)
+    return lower.LOWERED[type(layer)](layer, fixed.COARSE)
 
 
 def whole(shape: tuple[int, ...], limit: int, seed: int = 0) -> Tensor:
@@ -86,7 +89,7 @@ def test_linear(shape: tuple[int, int, int], limit: int) -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("activation", ["none", "leaky"])
+@pytest.mark.parametrize("activation", ["none", "leaky", "silu"])
 @pytest.mark.parametrize("limit", [40, INPUT_LIMIT])
 def test_depthwise(shape: tuple[int, int, int], activation: str, limit: int) -> None:
     layer = exact_of(depthwise(16, activation))
@@ -99,6 +102,7 @@ def test_depthwise(shape: tuple[int, int, int], activation: str, limit: int) -> 
     sums = sum(padded[:, r : r + height, s : s + width] * taps[r, s] for r in reversed(range(5)) for s in range(5))
     out = shift_round(sums + layer.bias.double(), int(layer.shift)).clamp(-LIMIT, LIMIT)
     out = torch.maximum(out, shift_round(out, 3)) if activation == "leaky" else out
+    out = ExactFunction(silu, fixed.COARSE)(out) if activation == "silu" else out
     assert torch.equal(out.long(), expected)  # plain torch, in another order
     kept = torch.get_num_threads()
     try:
@@ -113,17 +117,17 @@ def test_leaky_clamp_and_gain() -> None:
     table = QualityGain(4)
     nn.init.normal_(table.log_gain)
     gain = exact_of(table)
-    for quality in (0, 17, QUALITIES - 1):
+    for quality in (0, 17, INDICES - 1):
         index = torch.tensor([quality])
         expected = gain(x, index)
         assert torch.equal(gain(x.double(), index).long(), expected)
         assert (expected - table(x.float(), index)).abs().max() < 1
-    for exact, layer in ((layers.ExactLeaky(), Leaky()), (layers.ExactClamp(), Clamp())):
+    for exact, layer in ((lower.ExactLeaky(), Leaky()), (lower.ExactClamp(), Clamp())):
         assert torch.equal(exact(x.double()).long(), exact(x))
         assert (exact(x) / ONE - layer(x / ONE)).abs().max() <= 0.5 / ONE
 
 
-@pytest.mark.parametrize("layer", [linear(48, 32), depthwise(32, "leaky"), depthwise(32, "none")])
+@pytest.mark.parametrize("layer", [linear(48, 32), *(depthwise(32, name) for name in ("none", "leaky", "silu"))])
 def test_lowered_layers_stay_close_to_their_floats(layer: nn.Module) -> None:
     exact = exact_of(layer)
     x = whole((1, 6, 5, 48 if isinstance(layer, Linear) else 32), 8 * ONE)
@@ -177,7 +181,7 @@ def test_layers_that_could_exceed_their_carrier_are_refused() -> None:
     wide = Linear(2**18, 1)
     nn.init.constant_(wide.weight, 0.9999)
     with pytest.raises(WeightsError, match=r"layer 0 can exceed 2\^53"):
-        layers.lower(nn.Sequential(wide))
+        lower.lower(nn.Sequential(wide))
     exact = exact_of(linear(2**17, 1, scale=1e-4))
     exact.weight.fill_(2**15 - 1)  # as a damaged file would have it
     with pytest.raises(WeightsError, match=r"exceed 2\^53"):
@@ -190,18 +194,18 @@ def test_weights_that_have_no_integers_are_refused(value: float) -> None:
     with torch.no_grad():
         layer.weight[1, 2] = value
     with pytest.raises(WeightsError, match="magnitude"):
-        layers.lower(nn.Sequential(layer))
+        lower.lower(nn.Sequential(layer))
 
 
 def test_every_layer_of_the_lowered_prior_is_far_below_the_bound() -> None:
-    found = [m for m in tiny_weights().prior.modules() if isinstance(m, Weighted)]
+    found = [m for m in tiny_weights().picture.prior.modules() if isinstance(m, Weighted)]
     assert len(found) == 4 + 7 * sum(passes for _, passes in CONFIG.slices)
     assert max(layer.bound() for layer in found) < EXACT_FLOAT64
 
 
 def test_extreme_inputs_stay_within_the_input_limit() -> None:
     """What section 5.4 of the document says of the inputs of layers, tried with symbols as large as can be coded."""
-    prior, seen = tiny_weights().prior, []
+    prior, seen = tiny_weights().picture.prior, []
     hooks = [
         m.register_forward_pre_hook(lambda _, inputs: seen.append(int(inputs[0].abs().max())))
         for m in prior.modules()
@@ -233,14 +237,12 @@ def test_extreme_inputs_stay_within_the_input_limit() -> None:
 def test_lower_leaves_no_float() -> None:
     network = tiny_network()
     before = {name: value.clone() for name, value in network.prior.state_dict().items()}
-    lowered = layers.lower(network.prior)
+    lowered = lower.lower(network.prior)
     assert not list(lowered.parameters())
     kinds = {value.dtype for value in lowered.state_dict().values()}
     assert kinds == {torch.int16, torch.int32}
     for name, value in network.prior.state_dict().items():
         assert torch.equal(value, before[name])  # a copy is lowered
-    with pytest.raises(WeightsError, match="float parameter"):
-        layers.lower(nn.Sequential(linear(4, 4), nn.Linear(4, 4)))
 
 
 def test_both_carriers_write_the_same_bytes() -> None:
@@ -274,11 +276,10 @@ def test_lowering_costs_little() -> None:
     with torch.inference_mode():
         for quality in (10, 50):
             index = torch.tensor([quality])
-            y = network.g_a(codec.to_tensor(picture(120, 180)), index)
-            z = network.h_a(y, index)
-            floating, exact = (Cost(codec.weights.latent_tables, unit) for unit in (1, ONE))
+            y, z = network.analyse(codec.to_tensor(picture(120, 180)), index)
+            floating, exact = (Cost(codec.network.latent_tables, unit) for unit in (1, ONE))
             y_float = network.prior.code(floating, index, z, y)
-            y_exact = codec.prior.code(exact, index, z.double(), y.double())
+            y_exact = codec.network.prior.code(exact, index, z.double(), y.double())
             assert abs(exact.bits / floating.bits - 1) < 0.005
             # What is decoded is as far from y: within half a step, but for the correction, which is clamped.
             errors = [(y_hat - y).square().mean() for y_hat in (y_float, y_exact / ONE)]
@@ -287,12 +288,9 @@ def test_lowering_costs_little() -> None:
             assert abs(bits / exact.bits - 1) < 0.01
 
 
-def streams_of(y: Tensor, z: Tensor, quality: int) -> list[bytes]:
+def streams_of(y: Tensor, z: Tensor, quality: int) -> streams.Streams:
     """The slices' real streams."""
-    weights = tiny_weights()
-    coder = streams.StreamEncoder(weights.hyper_tables, weights.latent_tables, quality)
-    weights.prior.code(coder, torch.tensor([quality]), z, y)
-    return coder.slices
+    return tiny_weights().picture.write(y, z, quality)[1:]
 
 
 def test_scale_rows_cover_the_tables() -> None:

@@ -14,16 +14,17 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mvc.blocks.conv import GDN, Conv, Deconv
-from mvc.blocks.curves import HalfTanh, LogScale, SigmoidGate, SiluGate
+from mvc.blocks.layers import Depthwise, GatedNorm, HalfTanh, LogScale, Norm, SigmoidGate, SiluGate
+from mvc.blocks.lite import ConvBlock, GroupedScan, Stage, VSSBlock
 from mvc.blocks.semantic import Clustering, MambaBlock, SemanticScan
 from mvc.blocks.vss import PaperVSSBlock, Scan
 from mvc.blocks.window import AttentionGate, SwinBlock, WindowAttention
 from mvc.entropy.tables import SCALE_MIN, SCALE_ROWS
 from mvc.errors import WeightsError
-from mvc.exact import curves, scan
+from mvc.exact import functions, scan
 from mvc.exact.fixed import EXACT_FLOAT64, FINE, divide, square_root
-from mvc.exact.layers import lower
-from mvc.exact.streams import scale_rows
+from mvc.exact.lower import lower
+from mvc.models.streams import scale_rows
 
 ONE, LIMIT = FINE.one, FINE.limit
 
@@ -36,6 +37,14 @@ def values(*shape: int, spread: float = 2.0) -> Tensor:
 def lowered(layer: nn.Module) -> nn.Module:
     """On the fine grid, whatever the layer: it stands in a container, as in a prior."""
     return lower(nn.Sequential(layer.eval()), FINE)[0]
+
+
+def active(block: nn.Module) -> nn.Module:
+    """lite's blocks start near the identity, which would prove nothing."""
+    for name, parameter in block.named_parameters():
+        if name.startswith("out"):
+            nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    return block
 
 
 # name: how to make the layer, channels of its inputs, tolerance against float in units of the grid
@@ -51,6 +60,9 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
     "layer norm": (lambda: nn.LayerNorm(8), 8, 8),
     "gelu": (nn.GELU, 8, 2),
     "silu": (nn.SiLU, 8, 2),
+    "relu": (nn.ReLU, 8, 1),
+    "depthwise silu": (lambda: Depthwise(16, 3, "silu"), 16, 8),
+    "depthwise leaky": (lambda: Depthwise(16, 5, "leaky"), 16, 8),
     "half tanh": (HalfTanh, 8, 2),
     "attention": (lambda: WindowAttention(16, 8, 4, False), 16, 30),
     "attention, shifted": (lambda: WindowAttention(16, 8, 4, True), 16, 30),
@@ -58,7 +70,12 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], int, float]] = {
     "attention gate": (lambda: AttentionGate(8, 16, 8, 4), 8, 30),
     "scan": (lambda: Scan(8, 2, 3), 8, 40),
     "semantic scan": (lambda: SemanticScan(8, 2, 3), 8, 40),
+    "norm": (Norm, 8, 8),
+    "grouped scan": (lambda: GroupedScan(16, 2, 3), 16, 80),
     "vss block": (lambda: PaperVSSBlock(8, 4), 8, 30),
+    "lite's vss block": (lambda: active(VSSBlock(16, 2)), 16, 30),
+    "lite's conv block": (lambda: active(ConvBlock(16)), 16, 30),
+    "a stage": (lambda: Stage(*(active(VSSBlock(64)) for _ in range(3))), 64, 60),
     "mamba block": (lambda: MambaBlock(8, 4), 8, 30),
 }
 
@@ -81,12 +98,12 @@ def test_layers_are_the_same_in_both_carriers_and_near_the_float_layer(name: str
         assert torch.equal(exact(wild), exact(wild.double()).long())
 
 
-@pytest.mark.parametrize("gate", [SigmoidGate(), SiluGate()])
-def test_gates(gate: nn.Module) -> None:
+@pytest.mark.parametrize(("gate", "tolerance"), [(SigmoidGate(), 6), (SiluGate(), 6), (GatedNorm(), 12)])
+def test_gates(gate: nn.Module, tolerance: float) -> None:
     torch.manual_seed(0)
     a, b, exact = values(500), values(500, spread=6.0), lowered(gate)
     assert torch.equal(exact(a, b), exact(a.double(), b.double()).long())
-    assert (exact(a, b) - gate(a / ONE, b / ONE) * ONE).abs().max() < 6
+    assert (exact(a, b) - gate(a / ONE, b / ONE) * ONE).abs().max() < tolerance
 
 
 def test_scales_fall_into_the_row_whose_logarithm_is_nearest() -> None:
@@ -140,15 +157,15 @@ def test_the_scan_of_numba_is_the_reference() -> None:
 
 def test_no_intermediate_of_the_scan_can_leave_64_bits() -> None:
     """The bounds that mvc/exact/scan.py and the specification state, one product after the other."""
-    step, decay = curves.REACH << curves.STEP_BITS, 1 << scan.DECAY_BITS
+    step, decay = functions.REACH << functions.STEP_BITS, 1 << scan.DECAY_BITS
     bits, states = FINE.fraction_bits, 16
     products = [
         step * (1 << 18),
         decay * decay,
-        (1 << curves.STEP_BITS) * scan.STATE_LIMIT,
+        (1 << functions.STEP_BITS) * scan.STATE_LIMIT,
         step * LIMIT,
         scan.DRIVE_LIMIT * scan.PARAMETER_LIMIT,
-        states * scan.PARAMETER_LIMIT * ((scan.STATE_LIMIT >> (curves.STEP_BITS - bits)) + 1) + (1 << 22) * LIMIT,
+        states * scan.PARAMETER_LIMIT * ((scan.STATE_LIMIT >> (functions.STEP_BITS - bits)) + 1) + (1 << 22) * LIMIT,
     ]
     assert max(products) < EXACT_FLOAT64  # so float64 could carry it as well
 
@@ -164,24 +181,24 @@ TABLES = {
 
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_are_the_same_on_every_machine(name: str) -> None:
-    made = curves.table(getattr(curves, name), FINE, curves.STEP_BITS)
+    made = functions.table(getattr(functions, name), FINE, functions.STEP_BITS)
     assert hashlib.sha256(made.astype("<i8").tobytes()).hexdigest() == TABLES[name]
 
 
 def test_tables_are_the_functions() -> None:
-    x = np.linspace(-curves.REACH, curves.REACH, 4001)
+    x = np.linspace(-functions.REACH, functions.REACH, 4001)
     t = torch.from_numpy(x)
     for mine, theirs in (
-        (curves.exp, torch.exp),
-        (curves.sigmoid, torch.sigmoid),
-        (curves.silu, nn.functional.silu),
-        (curves.softplus, lambda v: torch.logaddexp(v, torch.zeros(()).double())),
-        (curves.half_tanh, lambda v: torch.tanh(v) / 2),
-        (curves.gelu, nn.functional.gelu),
+        (functions.exp, torch.exp),
+        (functions.sigmoid, torch.sigmoid),
+        (functions.silu, nn.functional.silu),
+        (functions.softplus, lambda v: torch.logaddexp(v, torch.zeros(()).double())),
+        (functions.half_tanh, lambda v: torch.tanh(v) / 2),
+        (functions.gelu, nn.functional.gelu),
     ):
         np.testing.assert_allclose(mine(x), theirs(t).numpy(), rtol=1e-12, atol=1e-13)
     u = np.linspace(0, 1, 101)
-    np.testing.assert_allclose(curves.sin_half_turns(u), np.sin(np.pi * u), atol=1e-15)
+    np.testing.assert_allclose(functions.sin_half_turns(u), np.sin(np.pi * u), atol=1e-15)
 
 
 @given(st.integers(-(2**51), 2**51), st.integers(1, 2**40))
@@ -202,8 +219,6 @@ def test_square_roots_are_rounded_down(x: int) -> None:
 def test_what_cannot_be_lowered_is_refused() -> None:
     with pytest.raises(WeightsError, match="groups"):
         lowered(Conv(8, 8, 3, groups=2))
-    with pytest.raises(WeightsError, match="float parameter"):
-        lower(nn.Sequential(nn.Linear(2, 2)), FINE)
     norm = nn.LayerNorm(4)
     nn.init.constant_(norm.weight, 1e9)
     with pytest.raises(WeightsError, match="normalisation"):

@@ -2,6 +2,7 @@
 
 Each setting is a process of its own (this file, run as a script): it encodes, waits until all have, and decodes
 the files of all. The float transforms may give each encoder other latents; what it coded must arrive everywhere.
+Blocks of mambavc-lite's transforms, of which no file is made as yet, give the same integers once they are lowered.
 """
 
 from __future__ import annotations
@@ -17,10 +18,14 @@ from typing import Any
 import numba
 import pytest
 import torch
-from tiny_model import PAPERS, decoded_digests, encoded_digests, picture, tiny_paper_weights, tiny_weights
+from tiny_model import PAPERS, decoded_digests, encoded_digests, picture, sha256, tiny_paper_weights, tiny_weights
+from torch import Tensor
 
+from mvc.blocks.lite import Stage, VSSBlock
 from mvc.codec import Codec
-from mvc.weights import load, save
+from mvc.exact.fixed import FINE
+from mvc.exact.lower import lower
+from mvc.models.weights import load, save
 
 LITE = {"rgb": (picture(70, 100), 20), "gray": (picture(50, 130, gray=True), 55)}
 JOBS = {"mambavc-lite": LITE} | {name: {"rgb": (picture(70, 100, seed=3), 0)} for name in PAPERS}
@@ -64,6 +69,19 @@ def possible(setting: Setting) -> bool:
     return here in LEVELS and LEVELS.index(setting.capability) <= LEVELS.index(here)
 
 
+def new_stage() -> Stage:
+    return Stage(VSSBlock(64), VSSBlock(64, 2))
+
+
+def stage_digest(folder: Path, carrier: torch.dtype) -> str:
+    """Of what the stored stage, lowered, makes of the stored integers."""
+    stage = new_stage()
+    stage.load_state_dict(torch.load(folder / "stage.pt"))
+    with torch.inference_mode():
+        y: Tensor = lower(stage, FINE)(torch.load(folder / "x.pt").to(carrier))
+    return sha256(y.long().numpy())
+
+
 def work(folder: Path, name: str) -> None:
     """The process of a setting: report, encode, wait, decode everything."""
     setting = SETTINGS[name]
@@ -75,7 +93,8 @@ def work(folder: Path, name: str) -> None:
         file = folder / f"{model}.{name}.{kind}.mvc"
         data, coded[file.stem] = encoded_digests(codecs[model], *JOBS[model][kind])
         file.write_bytes(data)
-    state = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), numba.config.CPU_NAME)
+    stage = stage_digest(folder, getattr(torch, setting.carrier))
+    state = (torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(), numba.config.CPU_NAME, stage)
     print(json.dumps([state, coded]), flush=True)
     sys.stdin.readline()
     files = {file: codecs[file.name.partition(".")[0]] for file in sorted(folder.glob("*.mvc"))}
@@ -96,6 +115,12 @@ def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
         weights = tiny_weights() if model == "mambavc-lite" else tiny_paper_weights(model)
         save(tmp_path / model, weights)
         Codec(weights).encode(*pictures["rgb"])  # so that numba compiles once, and not in every process
+    stage = new_stage()
+    for parameter in stage.parameters():
+        torch.nn.init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+    torch.save(stage.state_dict(), tmp_path / "stage.pt")
+    torch.save(torch.randint(-3 * FINE.one, 3 * FINE.one, (1, 9, 14, 64)), tmp_path / "x.pt")
+    stages = {stage_digest(tmp_path, torch.int64)}
     settings = {name: setting for name, setting in SETTINGS.items() if possible(setting)}
     processes = {
         name: subprocess.Popen(
@@ -111,11 +136,13 @@ def test_every_setting_decodes_what_every_other_coded(tmp_path: Path) -> None:
     try:
         coded: dict[str, list[str]] = {}
         for name, setting in settings.items():
-            (capability, threads, processor), own = answer(processes[name])
+            (capability, threads, processor, stage_of_it), own = answer(processes[name])
+            stages.add(stage_of_it)
             assert capability == setting.capability or setting.capability is None
             assert threads == setting.threads
             assert (processor == "generic") == (name == "generic")
             coded |= own
+        assert len(stages) == 1
         count = sum(len(pictures) for pictures in JOBS.values())
         assert len(coded) == (len(settings) - 1) * count
         for process in processes.values():

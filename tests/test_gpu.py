@@ -14,7 +14,7 @@ from tiny_model import PAPERS, decoded_digests, encoded_digests, picture, tiny_p
 
 from mvc.codec import Codec
 from mvc.exact.selfcheck import check_backend
-from mvc.weights import Weights, load, save
+from mvc.models.weights import Weights, load, save
 
 pytestmark = [
     pytest.mark.gpu,

@@ -25,10 +25,10 @@ from mvc.blocks.vss import SS2D, Scan
 from mvc.blocks.window import WindowAttention
 from mvc.cli.app import app
 from mvc.errors import MvcError, WeightsError
-from mvc.models import papers, ssf
+from mvc.models import papers, registry, ssf
+from mvc.models.base import no_index
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
-from mvc.models.family import make
 from mvc.models.papers import PaperConfig, PaperModel
 from mvc.models.ssf import SSFModel
 from mvc.train import state
@@ -150,11 +150,11 @@ def random_model(name: str) -> PaperModel:
 
 def coded(model: PaperModel, coder: RateEstimator, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     with torch.no_grad():
-        return model.code(coder, x), coder.latent_bits, coder.hyper_bits
+        return model(coder, x, no_index(x)), coder.latent_bits, coder.hyper_bits
 
 
 def rebuilt(made: Imported) -> PaperModel:
-    model = make(made.name, made.config)
+    model = registry.known(made.name).make(made.config)
     model.load_state_dict(made.tensors)
     assert isinstance(model, PaperModel)
     return model.eval()
@@ -478,7 +478,7 @@ def test_files_that_are_no_checkpoint(tmp_path: Path, monkeypatch: pytest.Monkey
         source.write_bytes(junk)
         refused("is not a checkpoint of torch")
     torch.save({"state_dict": {"x": Code()}}, source)
-    refused("holds posix.mkdir; only tensors and plain values are read")
+    refused("holds posix.mkdir; only plain tensors and values are read")
     assert not (tmp_path / "ran").exists()
     torch.save({"loss": np.float64(1.0)}, source)
     refused("holds numpy._core.multiarray.scalar")

@@ -15,16 +15,16 @@ from tiny_model import CONFIG, picture
 from torch import nn
 
 from benchmarks import blocks, blocks_report
-from mvc.blocks import variants
-from mvc.blocks.layers import Linear, Stage, VSSBlock
-from mvc.blocks.variants import ConvBlock, NarrowAttention, WindowBlock
+from mvc.blocks import lite
+from mvc.blocks.layers import Linear
+from mvc.blocks.lite import ConvBlock, NarrowAttention, Stage, VSSBlock, WindowBlock
 from mvc.codec import Codec
-from mvc.container import read_still
-from mvc.errors import MvcError, SourceError
-from mvc.models.mambavc_lite import BLOCKS, Config, MambaVCLite
+from mvc.container import read_file
+from mvc.errors import MvcError
+from mvc.models.lite import BLOCKS, Config, MambaVCLite
+from mvc.models.weights import load, save
 from mvc.train.export import make_weights
 from mvc.train.recipe import Recipe
-from mvc.weights import load, save
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 MAKE = {"swin": lambda c: WindowBlock(c, True), "conv": ConvBlock}
@@ -67,7 +67,7 @@ def test_a_block_starts_near_identity(kind):
 @pytest.mark.parametrize("strip", [7, 4096])
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_stage_without_gradients_is_the_stage(kind, strip, monkeypatch):
-    monkeypatch.setattr(variants, "STRIP_TOKENS", strip)
+    monkeypatch.setattr(lite, "STRIP_TOKENS", strip)
     stage, x = Stage(active(MAKE[kind](64)), active(MAKE[kind](64))), torch.randn(2, 11, 20, 64)
     expected = stage(x)
     assert expected.requires_grad and (expected - x).abs().mean() > 0.1
@@ -134,7 +134,7 @@ def test_the_default_is_stored_as_it_was_before_there_were_kinds():
 
 @pytest.mark.parametrize("values", [{"block": "mamba"}, {"block": "swin", "width8": 96}])
 def test_a_block_that_cannot_be_is_refused(values):
-    with pytest.raises(SourceError, match=r"vss, swin, conv|multiples of 64"):
+    with pytest.raises(ValueError, match=r"vss, swin, conv|multiples of 64"):
         Config.from_dict(values)
 
 
@@ -145,11 +145,11 @@ def test_files_of_a_model_from_its_folder(kind, tmp_path):
         active(stage)
     save(tmp_path, make_weights(network, {}))
     weights = load(tmp_path)
-    assert weights.model.config.block == kind
+    assert weights.picture.model.config.block == kind
     codec = Codec(weights)
     data = codec.encode(picture(70, 90), 50, 0)
     with torch.no_grad():  # with the weights as they are stored
-        x = network.half().float().g_s(codec.decode_latent(read_still(data)), torch.tensor([50]))
+        x = network.half().float().g_s(codec.decode_latent(*read_file(data)), torch.tensor([50]))
     expected = x[0, :70, :90].mul(255).round().clamp(0, 255).numpy().astype(int)
     assert np.abs(codec.decode(data).samples.astype(int) - expected).max() <= 1
     assert len(data) > 200 and expected.std() > 10

@@ -4,41 +4,23 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from picture_files import png, saved
 from PIL import Image
 
 import mvc
 from mvc import files, media
+from mvc.container import whole
 from mvc.errors import Limit, MvcError, NotMvc, SourceError
 from mvc.picture import MAX_SIDE_PX, Picture
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GRAY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The bytes of the picture file that Pillow writes."""
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(width: int, height: int, depth: int, colour_type: int, rows: bytes) -> bytes:
-    """A PNG made by hand, for kinds that Pillow cannot write."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
-    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    return b"\x89PNG\r\n\x1a\n" + body
 
 
 # Reading ------------------------------------------------------------------------------------------------
@@ -350,24 +332,17 @@ def test_huge_files_are_not_read_whole(tmp_path: Path) -> None:
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: takes no room on disk
     with pytest.raises(NotMvc):
-        files.read_mvc(path)
-    from mvc.container import Header, Still, write_still
+        whole.read_mvc(path)
+    from mvc.container import Head, Unit, write_file
 
-    start = write_still(Still(Header(8, 8, "rgb", 8, 0, bytes(8)), b"", (b"",)))
+    start = write_file(Head("still", 8, 8, "rgb", 8, 0, bytes(8)), [Unit("picture", 0, None, (b"",))])
     with path.open("r+b") as file:
         file.write(start)
     with pytest.raises(Limit, match="larger than 128 MiB"):
-        files.read_mvc(path)
+        whole.read_mvc(path)
 
 
 # The package --------------------------------------------------------------------------------------------
-
-
-def test_quality_maps_onto_the_index() -> None:
-    assert [mvc.quality_index(q) for q in (1, 1.5, 2, 4, 7.99, 8)] == [0, 4, 9, 27, 63, 63]
-    for quality in (0.99, 8.01, float("nan"), -1):
-        with pytest.raises(ValueError, match="1 to 8"):
-            mvc.quality_index(quality)
 
 
 def test_public_names_exist() -> None:

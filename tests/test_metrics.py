@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mvc.evaluate.metrics import MS_SSIM_MIN_SIDE_PX, ms_ssim, psnr
+from mvc.metrics import MS_SSIM_MIN_SIDE_PX, ms_ssim, psnr
 
 
 def smooth(height: int, width: int, *, seed: int = 1) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numba import njit
 from torch import Tensor
 
-from mvc.ops import lanes, mixer, scan_cuda
+from mvc.ops import lane_math, lanes, mixer, registers, scan
 from mvc.ops.scan import ORDERS, scan_orders, selective_scan, selective_scan_reference
 
 SIZES = [(1, 1, 1), (1, 1, 9), (1, 9, 1), (2, 5, 7), (3, 12, 11)]  # batch, height, width; 132 tokens are three tiles
@@ -229,12 +229,12 @@ def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_
 @pytest.mark.parametrize("states", [1, 3])
 def test_what_mamba_ssm_is_given(make: Make, states: int) -> None:
     tensors = scan_tensors(make, 2, 3, 5, channels=32, states=states)
-    assert_same(lambda *t: scan_cuda.scan_with_mamba(selective_scan_fn, *t, RANK), plain_scan, tensors, FLOAT32)
+    assert_same(lambda *t: scan.scan_with_mamba(selective_scan_fn, *t, RANK), plain_scan, tensors, FLOAT32)
 
 
 def test_mamba_ssm_with_bfloat16(make: Make) -> None:
     v, parameters, weights = scan_tensors(make, 1, 3, 5, channels=16, states=1)
-    y = scan_cuda.scan_with_mamba(selective_scan_fn, v.bfloat16(), parameters, weights, RANK)
+    y = scan.scan_with_mamba(selective_scan_fn, v.bfloat16(), parameters, weights, RANK)
     assert y.dtype == torch.bfloat16
     expected = selective_scan_reference(v.bfloat16().float(), parameters, weights, RANK)
     assert (y - expected).abs().max() < BFLOAT16 * expected.abs().max()
@@ -281,28 +281,28 @@ def test_scan_on_a_gpu(make: Make, states: int) -> None:
 @njit
 def apply_exp(x, out):
     for i in range(0, x.size, lanes.WIDTH):
-        lanes.store(out, i, lanes.exp(lanes.load(x, i)))
+        lanes.store(out, i, lane_math.exp(lanes.load(x, i)))
 
 
 @njit
 def apply_exp2_of_small(x, out):
     for i in range(0, x.size, lanes.WIDTH):
-        lanes.store(out, i, lanes.exp2_of_small(lanes.load(x, i)))
+        lanes.store(out, i, lane_math.exp2_of_small(lanes.load(x, i)))
 
 
 @njit
 def apply_sigmoid(x, out):
     for i in range(0, x.size, lanes.WIDTH):
-        lanes.store(out, i, lanes.sigmoid(lanes.load(x, i)))
+        lanes.store(out, i, lane_math.sigmoid(lanes.load(x, i)))
 
 
 @njit
 def apply_softplus_base2(x, softplus, sigmoid):
     for i in range(0, x.size, lanes.WIDTH):
         argument = lanes.load(x, i)
-        value, u = lanes.softplus_base2(argument)
-        lanes.store(softplus, i, value)
-        lanes.store(sigmoid, i, lanes.sigmoid_base2(argument, u))
+        u = lane_math.falling_power_of_two(argument)
+        lanes.store(softplus, i, lane_math.softplus_base2(argument, u))
+        lanes.store(sigmoid, i, lane_math.sigmoid_base2(argument, u))
 
 
 def arguments(low: float, high: float) -> np.ndarray:
@@ -383,10 +383,10 @@ def test_bfloat16_rounds_to_nearest_even() -> None:
 def test_totals_of_registers(count: int) -> None:
     @njit
     def totals(x, out, each):
-        registers = lanes.registers(each)
+        held = registers.registers(each)
         for i in range(len(each)):
-            lanes.put(registers, i, lanes.load(x, i * lanes.WIDTH))
-        lanes.add_totals(out, 1, registers)
+            registers.put(held, i, lanes.load(x, i * lanes.WIDTH))
+        registers.add_totals(out, 1, held)
 
     x = np.random.default_rng(4).integers(-1000, 1000, (count, lanes.WIDTH)).astype(np.float32)
     out = np.arange(count + 2, dtype=np.float32)

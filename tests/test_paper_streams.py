@@ -15,11 +15,10 @@ from typer.testing import CliRunner
 import mvc
 from mvc.cli.app import app
 from mvc.codec import Codec, load
-from mvc.container import read_header, read_still, write_still
-from mvc.container.still import Still
+from mvc.container import Unit, read_file, read_head
 from mvc.errors import FormatError, Limit, Unsupported, WeightsError
-from mvc.weights import load as load_weights
-from mvc.weights import save
+from mvc.models.weights import load as load_weights
+from mvc.models.weights import save
 
 SOURCE = picture(70, 100, seed=5)
 
@@ -40,13 +39,14 @@ def test_symbols_and_latents_arrive_whatever_the_size(name: str, size: tuple[int
 @pytest.mark.parametrize("name", PAPERS)
 def test_the_picture_is_that_of_the_float_model(name: str) -> None:
     """What is decoded is g_s of y_hat, and y_hat lies within a little more than half a step of y (rounding and LRP)."""
-    model = tiny_paper_weights(name).model
+    model = tiny_paper_weights(name).picture.model
     data = codec(name).encode(SOURCE, 40)
-    assert read_header(data).quality == 0  # one rate
+    assert read_head(data).quality_index == 0  # one rate
     with torch.inference_mode():
         y, _ = model.analyse(codec(name).to_tensor(SOURCE), torch.zeros(1))
-        y_hat = codec(name).decode_latent(read_still(data))
-        x_hat = torch.cat(list(model.bands(y_hat, torch.zeros(1))), 1)[0, :70, :100]
+        y_hat = codec(name).decode_latent(*read_file(data))
+        ((_, _, x_hat),) = model.pieces(y_hat, torch.zeros(1))
+        x_hat = x_hat[0, :70, :100]
     assert y.std() > 1, "nothing but zeros would be coded"
     assert (y_hat - y).abs().max() <= 1.001
     assert np.array_equal(codec(name).decode(data).samples, (x_hat * 255).round().clamp(0, 255).byte().numpy())
@@ -61,19 +61,19 @@ def test_gray(name: str) -> None:
 @pytest.mark.parametrize("name", PAPERS)
 def test_damage_is_told_and_never_garbage(name: str) -> None:
     """Bytes of the streams change and the checksum is repaired: an error, or a file that says other symbols."""
-    still = read_still(codec(name).encode(SOURCE, 0))
-    whole = codec(name).decode_latent(still)
+    head, (unit,) = read_file(codec(name).encode(SOURCE, 0))
+    whole = codec(name).decode_latent(head, [unit])
     rng, told = np.random.default_rng(0), 0
     for _ in range(12):
-        slices = [bytearray(part) for part in still.slices]
+        slices = [bytearray(part) for part in unit.streams[1:]]
         part = slices[rng.integers(len(slices))]
         part[rng.integers(len(part))] ^= 1 << rng.integers(8)
-        damaged = read_still(write_still(Still(still.header, still.hyper, tuple(map(bytes, slices)))))
+        damaged = Unit("picture", 0, None, (unit.streams[0], *map(bytes, slices)))
         try:
-            assert not torch.equal(codec(name).decode_latent(damaged), whole)
+            assert not torch.equal(codec(name).decode_latent(head, [damaged]), whole)
         except FormatError as error:
             told += 1
-            assert (error.chunk or "").startswith("SLIC")
+            assert (error.chunk or "").startswith("CODE 0 stream ")
     assert told > 8  # the coder's end state gives nearly all of it away
 
 

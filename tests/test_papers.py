@@ -13,9 +13,11 @@ from mvc.blocks.scale_space import predict, volume
 from mvc.blocks.semantic import LowRank, SemanticScan, cluster_order
 from mvc.blocks.vss import Scan
 from mvc.blocks.window import SwinBlock, WindowAttention
-from mvc.models import build, papers, registry, samic, ssf
-from mvc.models.channelwise import scale_levels
-from mvc.models.complexity import Complexity
+from mvc.errors import WeightsError
+from mvc.models import papers, registry, samic, ssf
+from mvc.models.base import no_index
+from mvc.models.complexity import Complexity, complexity
+from mvc.models.estimate import RateEstimator
 from mvc.models.papers import PaperModel
 from mvc.models.samic import SamicModel
 from mvc.models.ssf import SSFModel
@@ -29,7 +31,7 @@ def seed():
 
 @lru_cache
 def counted(name: str, width: int = 768, height: int = 512) -> Complexity:
-    return build.complexity(name, width, height)
+    return complexity(name, width, height)
 
 
 def giga(*counts: int, digits: int = 3) -> float:
@@ -75,10 +77,8 @@ def test_video_models_count_as_they_should(name, parameters, paper, full):
     ("config", "transforms", "parameters"), [(samic.SAMIC_SS2D, 28.357, 18.94), (samic.SAMIC, 53.417, 24.88)]
 )
 def test_samic_counts_as_in_the_paper(config, transforms, parameters, monkeypatch):
-    entry = build.ENTRIES["samic"]
-    changed = build.Entry(lambda: SamicModel(config), entry.stride, entry.run)
-    monkeypatch.setitem(build.ENTRIES, "samic", changed)
-    c = build.complexity("samic", 768, 512)
+    monkeypatch.setattr(samic, "SAMIC", config)
+    c = complexity("samic", 768, 512)
     assert giga(*(macs for part, macs in c.paper_macs.items() if part != "contexts")) == transforms
     # its contexts have no published widths: near the paper's number is all there is to reach
     assert sum(c.parameters.values()) / 1e6 == pytest.approx(parameters, rel=0.005)
@@ -92,8 +92,16 @@ def test_counts_grow_with_the_picture_and_memory_is_plausible():
     assert large.memory_bytes > small.memory_bytes
 
 
-def test_every_model_of_the_registry_can_be_built():
-    assert [preset.name for preset in registry.presets()] == list(build.ENTRIES)
+def test_every_model_of_the_registry_is_what_the_registry_says():
+    for preset in registry.presets():
+        with torch.device("meta"):
+            model = preset.make()
+        assert (preset.several_rates, preset.kind == "video") == (model.rates > 1, len(model.networks) > 1)
+        assert registry.known(preset.name) is preset and "picture" in model.networks
+    with pytest.raises(WeightsError, match="no model 'mambavc-huge'"):
+        registry.known("mambavc-huge")
+    with pytest.raises(TypeError):
+        registry.known("convvc").make({"wide": 3})
 
 
 # --- small versions -------------------------------------------------------------------------------------------------
@@ -123,16 +131,17 @@ def smooth(*shape: int) -> Tensor:
 @pytest.mark.parametrize("name", ["mambavc", "swinvc", "convvc", "samic"])
 def test_small_stills_run_both_ways(name):
     model, x = small(name), smooth(1, 64, 128, 3)
-    coded = model(x)
-    assert coded.x_hat.shape == x.shape and coded.bits.shape == (1,)
-    assert (coded.bits > 0).all()
-    ((coded.x_hat - x).square().mean() + coded.bits.mean() / x.numel()).backward()
+    coder = RateEstimator(model.density, no_index(x), noise=True)
+    x_hat = model(coder, x, no_index(x))
+    assert x_hat.shape == x.shape and coder.bits.shape == (1,)
+    assert (coder.bits > 0).all()
+    ((x_hat - x).square().mean() + coder.bits.mean() / x.numel()).backward()
     check_gradients(model, {"density.quantiles"})
     model.density.quantile_loss().backward()
     assert torch.isfinite(model.density.quantiles.grad).all()
     model.eval()
     with torch.no_grad():
-        assert torch.equal(model(x).x_hat, model(x).x_hat)
+        assert torch.equal(*(model(RateEstimator(model.density, no_index(x), False), x, no_index(x)) for _ in "ab"))
 
 
 @pytest.mark.parametrize("name", ["mambavc-ssf", "swinvc-ssf", "convvc-ssf"])
@@ -150,8 +159,9 @@ def test_a_small_model_learns():
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     losses = []
     for _ in range(12):
-        coded = model(x)
-        loss = 100 * (coded.x_hat - x).square().mean() + coded.bits.mean() / (64 * 64)
+        coder = RateEstimator(model.density, no_index(x), noise=True)
+        x_hat = model(coder, x, no_index(x))
+        loss = 100 * (x_hat - x).square().mean() + coder.bits.mean() / (64 * 64)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -236,8 +246,3 @@ def test_no_motion_predicts_the_reference_and_blur_lowers_contrast():
     torch.testing.assert_close(predict(reference, motion)[:, :, :-1], reference[:, :, 1:], atol=1e-4, rtol=0)
     contrast = volume(reference.permute(0, 3, 1, 2)).std((0, 1, 3, 4))
     assert (contrast.diff() < 0).all()
-
-
-def test_the_papers_scale_table():
-    table = scale_levels()
-    assert len(table) == 64 and table[0] == pytest.approx(0.11) and table[-1] == pytest.approx(256)

@@ -8,19 +8,26 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from test_container import BAD, BAD_FILES, repaired
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from test_container import BAD, BAD_FILES, BAD_STREAMS
 from tiny_model import decoded_digests, picture, tiny_codec, tiny_weights
+from valid_files import Content, coded_files, contents, repaired
 
 from mvc import errors
-from mvc.weights import save
+from mvc.container import read_file
+from mvc.models.weights import save
 
 SCRIPT = Path(__file__).parent.parent / "conformance" / "reference_decoder.py"
+SHIPPED = Path(__file__).parent.parent / "mvc" / "weights" / "mambavc-lite"
 
 
 def imported() -> ModuleType:
@@ -40,6 +47,13 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny")
     save(folder, tiny_weights())
     return folder
+
+
+@cache
+def tiny_reference() -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        save(Path(folder), tiny_weights())
+        return reference.read_model(Path(folder))
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +103,51 @@ def test_model_id(model: Any) -> None:
     assert model.exact_hash == tiny_weights().exact_hash
 
 
+@settings(max_examples=25, deadline=None)
+@given(coded_files())
+def test_files_of_any_make_are_decoded_the_same(data: bytes) -> None:
+    _, symbols, y_hat = reference.decode(data, tiny_reference())
+    assert tuple(reference.digests(symbols, y_hat).values()) == decoded_digests(tiny_codec(), data)
+
+
+@settings(deadline=None)
+@given(contents)
+def test_valid_files_are_read_the_same(content: Content) -> None:
+    head, units = reference.read_file(content.data())
+    assert vars(head) | {"depth": 8} == vars(content.head)
+    assert [vars(unit) | {"streams": tuple(unit.streams)} for unit in units] == [vars(unit) for unit in content.units]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_files_are_refused_for_the_same_reason(draw: st.DataObject) -> None:
+    """A few bytes of a still or a clip change, go or are doubled; the checksum of the file may be made right again."""
+    data = bytearray(draw.draw(contents).data())
+    for _ in range(draw.draw(st.integers(1, 3))):
+        start = draw.draw(st.integers(0, min(len(data) - 1, 60)) | st.integers(0, len(data) - 1))
+        stop = start + draw.draw(st.integers(0, 6))
+        data[start:stop] = draw.draw(st.binary(max_size=4) | st.just(bytes(data[start:stop]) * 2))
+        assume(len(data) > 4)
+    damaged = repaired(bytes(data)) if draw.draw(st.booleans()) else bytes(data)
+    try:
+        head, units = read_file(damaged)
+    except errors.MvcError as error:
+        with pytest.raises(reference.Refused) as caught:
+            reference.read_file(damaged)
+        assert caught.value.reason == type(error).__name__, str(error)
+    else:
+        same, parts = reference.read_file(damaged)
+        assert vars(same) | {"depth": 8} == vars(head)
+        assert [tuple(part.streams) for part in parts] == [unit.streams for unit in units]
+
+
+@pytest.mark.parametrize("name", BAD_STREAMS)
+def test_bad_streams_are_refused_for_the_same_reason(name: str) -> None:
+    with pytest.raises(reference.Refused) as caught:
+        reference.decode((BAD / f"{name}.mvc").read_bytes(), reference.read_model(SHIPPED))
+    assert caught.value.reason == BAD_STREAMS[name][0].__name__
+
+
 @pytest.mark.parametrize("name", BAD_FILES)
 def test_bad_files_are_refused_for_the_same_reason(name: str) -> None:
     with pytest.raises(reference.Refused) as caught:
@@ -121,7 +180,7 @@ def test_damage_behind_a_right_checksum_has_the_same_outcome(model: Any) -> None
     assert {"decoded", "Corrupt", "Truncated", "Unsupported"} <= set(outcomes)
 
 
-@pytest.mark.parametrize("damage", ["no manifest", "cut", "no header", "missing", "type", "shift", "frequency"])
+@pytest.mark.parametrize("damage", ["no manifest", "cut", "no header", "missing", "type", "shift", "gain", "frequency"])
 def test_damaged_weights_are_refused(weights: Path, tmp_path: Path, damage: str) -> None:
     shutil.copytree(weights, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "weights.safetensors"
@@ -139,10 +198,12 @@ def test_damaged_weights_are_refused(weights: Path, tmp_path: Path, damage: str)
             path.write_bytes(data.replace(b"h_s.up2.bias", b"h_s.up3.bias"))
         case "type":
             path.write_bytes(data.replace(b'"I16"', b'"F16"'))
-        case "shift" | "frequency":
-            name = "exact.h_s.up1.shift" if damage == "shift" else "tables.latent.frequency"
+        case "shift" | "gain" | "frequency":
+            names = {"shift": "exact.h_s.up1.shift", "gain": "exact.h_s.gain.table"}
+            name = names.get(damage, "tables.latent.frequency")
             start = 8 + length + header[name]["data_offsets"][0]
-            path.write_bytes(data[:start] + b"\x3c\x00" + data[start + 2 :])
+            changed = b"\xfe\xff\1" if damage == "gain" else b"\x3c\x00"
+            path.write_bytes(data[:start] + changed + data[start + len(changed) :])
     with pytest.raises(reference.Refused) as caught:
         reference.read_model(tmp_path)
     assert caught.value.reason == "Weights"

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_container import BAD, BAD_STREAMS
 from tiny_model import decoded_digests
 
 import mvc
 from mvc import codec as codecs
-from mvc.container.still import Still, read_still, write_still
-from mvc.errors import Unsupported, WeightsError
-from mvc.evaluate.metrics import psnr
+from mvc.container import read_file, write_file
+from mvc.errors import MvcError, Unsupported, WeightsError
 from mvc.media import read_picture
+from mvc.metrics import psnr
 from mvc.models import registry
 from mvc.picture import Picture
 
@@ -65,15 +66,25 @@ def test_targets_are_met_on_a_photograph() -> None:
 
 def test_the_whole_file_is_framed_in_48_bytes() -> None:
     report = mvc.info(SAMPLES / "golden" / "rgb-q54.mvc")
-    streams = sum(chunk["length"] for chunk in report["chunks"] if chunk["name"].split()[0] in ("HYPR", "SLIC"))
+    streams = sum(report["units"][0]["stream_bytes"])
     assert (SAMPLES / "golden" / "rgb-q54.mvc").stat().st_size - streams <= 48
 
 
+@pytest.mark.parametrize("name", BAD_STREAMS)
+def test_bad_streams(name: str) -> None:
+    """tests/make_bad.py made them with the shipped weights."""
+    error, message = BAD_STREAMS[name]
+    with pytest.raises(MvcError) as caught:
+        CODEC.decode((BAD / f"{name}.mvc").read_bytes())
+    assert type(caught.value) is error
+    assert message in str(caught.value)
+
+
 def test_a_file_of_a_model_that_is_not_here() -> None:
-    still = read_still(CODEC.encode(Picture(np.zeros((9, 9, 3), np.uint8)), 20, 0))
-    stranger = Still(replace(still.header, model_id=b"stranger"), still.hyper, still.slices)
+    head, units = read_file(CODEC.encode(Picture(np.zeros((9, 9, 3), np.uint8)), 20, 0))
+    stranger = write_file(replace(head, model_id=b"stranger"), units)
     with pytest.raises(Unsupported, match=b"stranger".hex()) as caught:
-        mvc.decode(write_still(stranger))
+        mvc.decode(stranger)
     assert caught.value.hint and f"mambavc-lite {CODEC.model_id.hex()}" in caught.value.hint
 
 

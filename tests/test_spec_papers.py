@@ -11,12 +11,12 @@ from test_spec import SPEC, section, table
 from torch import Tensor, nn
 
 from mvc.blocks.conv import GDN, Conv, Deconv
-from mvc.blocks.curves import LogScale
+from mvc.blocks.layers import LogScale
 from mvc.blocks.window import WindowAttention
 from mvc.entropy.tables import SCALE_MIN
-from mvc.exact import attention, curves, norms, scan
+from mvc.exact import attention, functions, norms, scan
 from mvc.exact.fixed import FINE, divide, square_root
-from mvc.exact.layers import lower
+from mvc.exact.lower import lower
 
 TEXT = section("5.9")
 RNG = np.random.default_rng(0)
@@ -45,7 +45,7 @@ def test_tables_have_the_documents_hashes() -> None:
     rows = table(TEXT, "Function")
     assert len(rows) == 5
     for name, _, expected in rows:
-        made = curves.table(getattr(curves, name), FINE, 20).astype("<i8").tobytes()
+        made = functions.table(getattr(functions, name), FINE, 20).astype("<i8").tobytes()
         assert hashlib.sha256(made).hexdigest() == expected.strip("`")
 
 
@@ -75,7 +75,7 @@ def test_attention(limit: int) -> None:
     q, k, v = (whole(limit, 9, 8) for _ in range(3))
     hidden = whole(1, 9, 9) > 0
     hidden.fill_diagonal_(False)
-    falling = curves.falling(12, attention.EXP_BITS, attention.EXP_END * 4096 + 1)
+    falling = functions.falling(12, attention.EXP_BITS, attention.EXP_END * 4096 + 1)
     assert falling[-1] == 0
     bias = exact.relative_bias()[0].long().numpy()
     expected = SPEC["attend"](q.numpy(), k.numpy(), v.numpy(), bias, hidden.numpy(), falling)

@@ -26,17 +26,18 @@ from torch import nn
 from mvc.codec import Codec
 from mvc.errors import MvcError, SourceError, WeightsError
 from mvc.models import estimate
-from mvc.models.mambavc_lite import Config, MambaVCLite
-from mvc.models.prior import checkerboard
+from mvc.models.coding import checkerboard
+from mvc.models.lite import Config, MambaVCLite
+from mvc.models.weights import load as load_weights
+from mvc.ops import rate
 from mvc.picture import Picture
-from mvc.train import cli, state
+from mvc.train import run, state
 from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.log import COLUMNS, VALIDATION_COLUMNS, Report
 from mvc.train.loop import Trainer
 from mvc.train.optim import Muon, share_work
 from mvc.train.recipe import Recipe
-from mvc.train.report import COLUMNS, VALIDATION_COLUMNS, Report
 from mvc.train.synthetic import drawn_picture
-from mvc.weights import load as load_weights
 from tests import tiny_model
 
 ROOT = Path(__file__).parent.parent
@@ -222,7 +223,7 @@ def test_rate_kernel_equals_its_reference(dtype: torch.dtype, masked: bool) -> N
     noise, towards = torch.rand(shape, generator=generator), torch.randn(shape, generator=generator)
     mask = checkerboard(8, 8, mean)[0] if masked else None
     found = []
-    for function in (estimate.latent, estimate.latent_reference):
+    for function in (rate.latent, rate.latent_reference):
         leaves = [t.clone().requires_grad_() for t in (y, mean, log_scale)]
         part = leaves[0].split([32, 32], -1)[1]  # a slice of a wider tensor, as in training
         others = [t[..., 32:] for t in (*leaves[1:], noise)]
@@ -358,6 +359,12 @@ def test_checkpoints_that_do_not_fit(recipe: Recipe, tmp_path: Path) -> None:
         (tmp_path / "bad").write_bytes(bad)
         with pytest.raises(WeightsError, match="is not a checkpoint"):
             trainer.load(tmp_path / "bad")
+    stored = state.read(recipe.checkpoint)
+    odd = {"adamw": {"state": {}, "param_groups": [5]}}
+    for optimizer in ({}, {"muon": 3}, {"muon": {"buffers": [1]}}, stored["optimizer"] | odd):
+        state.write(tmp_path / "odd", stored | {"optimizer": optimizer})
+        with pytest.raises(WeightsError, match="does not fit the recipe's model"):
+            trainer.load(tmp_path / "odd")
 
 
 def test_recipe_and_store_must_fit(recipe: Recipe) -> None:
@@ -383,7 +390,7 @@ def test_export_codes_losslessly(recipe: Recipe, tmp_path: Path) -> None:
     trainer = Trainer(recipe)
     losses(trainer, 2)
     trainer.save(0.1)
-    cli.export(recipe.checkpoint, tmp_path / "weights")
+    run.export(recipe.checkpoint, tmp_path / "weights")
     codec = Codec(load_weights(tmp_path / "weights"))
     data, encoded = tiny_model.encoded_digests(codec, tiny_model.picture(70, 90), 40)
     assert tiny_model.decoded_digests(codec, data) == encoded
@@ -448,21 +455,21 @@ def test_ctrl_c_saves_and_says_how_to_resume(recipe: Recipe, tmp_path: Path) -> 
     steps = state.read(recipe.checkpoint)["step"]
     assert steps > 0
     with pytest.raises(SourceError, match="is there already") as caught:
-        cli.train(path)
+        run.train(path)
     assert caught.value.hint and "--resume" in caught.value.hint
     write(replace(recipe, steps=steps + 1, processes=1), path)
-    cli.train(path, resume=True)
+    run.train(path, resume=True)
     assert state.read(recipe.checkpoint)["step"] == steps + 1
     with pytest.raises(SourceError, match="has had all its training"):
-        cli.train(path, resume=True)
+        run.train(path, resume=True)
 
 
 def test_an_error_in_a_process_is_raised_once(recipe: Recipe, tmp_path: Path) -> None:
     path = write(replace(recipe, processes=2, pictures=str(tmp_path), store=str(tmp_path / "s")), tmp_path / "r.toml")
     with pytest.raises(MvcError, match="no pictures found below"):
-        cli.train(path)
+        run.train(path)
     with pytest.raises(SourceError, match="there is no checkpoint"):
-        cli.train(path, resume=True)
+        run.train(path, resume=True)
     write(replace(recipe, processes=3), path)
     with pytest.raises(SourceError, match="batch = 4 does not divide among 3"):
-        cli.train(path)
+        run.train(path)

@@ -16,17 +16,16 @@ from PIL import Image
 from mvc.codec import Codec
 from mvc.entropy.tables import TOTAL
 from mvc.errors import SourceError, WeightsError
-from mvc.models import papers, samic
+from mvc.models import papers, registry, samic
 from mvc.models.density import FactorizedDensity
-from mvc.models.family import make
 from mvc.models.papers import PaperConfig
+from mvc.models.weights import load as load_weights
 from mvc.train import state
 from mvc.train.data import CropStore, build_store
 from mvc.train.export import WIDEST, export, hyper_tables, load_checkpoint
+from mvc.train.log import Report
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
-from mvc.train.report import Report
-from mvc.weights import load as load_weights
 from tests import tiny_model
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -270,5 +269,5 @@ def test_tables_of_a_learned_density() -> None:
 
 def test_every_model_can_be_asked_for_its_hyper_tables() -> None:
     for name in MODELS:
-        model = make(name, tiny(name).to_dict())
+        model = registry.known(name).make(tiny(name).to_dict())
         assert hyper_tables(model.density).rows == model.config.hyper

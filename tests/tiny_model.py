@@ -17,15 +17,14 @@ from torch import Tensor
 import mvc
 from mvc.blocks.conv import Conv
 from mvc.codec import Codec
-from mvc.container import read_still
-from mvc.exact import streams
+from mvc.container import read_file
 from mvc.exact.fixed import COARSE, Grid
-from mvc.models import papers, samic
-from mvc.models.family import make
-from mvc.models.mambavc_lite import Config, MambaVCLite
+from mvc.models import papers, registry, samic, streams
+from mvc.models.base import Autoencoder
+from mvc.models.lite import Config, MambaVCLite
+from mvc.models.weights import Weights
 from mvc.picture import Picture
 from mvc.train.export import make_weights
-from mvc.weights import Weights
 
 # Where a picture takes milliseconds, threads that wait for each other on a busy machine take ten times that.
 torch.set_num_threads(1)
@@ -115,8 +114,8 @@ def whole(y_hat: Tensor, grid: Grid = COARSE) -> np.ndarray:
 def decoded_digests(codec: Codec, data: bytes) -> tuple[str, str]:
     """SHA-256 of the symbols and of y_hat of a file."""
     with recorded() as symbols, torch.inference_mode():
-        y_hat = codec.decode_latent(read_still(data))
-    return sha256(*symbols), sha256(whole(y_hat, codec.prior.grid))
+        y_hat = codec.decode_latent(*read_file(data))
+    return sha256(*symbols), sha256(whole(y_hat, codec.network.prior.grid))
 
 
 def encoded_digests(
@@ -124,27 +123,27 @@ def encoded_digests(
 ) -> tuple[bytes, tuple[str, str]]:
     """A picture's file, and the digests of what its encoder knew."""
     y_hat: list[Tensor] = []
-    code = codec.prior.code
+    code = codec.network.prior.code
 
     def kept(*arguments: Any) -> Tensor:
         y_hat.append(code(*arguments))
         return y_hat[-1]
 
-    with recorded() as symbols, mock.patch.object(codec.prior, "code", kept):
+    with recorded() as symbols, mock.patch.object(codec.network.prior, "code", kept):
         data = codec.encode(source, quality, effort)
-    return data, (sha256(*symbols), sha256(whole(y_hat[0] / codec.prior.grid.one, codec.prior.grid)))
+    return data, (sha256(*symbols), sha256(whole(y_hat[0] / codec.network.prior.grid.one, codec.network.prior.grid)))
 
 
 PAPERS = ("mambavc", "swinvc", "convvc", "samic")
 
 
 @cache
-def tiny_paper_weights(name: str) -> Weights:
+def tiny_paper_network(name: str) -> Autoencoder:
     """A small random version of one of the papers' still-picture models, its latents a few steps wide."""
     config = samic.tiny() if name == "samic" else papers.tiny(getattr(papers, name.upper()))
     with torch.random.fork_rng():
         torch.manual_seed(2)
-        network = make(name, config.to_dict()).eval()
+        network: Any = registry.known(name).make(config.to_dict()).eval()
         with torch.no_grad():
             for transform in (network.g_a, network.h_a):
                 convolutions = [module for module in transform.modules() if isinstance(module, Conv)]
@@ -152,4 +151,10 @@ def tiny_paper_weights(name: str) -> Weights:
             for parameter in network.prior.parameters():
                 if parameter.ndim > 1:
                     parameter.mul_(1.4)
-    return make_weights(network, {"about": "random, for tests"}, name=name)
+    return network
+
+
+@cache
+def tiny_paper_weights(name: str) -> Weights:
+    """That model, ready to code."""
+    return make_weights(tiny_paper_network(name), {"about": "random, for tests"}, name=name)

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvc.blocks.layers import Composite
+
 
 class Conv(nn.Conv2d):
     """K x K convolution with zero padding: [B, H, W, in] -> [B, H/stride, W/stride, out]."""
@@ -48,7 +50,7 @@ class GDN(nn.Module):
         return x * (power.sqrt() if self.inverse else power.rsqrt())
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Composite):
     """relu(x + 1x1(3x3(1x1(x)))) at half the width (the residual unit of Cheng et al. 2020): [B, H, W, C] -> same."""
 
     def __init__(self, channels: int) -> None:

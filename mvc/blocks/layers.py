@@ -1,19 +1,27 @@
-"""The layers every network here is made of. Tensors are channels last: [B, H, W, C]."""
+"""The layers and element-wise functions that networks are made of. Tensors are channels last: [B, H, W, C].
+
+Functions are modules too, so that mvc/exact can put integers in their place.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Protocol, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.ops import mixer
+from mvc.ops.rate import bound
+from mvc.quality import INDICES
 
-QUALITIES = 64
-STRIP_TOKENS = 4096
+
+class Composite(nn.Module):
+    """A module that hands tensors from layer to layer, and beside that adds, joins, splits, masks or reorders them.
+
+    That is exact on whole numbers as it stands, so mvc/exact lowers the layers inside and runs the rest unchanged. It
+    goes into no other module: whoever writes arithmetic of their own into a forward pass gives it a layer's name there.
+    """
 
 
 class Linear(nn.Linear):
@@ -36,6 +44,8 @@ class Depthwise(nn.Module):
 
     def __init__(self, channels: int, size: int, activation: str = "none") -> None:
         super().__init__()
+        if activation not in mixer.ACTIVATIONS:
+            raise ValueError(f"activation = {activation!r} should be one of {', '.join(mixer.ACTIVATIONS)}")
         self.activation = activation
         self.weight = nn.Parameter(torch.empty(size * size, channels).uniform_(-1 / size, 1 / size))
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -58,9 +68,23 @@ class Clamp(nn.Module):
         return x.clamp(-0.5, 0.5)
 
 
+class Norm(nn.Module):
+    """(x - mean) / std over the channels; gain and bias live in the linear layer that follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return mixer.norm(x)
+
+
+class GatedNorm(nn.Module):
+    """norm(x) * silu(gate), the norm without gain and bias."""
+
+    def forward(self, x: Tensor, gate: Tensor) -> Tensor:
+        return mixer.gated_norm(x, gate)
+
+
 def at_quality(table: Tensor, quality: Tensor) -> Tensor:
     """Rows of a table [anchors, C] spread over the quality indices, interpolated linearly: [B] -> [B, C]."""
-    position = quality.float() * ((table.shape[0] - 1) / (QUALITIES - 1))
+    position = quality.float() * ((table.shape[0] - 1) / (INDICES - 1))
     low = position.floor().clamp(max=table.shape[0] - 2).long()
     share = (position - low)[:, None]
     return table[low] * (1 - share) + table[low + 1] * share
@@ -81,67 +105,41 @@ class QualityGain(nn.Module):
         return x * self.gains(quality).to(x.dtype)[:, None, None]
 
 
-class VSSBlock(nn.Module):
-    """x + out(mix(in(norm(x)))): the visual state-space block of MambaVC (figure 3), expansion 1, grouped 2DSS."""
+class HalfTanh(nn.Module):
+    """tanh(x) / 2."""
 
-    def __init__(self, channels: int, states: int = 1, rank: int = 4) -> None:
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.5 * torch.tanh(x)
+
+
+class SigmoidGate(nn.Module):
+    """a * sigmoid(b)."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * torch.sigmoid(b)
+
+
+class SiluGate(nn.Module):
+    """a * silu(b)."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        return a * F.silu(b)
+
+
+class LogScale(nn.Module):
+    """log2(scale / low) of a standard deviation, which is first pulled into low ... high."""
+
+    def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.rank = rank
-        self.in_proj = Linear(channels, 2 * channels)
-        self.conv = nn.Parameter(torch.empty(9, channels).uniform_(-1 / 3, 1 / 3))
-        self.conv_bias = nn.Parameter(torch.zeros(channels))
-        self.projection = nn.Parameter(
-            torch.empty(4 * (rank + 2 * states), channels).normal_(std=channels**-0.5)
-        )
-        self.dt_weight = nn.Parameter(torch.empty(rank, channels).uniform_(-(rank**-0.5), rank**-0.5))
-        step = torch.exp(torch.empty(channels).uniform_(math.log(0.003), math.log(0.3)))
-        self.dt_bias = nn.Parameter(step + torch.log(-torch.expm1(-step)))  # inverse softplus
-        self.a_log = nn.Parameter(torch.log(torch.arange(1.0, states + 1))[:, None].repeat(1, channels))
-        self.d = nn.Parameter(torch.ones(channels))
-        self.out_proj = small(Linear(channels, channels))  # near identity: a model can be deepened
+        self.low, self.high = low, high
 
-    def _scan_weights(self) -> Tensor:
-        return torch.cat([self.dt_weight, self.dt_bias[None], -torch.exp(self.a_log), self.d[None]])
+    @property
+    def span(self) -> float:
+        """The largest result."""
+        return math.log2(self.high / self.low)
 
-    def forward(self, x: Tensor) -> Tensor:
-        gates = self.in_proj(mixer.norm(x))
-        mixed = mixer.mix(gates, self.conv, self.conv_bias, self.projection, self._scan_weights(), self.rank)
-        return x + self.out_proj(mixed)
-
-    def update_(self, x: Tensor) -> None:
-        """x becomes forward(x); without gradients, on contiguous tensors that mixer.is_fused.
-
-        What concerns single tokens runs strip by strip: at 4K every full-size tensor takes 66 MB, and memory that is
-        touched for the first time costs more than the normalisation that is done twice here.
-        """
-        tokens = x.view(-1, x.shape[-1])
-        weight, gate_weight = self.in_proj.weight.to(x.dtype).chunk(2)
-        bias, gate_bias = self.in_proj.bias.to(x.dtype).chunk(2)
-        value = torch.empty_like(x)
-        for strip, target in zip(tokens.split(STRIP_TOKENS), value.view_as(tokens).split(STRIP_TOKENS), strict=True):
-            torch.addmm(bias, mixer.norm(strip), weight.t(), out=target)
-        y = mixer.scanned(value, self.conv, self.conv_bias, self.projection, self._scan_weights(), self.rank)
-        for strip, own in zip(tokens.split(STRIP_TOKENS), y.view_as(tokens).split(STRIP_TOKENS), strict=True):
-            gate = torch.addmm(gate_bias, mixer.norm(strip), gate_weight.t())
-            strip += self.out_proj(mixer.gated_norm_(own, gate))
-
-
-class Block(Protocol):
-    """What a `Stage` is made of: a module with a form that works in place."""
-
-    def update_(self, x: Tensor) -> None: ...
-
-
-class Stage(nn.Sequential):
-    """Blocks one after the other. Without gradients they overwrite their input."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled() or not mixer.is_fused(x, x.shape[-1]):
-            return super().forward(x)
-        x = x.contiguous()
-        for block in cast("Iterable[Block]", self):
-            block.update_(x)
-        return x
+    def forward(self, scale: Tensor) -> Tensor:
+        return torch.log2(bound(scale, self.low, self.high) / self.low)
 
 
 def unshuffle(x: Tensor, factor: int) -> Tensor:

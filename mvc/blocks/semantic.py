@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv
-from mvc.blocks.layers import Linear
+from mvc.blocks.layers import Composite, Linear
 from mvc.blocks.vss import SS2D, Scan, default_rank
 from mvc.ops.scan import ORDERS, selective_scan
 
@@ -103,7 +103,7 @@ class SemanticScan(nn.Module):
         return y.view(batch, height, width, channels).to(v.dtype)
 
 
-class MambaBlock(nn.Module):
+class MambaBlock(Composite):
     """x + mixer(norm(x)), no gate, no MLP, expansion 2 (SAMIC, figure 3); scan by SASS, or 2DSS if not `semantic`."""
 
     def __init__(self, channels: int, states: int = 16, semantic: bool = True) -> None:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, DropPath
-from mvc.blocks.curves import SiluGate
-from mvc.blocks.layers import Linear
+from mvc.blocks.layers import Composite, Linear, SiluGate
 from mvc.ops.scan import ORDERS, selective_scan
 
 
@@ -41,7 +40,7 @@ class Scan(nn.Module):
         return y.unflatten(-1, (ORDERS, -1)).sum(-2).to(v.dtype)
 
 
-class SS2D(nn.Module):
+class SS2D(Composite):
     """out(norm(scan(silu(depthwise(value)))) * silu(gate)), value and gate of the in-projection (MambaVC, figure 3).
 
     Without `gated` there is only the value (SAMIC). `scan` maps [B, H, W, D] to the same; D = ratio * C.
@@ -68,7 +67,7 @@ def default_rank(channels: int) -> int:
     return math.ceil(channels / 16)
 
 
-class PaperVSSBlock(nn.Module):
+class PaperVSSBlock(Composite):
     """x + SS2D(norm(x)), expansion 2, without an MLP (MambaVC, section 3.2): [B, H, W, C] -> same."""
 
     def __init__(self, channels: int, states: int = 16, drop: float = 0.0) -> None:

@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Bottleneck, Conv, DropPath
-from mvc.blocks.curves import SigmoidGate
-from mvc.blocks.layers import Linear
+from mvc.blocks.layers import Composite, Linear, SigmoidGate
 
 
 class WindowAttention(nn.Module):
@@ -84,7 +83,7 @@ class WindowAttention(nn.Module):
         return self.out(mixed[:, :height, :width])
 
 
-class SwinBlock(nn.Module):
+class SwinBlock(Composite):
     """x + attention(norm(x)), then x + mlp(norm(x)) with an MLP of four times the width (Liu et al. 2021)."""
 
     def __init__(
@@ -102,7 +101,7 @@ class SwinBlock(nn.Module):
         return x + self.drop(self.mlp(self.norm2(x)))
 
 
-class AttentionGate(nn.Module):
+class AttentionGate(Composite):
     """x + a(x) * sigmoid(b(windows(x))) at an inner width: [B, H, W, C] -> same (Liu et al. 2023, figure 5)."""
 
     def __init__(self, channels: int, inner: int, head_width: int, window: int) -> None:

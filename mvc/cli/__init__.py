@@ -1,6 +1,6 @@
 """The `mvc` command: parsing, progress and printing only; the work is done by the package.
 
-Nothing here imports torch, numba, numpy or Pillow before a command needs it, and a plain `mvc info FILE` not
+Nothing here imports torch, numba, numpy or Pillow before a command needs it, and a plain `mvc info FILES` not
 even Typer, which brings pydantic and takes 0.13 of the 0.2 seconds that command may take.
 """
 
@@ -10,18 +10,24 @@ import atexit
 import os
 import sys
 
+from mvc.environment import prepare
+
 
 def main() -> None:
     """Entry point of the `mvc` script."""
+    from mvc.cli.terminal import exit_after, hold_streams, set_up
+
+    hold_streams()
     match sys.argv[1:]:
-        case ["info", file] | ["info", "--json", file] | ["info", file, "--json"] if (
-            file == "-" or file[:1] != "-"
+        case ["info", *rest] if (inputs := [text for text in rest if text != "--json"]) and all(
+            text == "-" or text[:1] != "-" for text in inputs
         ):
             from mvc.cli.info import show_info
-            from mvc.cli.terminal import exit_after
 
-            exit_after(lambda: show_info(file, as_json="--json" in sys.argv))
+            set_up("mvc info")
+            exit_after(lambda: show_info(inputs, as_json="--json" in rest))
         case _:
+            prepare()
             from mvc.cli.app import app
 
             try:

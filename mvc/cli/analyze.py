@@ -12,8 +12,10 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.convert import codec_loader, quality_index
+from mvc.cli.jobs import protect
 from mvc.cli.options import DeviceOption, Force, Model, Threads
-from mvc.cli.terminal import Progress, UsageError, note, warn
+from mvc.cli.progress import Progress
+from mvc.cli.terminal import UsageError, note, warn
 
 NUMBERS = "analysis.json"
 LEAST_CROP_PX = 64
@@ -57,33 +59,37 @@ def analyze(
     """
     index = quality_index(quality)
 
-    from mvc import media
-    from mvc.evaluate.analysis import draw, report
-    from mvc.evaluate.sweep import find_pictures
+    import torch
 
-    wanted = _wanted(only, report.ANALYSES)
+    from mvc import media
+    from mvc.analysis import draw, study
+    from mvc.ops.computing import computing
+
+    wanted = _wanted(only, study.ANALYSES)
     draw.check_drawing()
     targets = {name: output / f"{name}.{kind.value}" for name in wanted}
-    for path in (output / NUMBERS, *targets.values()):
+    paths = files.find_pictures(pictures)
+    written = [output / NUMBERS, *targets.values()]
+    protect([str(path) for path in paths], [str(path) for path in written])
+    for path in written:
         files.refuse_existing(path, force=force)
 
-    paths = find_pictures(pictures)
     with Progress("analysing", len(paths)) as progress:
         sources = []
         for path in paths:
             source = media.read_picture(path)
-            for loss in source.losses:
-                warn(f"{path}: {loss}")
+            source.tell(warn)
             sources.append((path.name, source.picture))
         codec = codec_loader(device, threads)(model)
-        found = report.analyse(codec, sources, index, wanted, crop_px=crop, on_step=progress.step)
+        with computing(threads), torch.enable_grad():  # the networks are used one by one, not through the codec
+            found = study.analyse(codec, sources, index, wanted, crop_px=crop, on_step=progress.step)
         drawn = draw.draw(found, kind.value)
 
     files.make_folder(output)
     files.write_atomic(output / NUMBERS, found.to_json().encode(), force=force)
     for name, figure in drawn.items():
         files.write_atomic(targets[name], figure, force=force)
-    note(f"{', '.join(path.name for path in (output / NUMBERS, *targets.values()))} are in {output}")
+    note(f"{', '.join(path.name for path in written)} are in {output}")
 
 
 def _wanted(only: str | None, known: tuple[str, ...]) -> tuple[str, ...]:

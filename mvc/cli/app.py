@@ -11,7 +11,9 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import analyze, bench, convert, importing, report, terminal, training
+from mvc.cli import analyze, bench, convert, report, terminal, training
+
+NAME = "mvc"
 
 
 class Commands(TyperGroup):
@@ -29,25 +31,39 @@ class Commands(TyperGroup):
         """Run the command line `args` and exit with 0 (done), 1 (it failed) or 2 (wrong usage)."""
         arguments = list(sys.argv[1:] if args is None else args)
         ahead = arguments.index("--") if "--" in arguments else len(arguments)
-        terminal.set_debug("--debug" in arguments[:ahead])
+        terminal.show_log()
+        debug = "--debug" in arguments[:ahead]
         arguments = [text for text in arguments[:ahead] if text != "--debug"] + arguments[ahead:]
-        terminal.exit_after(
-            lambda: self._run(arguments or ["--help"], prog_name or "mvc", complete_var, extra)
-        )
+        if arguments[:1] == ["help"]:
+            arguments = [*arguments[1:], "--help"]
+        command = [text for text in arguments[:1] if text in self.commands]
+        terminal.set_up(" ".join([NAME, *command]), debug=debug)
+        terminal.exit_after(lambda: self._run(arguments or ["--help"], complete_var, extra))
 
-    def _run(self, arguments: list[str], name: str, complete_var: str | None, extra: dict[str, Any]) -> int:
+    def _run(self, arguments: list[str], complete_var: str | None, extra: dict[str, Any]) -> int:
         try:
-            return super().main(arguments, name, complete_var, standalone_mode=False, **extra) or 0
+            return super().main(arguments, NAME, complete_var, standalone_mode=False, **extra) or 0
         except TyperException as error:
-            context = getattr(error, "ctx", None)
-            terminal.note(f"error: {error.format_message()}")
-            terminal.note(f"hint: `{context.command_path if context else name} --help` shows the usage")
+            hint = _hint(arguments, getattr(error, "ctx", None))
+            terminal.report(terminal.UsageError(error.format_message(), hint=hint))
             return error.exit_code
+
+
+def _hint(arguments: list[str], context: Any) -> str | None:
+    """What to type instead: two dashes where one stands before a long option, else the help of the command."""
+    if context is None:
+        return None
+    known = {option for parameter in context.command.params for option in parameter.opts}
+    for text in arguments:
+        option = f"-{text.partition('=')[0]}"
+        if text[:1] == "-" and option[:2] == "--" and len(text) > 2 and option in known:
+            return f"write {option}, with two dashes"
+    return f"`{context.command_path} --help` shows the usage"
 
 
 app = typer.Typer(
     cls=Commands,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="A learned image codec: pictures in, small .mvc files out, the same picture everywhere.",
     epilog="--debug, with any command, shows the traceback of an error.",
@@ -64,7 +80,7 @@ def _show_version(wanted: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
+        typer.Option("-V", "--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
 ) -> None:
     pass
@@ -81,6 +97,6 @@ for _command in (
     analyze.analyze,
     training.train,
     training.export,
-    importing.import_weights,
+    training.import_weights,
 ):
     app.command()(_command)

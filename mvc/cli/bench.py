@@ -11,8 +11,10 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
+from mvc.cli.jobs import protect
 from mvc.cli.options import DeviceOption, Effort, Force, Threads
-from mvc.cli.terminal import Progress, UsageError, note, warn
+from mvc.cli.progress import Progress
+from mvc.cli.terminal import UsageError, note, warn
 
 if TYPE_CHECKING:
     from mvc.evaluate.curves import Curve
@@ -70,9 +72,11 @@ def bench(
         raise UsageError("--cache and --no-cache exclude each other")
     names = list(dict.fromkeys(codec or ["mvc", "webp"]))
     settings = _settings(quality or [], names)
-    for path in (json_file, plot):
-        if path is not None:
-            files.refuse_existing(path, force=force)
+    paths = files.find_pictures(pictures)
+    written = [path for path in (json_file, plot) if path is not None]
+    protect([str(path) for path in paths], [str(path) for path in [*written, *([cache] if cache else [])]])
+    for path in written:
+        files.refuse_existing(path, force=force)
     if plot is not None:
         from mvc.evaluate.plots import check_plot
 
@@ -84,7 +88,6 @@ def bench(
     beside = [] if published is None else curves.published(published, published_set, published_curve or [])
     anchors = list(dict.fromkeys(anchor or (["webp"] if "webp" in names else names[:1])))
     _check_anchors(anchors, names, beside)
-    paths = sweeps.find_pictures(pictures)
     store = sweeps.Cache(None if no_cache else cache or _default_cache())
     with Progress("measuring", len(paths) * len(names)) as progress:
         adapters = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import gc
 import json
-import os
 import time
 from collections.abc import Callable
 from functools import cache
@@ -16,11 +16,30 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, plan
-from mvc.cli.options import DeviceOption, Effort, FileModel, Force, Inputs, Model, Output, StatsOption, Threads
-from mvc.cli.terminal import Progress, UsageError, note, run_all, warn
+from mvc.cli.options import (
+    DeviceOption,
+    Effort,
+    FileModel,
+    Force,
+    Inputs,
+    MaxMemory,
+    MaxPixels,
+    Model,
+    Output,
+    Quiet,
+    SkipExisting,
+    StatsOption,
+    Threads,
+)
+from mvc.cli.progress import Progress, run_all
+from mvc.cli.terminal import UsageError, note, set_quiet, warn
+from mvc.environment import no_collections
+from mvc.quality import bits_per_pixel
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
+
+LOSSY = (".jpg", ".jpeg", ".webp")
 
 
 class _Clock:
@@ -41,11 +60,12 @@ def codec_loader(device: options.Device, threads: int | None) -> Callable[[str |
 
     @cache
     def load(model: str | bytes) -> Codec:
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # torch's idle threads would spin against the kernels'
-        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # huge pages for torch's tensors: a tenth of the page faults
-        from mvc import codec
+        with no_collections():
+            from mvc import codec
 
-        return codec.load(model, device.value, threads)
+            loaded = codec.load(model, device.value, threads)
+            gc.freeze()  # nothing of it will go: the collector need not walk through it again and again
+        return loaded
 
     return load
 
@@ -73,26 +93,31 @@ def encode(
     threads: Threads = None,
     stats: StatsOption = None,
     force: Force = False,
+    skip_existing: SkipExisting = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Encode pictures into .mvc files: mvc encode k.png -q 4 -o k.mvc"""
+    """Encode pictures into .mvc files: mvc encode k.png -q 4 -o k.mvc
+
+    Of two inputs the second is the output if its name ends in .mvc and it does not exist.
+    """
+    _set_up(force, skip_existing, quiet)
     target = _target(quality, bpp, size, psnr)
-    jobs = plan(inputs, output, ".mvc")
+    jobs = plan(inputs, output, files.MVC_SUFFIX)
     load = codec_loader(device, threads)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
 
         clock = _Clock()
-        if job.target != STREAM:
-            files.refuse_existing(job.target, force=force)
-        data = job.read_stdin()
-        source = media.read_picture(job.source if data is None else data, name=job.name)
-        for loss in source.losses:
-            warn(f"{job.name}: {loss}")
+        job.start(force=force, skip=skip_existing)
+        source = media.read_picture(job.picture(), name=job.name)
+        source.tell(warn)
         clock.lap("read")
         codec = load(model)
         if codec.rates == 1 and quality is not None:
             warn(f"{model} has one rate: -q changes nothing")
+        if not codec.refines and effort not in (0, mvc.DEFAULT_EFFORT):
+            warn(f"{model} has no efforts: --effort changes nothing")
         clock.lap("load")
         picture = source.picture
         if target:
@@ -110,41 +135,76 @@ def encode(
 def decode(
     inputs: Inputs,
     output: Output = None,
+    form: Annotated[
+        options.Format | None,
+        typer.Option("--format", help="What to write where -o names no file. Default: png."),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option("--quality", min=1, max=100, help="Of jpg, 95 if not said, or of webp, without loss if not said."),
+    ] = None,
     model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
     force: Force = False,
+    skip_existing: SkipExisting = False,
+    quiet: Quiet = False,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Decode .mvc files into pictures: mvc decode k.mvc -o k.png
 
-    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not. On stdout: PNG.
+    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not.
+
+    Of two inputs the second is the output if it is named like a picture and does not exist.
     """
-    jobs = plan(inputs, output, ".png")
+    _set_up(force, skip_existing, quiet)
+    check = options.limits(max_pixels, max_memory)
+    default = f".{(form or options.Format.png).value}"
+    jobs = plan(inputs, output, default)
+    for job in jobs:
+        suffix = _suffix(job, default)
+        if form and suffix.lower() != default:
+            raise UsageError(f"-o {job.target} and --format {form.value} exclude each other")
+        if quality is not None and suffix.lower() not in LOSSY:
+            raise UsageError("--quality is for jpg and webp", hint="say --format jpg, or -o NAME.jpg")
     load = codec_loader(device, threads)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
-        from mvc.container import read_still
+        from mvc.container import read_file
 
         clock = _Clock()
-        if job.target != STREAM:
+        suffix = _suffix(job, default)
+        if suffix != default:
             media.check_extension(job.target)
-            files.refuse_existing(job.target, force=force)
-        coded = job.read_coded()
-        header = read_still(coded).header
+        job.start(force=force, skip=skip_existing)
+        head, units = read_file(coded := job.coded())
+        check(head.width, head.height)
         clock.lap("read")
-        codec = load(model or header.model_id)
+        codec = load(model or head.model_id)
         clock.lap("load")
-        picture = codec.decode(coded)
+        picture = codec.decode_units(head, units)
         clock.lap("decode")
-        suffix = ".png" if job.target == STREAM else Path(job.target).suffix
-        data = media.to_bytes(picture, suffix)
+        data = media.to_bytes(picture, suffix, quality)
         job.write(data, force=force)
         clock.lap("write")
         _tell(job, coded, len(data), progress, stats, clock)
 
     run_all("decoding", jobs, lambda job: job.name, action)
+
+
+def _suffix(job: Job, default: str) -> str:
+    """The extension that says what to write; pipes have none of their own."""
+    named = "" if job.target == STREAM else Path(job.target).suffix
+    return default if job.target == STREAM or (not named and files.is_stream(job.target)) else named
+
+
+def _set_up(force: bool, skip_existing: bool, quiet: bool) -> None:
+    if force and skip_existing:
+        raise UsageError("-f and --skip-existing exclude each other")
+    set_quiet(quiet)
 
 
 def _target(quality: float | None, bpp: float | None, size: str | None, psnr: float | None) -> dict[str, Any]:
@@ -167,30 +227,31 @@ def quality_index(quality: float | None) -> int:
     try:
         return mvc.quality_index(mvc.DEFAULT_QUALITY if quality is None else quality)
     except ValueError as error:
-        raise UsageError(f"-q: {error}") from error
+        hint = "1 is small and 8 is fine, with fractions; this is no JPEG scale"
+        raise UsageError(f"-q: {error}", hint=hint) from error
 
 
 def _tell(
     job: Job, coded: bytes, written: int, progress: Progress, stats: options.Stats | None, clock: _Clock
 ) -> None:
     """The result for people on stderr, or as JSON on stdout (stderr while stdout carries the file itself)."""
-    from mvc.container import read_header
+    from mvc.container import read_head
 
-    header = read_header(coded)
-    bpp = 8 * len(coded) / (header.width * header.height)
+    head = read_head(coded)
+    bpp = bits_per_pixel(len(coded), head.width, head.height)
     if stats is None:
         seconds = sum(clock.seconds.values())
-        size = f"{header.width}x{header.height}"
+        size = f"{head.width}x{head.height}"
         note(f"{job.name} -> {job.target_name}: {size}, {written} bytes, {bpp:.3f} bpp, {seconds:.2f} s")
         return
     line = json.dumps(
         {
             "input": job.name,
             "output": job.target_name,
-            "width": header.width,
-            "height": header.height,
-            "colour": header.colour,
-            "quality_index": header.quality,
+            "width": head.width,
+            "height": head.height,
+            "colour": head.colour,
+            "quality_index": head.quality_index,
             "mvc_bytes": len(coded),
             "output_bytes": written,
             "bpp": round(bpp, 6),

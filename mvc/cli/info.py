@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import mvc
-from mvc.cli.jobs import STREAM, Job
-from mvc.cli.terminal import Progress, run_all
+from mvc.cli.jobs import Job, expand
+from mvc.cli.progress import Progress, run_all
+from mvc.files import MVC_SUFFIX
 
-_LINES = ("kind", "colour", "depth", "quality", "model_id", "version")
+_LINES = ("kind", "colour", "depth", "quality_index", "model_id", "version")
 
 
-def show_info(file: str, *, as_json: bool) -> None:
-    """Print what the file `file` (`-` is stdin) says about itself; exit with 1 if it cannot be parsed."""
+def show_info(inputs: list[str], *, as_json: bool, check: Callable[[int, int], None] | None = None) -> None:
+    """Print what .mvc files (`-` is stdin, a folder all in it) say about themselves.
+
+    As JSON one file is an object over many lines, each of several is one line, with its name under "file". Exits with 1
+    if one cannot be parsed, or `check` raises an `MvcError` about its width and height.
+    """
+    names = [name for name, _ in expand(inputs, (MVC_SUFFIX,))]
 
     def action(job: Job, progress: Progress) -> None:
-        facts = mvc.info(job.read_coded())
-        progress.data(json.dumps(facts, indent=2) if as_json else _text(job.name, facts))
+        facts = mvc.info(job.coded())
+        if check:
+            check(facts["width"], facts["height"])
+        if not as_json:
+            progress.data(*_text(job.name, facts))
+        elif len(names) == 1:
+            progress.data(*json.dumps(facts, indent=2).splitlines())
+        else:
+            progress.data(json.dumps({"file": job.name, **facts}))
 
-    run_all("reading", [Job(file, STREAM)], lambda job: job.name, action)
+    run_all("reading", [Job(name) for name in names], lambda job: job.name, action)
 
 
-def _text(name: str, facts: dict[str, Any]) -> str:
+def _text(name: str, facts: dict[str, Any]) -> list[str]:
     size, bpp = facts["size_bytes"], facts["bits_per_pixel"]
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
-    lines += [f"{key.replace('_', ' '):>10}  {facts[key]}" for key in _LINES]
-    lines.append(f"  checksum  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
+    lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES]
+    lines.append(f"{'checksum':>13}  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
+    for unit in facts["units"]:
+        streams = ", ".join(map(str, unit["stream_bytes"]))
+        name = f"{unit['role']} {unit['index']}"
+        lines.append(f"{name:>13}  quality index {unit['quality_index']}, streams of {streams} bytes")
     for chunk in facts["chunks"]:
         unknown = "" if chunk["known"] else ", unknown"
-        lines.append(f"{chunk['name']:>10}  {chunk['length']} bytes at {chunk['offset']}{unknown}")
-    return "\n".join(lines)
+        lines.append(f"{chunk['name']:>13}  {chunk['length']} bytes at {chunk['offset']}{unknown}")
+    if facts["chunk_count"] > len(facts["chunks"]):
+        lines.append(f"{'chunks':>13}  {facts['chunk_count']}, of which the first are listed, and END")
+    return lines

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 import mvc
+from mvc.arguments import MAX_THREADS
 from mvc.cli.terminal import UsageError
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(i?)[bB]?", re.ASCII)
@@ -22,22 +24,56 @@ class Device(StrEnum):
     cuda = "cuda"
 
 
+class Format(StrEnum):
+    """What pictures are written as where no name says it: an extension that `media.write_picture` knows."""
+
+    png = "png"
+    jpg = "jpg"
+    webp = "webp"
+    tiff = "tiff"
+    ppm = "ppm"
+    bmp = "bmp"
+
+
 class Stats(StrEnum):
     """The form of --stats."""
 
     json = "json"
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str, option: str = "--size") -> int:
     """Bytes from `12345`, `50kB`, `1.5MB` (powers of 1000) or `64KiB` (powers of 1024); at least 1."""
     match = _SIZE.fullmatch(text.strip())
     number, unit, binary = match.groups() if match else ("", "", "")
     if not number or (binary and not unit):
-        raise UsageError(f"--size {text}: not a size; write 12345, 50kB, 1.5MB or 64KiB")
+        raise UsageError(f"{option} {text}: not a size; write 12345, 50kB, 1.5MB or 64KiB")
     size = int(float(number) * (1024 if binary else 1000) ** " kmg".index(unit.lower() or " "))
     if size < 1:
-        raise UsageError(f"--size {text}: a file has at least one byte")
+        raise UsageError(f"{option} {text}: a file has at least one byte")
     return size
+
+
+def parse_pixels(text: str) -> int:
+    """A number of pixels from `250000`, `500k` or `16.5M` (powers of 1000); at least 1."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", text.strip(), re.ASCII)
+    pixels = int(float(match[1]) * 1000 ** " kmg".index(match[2].lower() or " ")) if match else 0
+    if pixels < 1:
+        raise UsageError(f"--max-pixels {text}: not a number of pixels; write 250000, 500k or 100M")
+    return pixels
+
+
+def limits(max_pixels: str | None, max_memory: str | None) -> Callable[[int, int], None]:
+    """A check of width and height against --max-pixels and --max-memory, before anything is decoded: `Limit`."""
+    pixels = None if max_pixels is None else parse_pixels(max_pixels)
+    memory = None if max_memory is None else parse_size(max_memory, "--max-memory")
+
+    def check(width: int, height: int) -> None:
+        if pixels is not None or memory is not None:
+            from mvc.picture import check_decoding
+
+            check_decoding(width, height, pixels, memory)
+
+    return check
 
 
 MAX_SIDE_PX = 65535
@@ -53,24 +89,48 @@ def parse_dimensions(text: str) -> tuple[int, int]:
 
 
 Inputs = Annotated[
-    list[str], typer.Argument(metavar="INPUTS", help="Files to read; `-` is stdin.", show_default=False)
+    list[str],
+    typer.Argument(
+        metavar="INPUTS", help="Files, or folders of them (at any depth); `-` is stdin.", show_default=False
+    ),
 ]
 Output = Annotated[
     str | None,
     typer.Option(
-        "-o", "--output", help="File, or folder for several inputs; `-` is stdout. Default: beside the input."
+        "-o",
+        "--output",
+        help="File, or folder for several inputs or a folder; `-` is stdout. Default: beside the input.",
     ),
 ]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the networks run.")]
 Effort = Annotated[
     int,
-    typer.Option("--effort", min=0, max=mvc.MAX_EFFORT, help="Time for a smaller file, 0 (fastest) to 3."),
+    typer.Option(
+        "--effort",
+        min=0,
+        max=mvc.MAX_EFFORT,
+        help="Time for a better picture in about as many bytes; with a target for a smaller file. 0 (fastest) to 3.",
+    ),
 ]
 Model = Annotated[str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")]
 FileModel = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of the model. Default: the one the file asks for."),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads. Default: one per core.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=MAX_THREADS, help="CPU threads. Default: one per core.")
+]
 StatsOption = Annotated[Stats | None, typer.Option("--stats", help="One line of JSON per file on stdout.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
+SkipExisting = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave out inputs whose output exists, instead of failing.")
+]
+MaxPixels = Annotated[
+    str | None,
+    typer.Option("--max-pixels", metavar="NUMBER", help="Refuse files of larger pictures; 100M. Default: 8192x8192."),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option("--max-memory", metavar="BYTES", help="Refuse files that take more to decode; 2GB. Default: none."),
+]
+Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Show errors only.")]

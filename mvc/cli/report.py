@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,26 +10,32 @@ import typer
 
 import mvc
 from mvc.cli import options
-from mvc.cli.complexity import print_complexity
 from mvc.cli.convert import codec_loader
 from mvc.cli.info import show_info
-from mvc.cli.jobs import STREAM, Job
-from mvc.cli.options import DeviceOption, FileModel, Inputs, Threads
-from mvc.cli.terminal import Progress, UsageError, run_all, warn
+from mvc.cli.jobs import Job, expand
+from mvc.cli.options import DeviceOption, FileModel, Inputs, MaxMemory, MaxPixels, Quiet, Threads
+from mvc.cli.progress import Progress, run_all
+from mvc.cli.terminal import UsageError, set_quiet, warn
 from mvc.errors import BackendError, MvcError
+from mvc.files import MVC_SUFFIX
+from mvc.quality import bits_per_pixel
 
 if TYPE_CHECKING:
     from mvc.picture import Picture
 
+COMPLEXITY_COLUMNS = ("g_a", "h_a", "h_s + contexts", "g_s", "total")
+
 
 def info(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="An .mvc file; `-` is stdin.", show_default=False)
-    ],
-    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    inputs: Inputs,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Everything, as JSON; of several files one line each.")
+    ] = False,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
 ) -> None:
-    """Show what an .mvc file says about itself, without decoding it."""
-    show_info(file, as_json=as_json)
+    """Show what .mvc files say about themselves, without decoding them."""
+    show_info(inputs, as_json=as_json, check=options.limits(max_pixels, max_memory))
 
 
 def models(
@@ -47,7 +53,7 @@ def models(
     if size is not None and not complexity:
         raise UsageError("--size is for --complexity")
     if complexity:
-        print_complexity(*options.parse_dimensions(size or "768x512"))
+        _print_complexity(*options.parse_dimensions(size or "768x512"))
         return
     for preset in registry.presets():
         shipped = "weights included" if preset.shipped else "no weights in this installation"
@@ -55,6 +61,31 @@ def models(
         if verbose and preset.shipped:
             training = preset.manifest.get("training", {})
             print(f"\nmodel id {preset.model_id.hex()}, {training.get('steps', 0)} steps of training\n\n{preset.card}")
+
+
+def _macs(label: str, macs: Mapping[str, int]) -> str:
+    prior = macs.get("h_s", 0) + macs.get("contexts", 0)
+    values = (macs.get("g_a", 0), macs.get("h_a", 0), prior, macs.get("g_s", 0), sum(macs.values()))
+    return f"  {label:<6}" + "".join(f"{value / 1e9:>16.3f}" for value in values)
+
+
+def _print_complexity(width: int, height: int) -> None:
+    """Parameters, MACs in both conventions and the memory estimate of all models for one picture size."""
+    from mvc.models import registry
+    from mvc.models.complexity import complexity
+
+    print(f"{width}x{height}, billions of multiply-accumulates to encode and decode (video: keyframe and inter frame)")
+    print("paper: convolutions and linear layers; full: also 2DSS projections, attention and the scan")
+    print("memory: weights and tensors at their peak, float32, nothing fused or in strips")
+    print(f"\n{'':<8}" + "".join(f"{column:>16}" for column in COMPLEXITY_COLUMNS))
+    for preset in registry.presets():
+        name = preset.name
+        c = complexity(name, width, height)
+        padded = "" if (c.width, c.height) == (width, height) else f", padded to {c.width}x{c.height}"
+        million = sum(c.parameters.values()) / 1e6
+        print(f"{name}: {million:.3f} M parameters, {c.memory_bytes / 2**20:.0f} MiB{padded}", flush=True)
+        print(_macs("paper", c.paper_macs))
+        print(_macs("full", c.full_macs), flush=True)
 
 
 def verify(
@@ -66,35 +97,43 @@ def verify(
     model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
+    quiet: Quiet = False,
+    max_pixels: MaxPixels = None,
+    max_memory: MaxMemory = None,
 ) -> None:
     """Check .mvc files: the checksum, then a full decode. With --against, measure the decoded picture too."""
+    set_quiet(quiet)
+    check = options.limits(max_pixels, max_memory)
     load = codec_loader(device, threads)
     original = None if against is None else _original(against)
 
     def action(job: Job, progress: Progress) -> None:
-        from mvc.container import read_still
+        from mvc.container import read_file
 
-        coded = job.read_coded()
-        header = read_still(coded).header
-        picture = load(model or header.model_id).decode(coded)
-        bpp = 8 * len(coded) / (picture.width * picture.height)
+        coded = job.coded()
+        head, units = read_file(coded)
+        check(head.width, head.height)
+        picture = load(model or head.model_id).decode_units(head, units)
+        bpp = bits_per_pixel(len(coded), picture.width, picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
-        progress.data(line if original is None else f"{line}, {_quality_text(original, picture)}")
+        if original is not None:
+            progress.data(f"{line}, {_quality_text(original, picture)}")
+        elif not quiet:
+            progress.data(line)
 
-    run_all("verifying", [Job(name, STREAM) for name in inputs], lambda job: job.name, action)
+    run_all("verifying", [Job(name) for name, _ in expand(inputs, (MVC_SUFFIX,))], lambda job: job.name, action)
 
 
 def _original(path: str) -> Picture:
     from mvc import media
 
     source = media.read_picture(path)
-    for loss in source.losses:
-        warn(f"{path}: {loss}; measured against that")
+    source.tell(lambda loss: warn(f"{loss}; measured against that"))
     return source.picture
 
 
 def _quality_text(original: Picture, decoded: Picture) -> str:
-    from mvc.evaluate import metrics
+    from mvc import metrics
 
     if original.samples.shape != decoded.samples.shape:
         raise MvcError(f"the original is {original!r}, the file holds {decoded!r}: they cannot be compared")
@@ -158,7 +197,7 @@ def _round_trip(device: options.Device, threads: int | None) -> str:
     """Encode and decode a small smooth picture with the default model: weights and coder at once."""
     import numpy as np
 
-    from mvc.evaluate.metrics import psnr
+    from mvc.metrics import psnr
     from mvc.picture import Picture
 
     codec = codec_loader(device, threads)(mvc.DEFAULT_MODEL)

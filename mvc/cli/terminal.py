@@ -1,38 +1,117 @@
-"""What people see: messages and progress on stderr, data on stdout, errors as two lines and an exit code."""
+"""What people see: messages on stderr, data on stdout, errors as two lines and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NoReturn
 
 from mvc.errors import MvcError
 
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-
-Job = TypeVar("Job")
-
-PROGRESS_DELAY_S = 1.0
-_debug = False
+_debug = _quiet = False
+_command = "mvc"
 
 
 class UsageError(Exception):
-    """The command line itself is wrong: exit code 2."""
+    """The command line itself is wrong: exit code 2. `hint` says what to type instead."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
-def set_debug(wanted: bool) -> None:
-    """Whether `report` shows tracebacks."""
-    global _debug
-    _debug = wanted
+class StdoutError(Exception):
+    """Results cannot be told; whatever file comes next would not change that."""
+
+
+def set_up(command: str = "mvc", *, debug: bool = False) -> None:
+    """What a run of `command` ("mvc encode") is to show: tracebacks with `debug`; everything, until `set_quiet`."""
+    global _command, _debug, _quiet
+    _command, _debug, _quiet = command, debug, False
+
+
+def set_quiet(wanted: bool) -> None:
+    """Whether only errors are shown: no notes, warnings or progress."""
+    global _quiet
+    _quiet = wanted
+
+
+def is_quiet() -> bool:
+    """Whether only errors are shown."""
+    return _quiet
+
+
+def hold_streams() -> None:
+    """Open what was closed before us (`>&-`), so that no file gets the number of a standard stream.
+
+    Reading such a stdin and writing such a stdout remain errors; what goes to such a stderr is lost.
+    """
+    for number, name, mode in ((0, "stdin", os.O_WRONLY), (1, "stdout", os.O_RDONLY), (2, "stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, mode)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+# Cc are control characters and Cs surrogates, which stand for bytes that are no text; the others end or turn lines.
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def printable(text: str) -> str:
+    """`text` as one line that does nothing to a terminal: the names of files may hold anything."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escaped(char) if unicodedata.category(char) in _UNPRINTABLE or char in _TURNING else char for char in text
+    )
+
+
+def _escaped(char: str) -> str:
+    if "\udc80" <= char <= "\udcff":  # a byte of a name in another encoding
+        return f"\\x{ord(char) - 0xDC00:02x}"
+    return char.encode("unicode_escape").decode()
+
+
+def print_line(text: str, stream: str) -> None:
+    """One line, with what the stream's encoding does not have as escapes."""
+    file = getattr(sys, stream)
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+
+
+def tell(text: str) -> None:
+    """One line on stderr, also if only errors are shown."""
+    try:
+        print_line(text, "stderr")
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # what cannot be told (a full disk) must not stop the work
+
+
+def show_log() -> None:
+    """From now on tell what the package says about itself: that it compiles kernels."""
+    import logging  # takes 10 ms, which `mvc info` does not have
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    log = logging.getLogger("mvc")
+    log.setLevel(logging.INFO)
+    log.handlers = [Notes()]
 
 
 def note(text: str) -> None:
     """One line for people, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if not _quiet:
+        tell(text)
 
 
 def warn(text: str) -> None:
@@ -40,130 +119,67 @@ def warn(text: str) -> None:
     note(f"warning: {text}")
 
 
-def report(error: BaseException, name: str = "") -> None:
+def report(error: BaseException, name: str = "", *, known_hints: set[str] | None = None) -> None:
     """Print an error as `error:` and `hint:` lines, after its traceback if that is wanted.
 
-    `name` is the file it is about; the message starts with it unless it has it already.
+    `name` is the file it is about; the message starts with it unless it has it already. A hint that is among
+    `known_hints` is left out, one that is not joins them.
     """
     if _debug:
         import traceback
 
-        traceback.print_exception(error)
+        for part in traceback.format_exception(error):
+            for line in part.splitlines():
+                tell(line)
     message, hint = _explain(error)
-    note(f"error: {message}" if name in message else f"error: {name}: {message}")
-    if hint:
-        note(f"hint: {hint}")
+    tell(f"error: {message}" if name in message else f"error: {name}: {message}")
+    if hint and (known_hints is None or hint not in known_hints):
+        tell(f"hint: {hint}")
+        if known_hints is not None:
+            known_hints.add(hint)
 
 
 def _explain(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, MvcError):
         return str(error), error.hint
     if isinstance(error, UsageError):
-        return str(error), "`mvc --help`, or with a command `mvc encode --help`, shows the usage"
-    if isinstance(error, MemoryError):
+        return str(error), error.hint or f"`{_command} --help` shows the usage"
+    if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):
         return "out of memory", "a smaller picture needs less"
-    if isinstance(error, OSError):
+    if isinstance(error, (OSError, StdoutError)):
         return str(error), None
-    return f"internal error: {type(error).__name__}: {error}", "--debug shows where; please report it"
+    text = " ".join(str(error).split())
+    return f"internal error: {type(error).__name__}: {text}", "--debug shows where; please report it"
+
+
+def _is_torch_out_of_memory(error: BaseException) -> bool:
+    """torch has a class for a device without memory, and none for a machine without."""
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError"
+        or any(sign in str(error) for sign in ("DefaultCPUAllocator", "std::bad_alloc"))
+    )
 
 
 def exit_after(action: Callable[[], int | None]) -> NoReturn:
     """Run `action` and exit with its result, or with the exit code of the exception that it raised."""
     try:
         code = action() or 0
-    except BrokenPipeError:  # whoever read our output has gone; nothing more can be told, at exit neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read our output has gone; nothing more can be told
         code = 1
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
         report(error)
         code = 2 if isinstance(error, UsageError) else 1
+    _drop_stdout()
     sys.exit(code)
 
 
-class Progress:
-    """A bar on stderr that appears when the work takes more than a second, if stderr is a terminal at all."""
-
-    def __init__(self, verb: str, total: int) -> None:
-        self._verb, self._total = verb, total
-        self._done, self._name = -1, ""
-        self._bar: RichProgress | None = None
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(PROGRESS_DELAY_S, self._show)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Progress:
-        if sys.stderr.isatty():
-            self._timer.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._timer.cancel()
-        with self._lock:
-            self._total = 0  # a timer that fires just now shows nothing
-            if self._bar:
-                self._bar.stop()
-
-    def step(self, name: str) -> None:
-        """The item before is done and `name` is next."""
-        with self._lock:
-            self._done, self._name = self._done + 1, name
-            if self._bar:
-                self._bar.update(self._bar.task_ids[0], completed=self._done, description=self._text())
-
-    def data(self, text: str) -> None:
-        """One line of results on stdout, which may be the terminal that shows the bar."""
-        with self._lock:
-            if self._bar:
-                self._bar.stop()
-            print(text, flush=True)
-            if self._bar:
-                self._bar.start()
-
-    def _text(self) -> str:
-        return f"{self._verb} {self._name}"
-
-    def _show(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-
-        columns = [SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()]
-        if self._total > 1:
-            columns[2:2] = [BarColumn(), MofNCompleteColumn()]
-        with self._lock:
-            if self._total:
-                # Messages go above the bar through rich's stderr; stdout is data and stays untouched.
-                console = Console(stderr=True)
-                self._bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
-                self._bar.add_task(self._text(), total=self._total, completed=max(self._done, 0))
-                self._bar.start()
-
-
-def run_all(
-    verb: str, jobs: Sequence[Job], name: Callable[[Job], str], action: Callable[[Job, Progress], None]
-) -> None:
-    """Do `action` for every job under one progress bar; exit with 1 at the end if any of them failed.
-
-    An error in one of several jobs is told at once and the rest goes on; what is no `MvcError` ends the run.
-    """
-    failed = False
-    with Progress(verb, len(jobs)) as progress:
-        for job in jobs:
-            progress.step(name(job))
-            try:
-                action(job, progress)
-            except MvcError as error:
-                report(error, name(job))
-                failed = True
-    if failed:
-        sys.exit(1)
+def _drop_stdout() -> None:
+    """Make the interpreter's own flush at its end succeed, if ours does not: everything has been told by now."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

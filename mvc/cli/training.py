@@ -1,4 +1,4 @@
-"""`mvc train` and `mvc export`: thin doors to mvc.train, which nothing else imports."""
+"""`mvc train`, `export` and `import-weights`: thin doors to mvc.train, which nothing else imports."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from mvc.cli.jobs import protect
+from mvc.cli.options import Force
+from mvc.cli.terminal import note
 from mvc.errors import BackendError
 
 
@@ -51,10 +54,37 @@ def export(
     _training().export(checkpoint, output, store)
 
 
+def import_weights(
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(
+            metavar="CHECKPOINT.pth.tar", help="Of the authors' public code, with a state dict.", show_default=False
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="CHECKPOINT.pt", help="Checkpoint to write.", show_default=False),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Which model it is. Default: the one that its tensors fit.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Turn a checkpoint of public code into one that `mvc export` and `mvc train --resume-from` read."""
+    protect([str(checkpoint)], [str(output)])
+    from mvc.train.importing import import_weights as convert
+
+    made = convert(checkpoint, output, model, force=force)
+    values = sum(value.numel() for value in made.tensors.values())
+    note(f"{output}: {made.name}, {values / 1e6:.3f} M parameters; {len(made.ignored)} tables and constants left out")
+    if made.unusual:
+        note(f"what is not the paper's and a recipe must say under [config] to go on: {made.unusual}")
+
+
 def _training() -> Any:
-    """The module mvc.train.cli; `BackendError` where a package that only training needs is not installed."""
+    """The module mvc.train.run; `BackendError` where a package that only training needs is not installed."""
     try:
-        return import_module("mvc.train.cli")
+        return import_module("mvc.train.run")
     except ModuleNotFoundError as error:
         raise BackendError(
             f"training needs the package {error.name}",

@@ -1,33 +1,34 @@
-"""The container of .mvc files (bitstream_spec.md, sections 2 and 3): bytes on one side, records on the other.
+"""The container of .mvc files (bitstream_spec.md, sections 2 and 3): bytes on one side, coded units on the other.
 
 It knows nothing of models and pixels, and imports neither torch nor numba.
 """
 
 from __future__ import annotations
 
-from mvc.container.chunks import Chunk, assemble, crc32c, walk
-from mvc.container.still import (
+from mvc.container.about import describe
+from mvc.container.stream import (
     Colour,
-    Header,
-    Still,
-    describe,
-    read_header,
-    read_still,
-    still_size,
-    write_still,
+    Head,
+    Reader,
+    Role,
+    Unit,
+    UnitHead,
+    Writer,
+    read_file,
+    read_head,
+    write_file,
 )
 
 __all__ = [
-    "Chunk",
     "Colour",
-    "Header",
-    "Still",
-    "assemble",
-    "crc32c",
+    "Head",
+    "Reader",
+    "Role",
+    "Unit",
+    "UnitHead",
+    "Writer",
     "describe",
-    "read_header",
-    "read_still",
-    "still_size",
-    "walk",
-    "write_still",
+    "read_file",
+    "read_head",
+    "write_file",
 ]

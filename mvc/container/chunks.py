@@ -1,6 +1,6 @@
 """Chunks: the types this version knows, and the walk over a file's chunks (spec sections 2 and 3).
 
-A new chunk type is one record here and one table in bitstream_spec.md.
+A new ancillary chunk type is one record here and one table in bitstream_spec.md; `Reader.ancillary` then holds it.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 
 from mvc.container import fields
-from mvc.container.fields import UPGRADE, Bits, Cursor, Field, Flags, Number, Raw, varint_size, write_varint
+from mvc.container.fields import UPGRADE, Bits, Cursor, Field, Flags, Number, Raw, Sizes, Supply
 from mvc.errors import Checksum, Corrupt, Limit, NotMvc, Truncated, Unsupported
 
 MAGIC = b"\x93MVC\r\n\x1a"
@@ -21,14 +21,14 @@ VERSION = 0
 SIGNATURE = MAGIC + bytes([VERSION])
 
 ANCILLARY = 0x80
-MAX_CHUNKS = 1024
 MAX_CHUNK_BYTES = 1 << 30
-CRC_BYTES = 4  # the payload of END
+CRC_BYTES = 4  # the payload of END, and the end of every CODE of a clip
+PIECE_BYTES = 1 << 18  # read at once: a length that the file does not keep costs no more memory
 
 
 @dataclass(frozen=True)
 class ChunkType:
-    """A known chunk type; one that `repeats` is numbered in messages ("SLIC 2")."""
+    """A known chunk type; one that `repeats` is numbered in messages ("CODE 2")."""
 
     code: int
     name: str
@@ -40,30 +40,103 @@ HEAD = ChunkType(
     0x01,
     "HEAD",
     (
-        Flags((Bits("kind", 2, ("still",)), Bits("colour", 2, ("rgb", "gray")), Bits("depth", 2, (8,)))),
+        Flags((Bits("kind", 2, ("still", "clip")), Bits("colour", 2, ("rgb", "gray")), Bits("depth", 2, (8,)))),
         Number("width", 1, 65535),
         Number("height", 1, 65535),
-        Number("quality", 0, 63, width_bytes=1),
+        Number("quality_index", 0, 63, width_bytes=1),
         Raw("model_id", 8),
     ),
 )
-HYPR = ChunkType(0x02, "HYPR", (Raw("stream"),))
-SLIC = ChunkType(0x03, "SLIC", (Raw("stream"),), repeats=True)
+CODE = ChunkType(
+    0x02,
+    "CODE",
+    (
+        Flags((Bits("role", 4, ("picture",)),)),
+        Number("index", 0, 0xFFFFFFFF),
+        Number("quality_index", 0, 64, width_bytes=1),  # 64: that of HEAD
+        Sizes("sizes"),
+        Raw("streams"),
+    ),
+    repeats=True,
+)
 END = ChunkType(0x7F, "END", (Number("crc", 0, 0xFFFFFFFF, width_bytes=CRC_BYTES),))
+ANCILLARY_TYPES: tuple[ChunkType, ...] = ()
 
-CHUNK_TYPES = {kind.code: kind for kind in (HEAD, HYPR, SLIC, END)}
+CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, END, *ANCILLARY_TYPES)}
 
 
-@dataclass(frozen=True)
+def crc32c(data: bytes, before: int = 0) -> int:
+    """CRC-32C (Castagnoli) of `data`, as in RFC 3720 (spec section 2.4), behind bytes whose CRC-32C is `before`."""
+    return int(google_crc32c.extend(before, data))
+
+
+class Source(Supply):
+    """A binary file, or a pipe, that is read in order and never beyond what is asked for.
+
+    `position` counts from where the file stood at first. `crc` is the CRC-32C of all bytes so far, and None once
+    bytes have been passed by unread. With `seek`, `skip` does that.
+    """
+
+    def __init__(self, file: BinaryIO, *, seek: bool = False) -> None:
+        self.file = file
+        self.position = 0
+        self.crc: int | None = 0
+        self.seek = seek and file.seekable()
+
+    def _piece(self, count: int) -> bytes:
+        """At least one of the next `count` bytes, and none where the file ends."""
+        piece = self.file.read(min(count, PIECE_BYTES))
+        self.position += len(piece)
+        if self.crc is not None:
+            self.crc = crc32c(piece, self.crc)
+        return piece
+
+    def read(self, count: int) -> bytes:
+        """The next `count` bytes; fewer only where the file ends."""
+        data = self._piece(count)
+        if not 0 < len(data) < count:
+            return data
+        pieces, count = [data], count - len(data)
+        while count and (piece := self._piece(count)):
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
+
+    def take(self, count: int, what: str) -> bytes:
+        start = self.position
+        data = self.read(count)
+        if len(data) < count:
+            raise self.cut(start, len(data), count, what)
+        return data
+
+    def skip(self, count: int) -> None:
+        """Leave the next `count` bytes out, as far as there are so many."""
+        if not self.seek:
+            while count and (piece := self._piece(count)):
+                count -= len(piece)
+        elif count:
+            here = self.file.tell()
+            count = min(count, self.file.seek(0, 2) - here)
+            self.file.seek(here + count)
+            self.position += count
+            self.crc = None
+
+    def cut(self, start: int, count: int, expected: int, what: str) -> Truncated:
+        """The error of a file that has only `count` of `expected` bytes from byte `start` on."""
+        message = f"the file ends too early: {what} has {count} of {expected} bytes"
+        return Truncated(message, offset=start, chunk=self.chunk)
+
+
+@dataclass(slots=True)
 class Chunk:
-    """A chunk as it stands in `file`: `offset` of its type byte, `start` and `length` of its payload."""
+    """A chunk that a walk has come to: `offset` of its type byte, `start` and `length` of its payload in the file."""
 
     code: int
     label: str
     offset: int
     start: int
     length: int
-    file: memoryview
+    source: Source
 
     @property
     def known(self) -> bool:
@@ -75,23 +148,37 @@ class Chunk:
         """Whether a reader that does not know the type must refuse the file."""
         return not self.code & ANCILLARY
 
-    def record(self) -> dict[str, Any]:
-        """The payload's fields; for known types only.
+    def payload(self) -> bytes:
+        """Read the payload, while the walk stands here. Raises Truncated where the file ends in it."""
+        return self.source.take(self.length, "the payload")
+
+    def leave(self) -> None:
+        """Pass by what is unread of the payload. Raises Truncated where the file ends in it."""
+        end = self.start + self.length
+        self.source.skip(end - self.source.position)
+        if self.source.position < end:
+            raise self.source.cut(self.start, self.source.position - self.start, self.length, "the payload")
+
+    def record(self, payload: bytes) -> dict[str, Any]:
+        """The fields of the chunk's payload; for known types only.
 
         Raises:
             Corrupt: too few bytes or too many. Unsupported, Limit: a value that this version does not take.
         """
-        cursor = Cursor(self.file, self.start, self.start + self.length, chunk=self.label, short=Corrupt)
-        return fields.read(CHUNK_TYPES[self.code].fields, cursor)
+        return fields.read(CHUNK_TYPES[self.code].fields, Cursor(payload, self.start, chunk=self.label))
 
 
-def crc32c(data: bytes) -> int:
-    """CRC-32C (Castagnoli) of `data`, as in RFC 3720 (spec section 2.4)."""
-    return int(google_crc32c.value(data))
+def frame(code: int, length: int) -> bytes:
+    """The type and length in front of a payload. Raises Limit for one that is too long."""
+    if length > MAX_CHUNK_BYTES:
+        raise Limit(f"chunk 0x{code:02x} has {length} bytes, more than {MAX_CHUNK_BYTES}")
+    out = bytearray([code])
+    fields.write_varint(length, out)
+    return bytes(out)
 
 
 def check_signature(data: bytes) -> None:
-    """Raise unless `data` starts with the signature of a version that can be read.
+    """Raise unless `data`, the first bytes of a file, is the signature of a version that can be read.
 
     Raises:
         NotMvc: other bytes. Truncated: fewer bytes, all of them right. Unsupported: a newer version.
@@ -110,37 +197,32 @@ def check_signature(data: bytes) -> None:
         )
 
 
-def walk(data: bytes) -> Iterator[Chunk]:
+def walk(source: Source) -> Iterator[Chunk]:
     """The chunks of a file up to END, which must be its last bytes (spec section 2.3).
 
-    The walk knows framing only: it passes unknown types on, looks into no payload and copies none. A caller
-    that needs the first chunk only may pass the first bytes of a file.
+    The walk knows framing only and passes unknown types on. At each chunk the caller may read from the source as much
+    of the payload as it wants; the walk leaves the rest out.
 
     Raises:
         NotMvc, Unsupported: as `check_signature`. Truncated: the file ends before END does.
-        Corrupt: a malformed length, or bytes after END. Limit: too many or too long chunks.
+        Corrupt: a malformed length, or bytes after END. Limit: too long a chunk.
     """
-    check_signature(data)
-    cursor = Cursor(memoryview(data), len(SIGNATURE))
+    check_signature(source.read(len(SIGNATURE)))
     seen: Counter[int] = Counter()
-    while True:
-        if seen.total() == MAX_CHUNKS:
-            raise Limit(f"the file has more than {MAX_CHUNKS} chunks")
-        offset = cursor.position
-        cursor.chunk = None
-        code = cursor.number(1, "a chunk's type")
-        cursor.chunk = label = _label(code, seen[code])
-        length = cursor.varint("a chunk's length")
+    code = None
+    while code != END.code:
+        offset, source.chunk = source.position, None
+        code = source.number(1, "a chunk's type")
+        source.chunk = label = _label(code, seen[code])
+        seen[code] += 1
+        length = source.varint("a chunk's length")
         if length > MAX_CHUNK_BYTES:
             raise Limit(f"chunk {label} at byte {offset} claims {length} bytes, more than {MAX_CHUNK_BYTES}")
-        start = cursor.position
-        cursor.take(length, "the payload")
-        yield Chunk(code, label, offset, start, length, cursor.data)
-        seen[code] += 1
-        if code == END.code:
-            if cursor.left():
-                raise Corrupt("the file goes on after its END chunk", offset=cursor.position)
-            return
+        chunk = Chunk(code, label, offset, source.position, length, source)
+        yield chunk
+        chunk.leave()
+    if source.read(1):
+        raise Corrupt("the file goes on after its END chunk", offset=source.position - 1)
 
 
 def _label(code: int, index: int) -> str:
@@ -150,37 +232,24 @@ def _label(code: int, index: int) -> str:
     return f"{kind.name} {index}" if kind.repeats else kind.name
 
 
-def check_crc(data: bytes, end: Chunk) -> None:
-    """Raise Checksum unless the END chunk holds the CRC-32C of the bytes before its payload."""
-    stored, actual = end.record()["crc"], crc32c(data[: end.start])
-    if stored != actual:
+def finish(chunks: Iterator[Chunk], end: Chunk) -> tuple[int, int | None]:
+    """At END: the file's checksum as it is stored, and as it is (None where the walk has left bytes out).
+
+    Raises:
+        Truncated: END is cut. Corrupt: it is too short or too long, or not the end.
+    """
+    actual, payload = end.source.crc, end.payload()
+    for _ in chunks:
+        pass
+    return end.record(payload)["crc"], actual
+
+
+def check_crc(chunks: Iterator[Chunk], end: Chunk) -> None:
+    """At END: raise Checksum unless it holds the CRC-32C of the bytes before its payload, else as `finish`."""
+    stored, actual = finish(chunks, end)
+    if actual not in (None, stored):
         raise Checksum(
             f"the file is damaged: its checksum is {actual:08x}, it should be {stored:08x}",
             offset=end.start,
             chunk=end.label,
         )
-
-
-def chunk_size(payload_bytes: int) -> int:
-    """The size in bytes of a chunk whose payload has `payload_bytes` bytes."""
-    return 1 + varint_size(payload_bytes) + payload_bytes
-
-
-def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
-    """A whole file from (type code, payload) pairs: the signature before them and END behind them.
-
-    Raises:
-        Limit: too many chunks, or a payload too long.
-    """
-    if len(chunks) >= MAX_CHUNKS:
-        raise Limit(f"a file has at most {MAX_CHUNKS} chunks, END included; {len(chunks) + 1} were given")
-    out = bytearray(SIGNATURE)
-    for code, payload in chunks:
-        if len(payload) > MAX_CHUNK_BYTES:
-            raise Limit(f"chunk 0x{code:02x} has {len(payload)} bytes, more than {MAX_CHUNK_BYTES}")
-        out.append(code)
-        write_varint(len(payload), out)
-        out += payload
-    out.append(END.code)
-    write_varint(CRC_BYTES, out)
-    return bytes(out) + fields.write(END.fields, {"crc": crc32c(bytes(out))})

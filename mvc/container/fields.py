@@ -1,17 +1,18 @@
-"""Fields: one description of a chunk's payload that reads, writes, sizes, prints and documents it.
+"""Fields: one description of a chunk's payload that reads, writes, prints and documents it.
 
-A chunk's payload is a tuple of fields (chunks.py holds one tuple per chunk type). `read`, `write`, `size` and
+A chunk's payload is a tuple of fields (chunks.py holds one tuple per chunk type). `read`, `write` and
 `show` walk that tuple; `rows` yields the lines of the chunk's table in bitstream_spec.md (section 3), and a
 test holds the two together. A parsed payload is a plain dict, field name to value.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mvc.errors import Corrupt, FormatError, Limit, Truncated, Unsupported
+from mvc.errors import Corrupt, Limit, Unsupported
 
 Record = Mapping[str, Any]
 Row = tuple[str, str, str]  # field, coding, allowed values
@@ -20,43 +21,18 @@ VARINT_BYTES = 5  # at most, so values stay below 2^35
 UPGRADE = "a newer version of mvc may read it: pip install --upgrade mvc"
 
 
-class Cursor:
-    """A position in a file (spec section 2.1); it never reads, and never allocates, past its end.
+class Supply(ABC):
+    """What hands out bytes in order: a payload (`Cursor`) or a whole file (`chunks.Source`).
 
-    `data` is the whole file, `position` and `end` are offsets into it. Running out of bytes raises `short`:
-    Truncated where the file itself ends, Corrupt inside a payload, which is complete but too small.
+    `position` is an offset into the file, and `chunk` the name of the chunk that errors tell.
     """
 
-    def __init__(
-        self,
-        data: memoryview,
-        position: int = 0,
-        end: int | None = None,
-        *,
-        chunk: str | None = None,
-        short: type[FormatError] = Truncated,
-    ) -> None:
-        self.data = data
-        self.position = position
-        self.end = len(data) if end is None else end
-        self.chunk = chunk
-        self.short = short
+    position: int
+    chunk: str | None = None
 
-    def left(self) -> int:
-        """Bytes between the position and the end."""
-        return self.end - self.position
-
-    def take(self, count: int, what: str) -> memoryview:
-        """The next `count` bytes, as a view; `what` names them should they be missing."""
-        if count > self.left():
-            whole = "file" if self.short is Truncated else "chunk"
-            raise self.short(
-                f"the {whole} ends too early: {what} has {self.left()} of {count} bytes",
-                offset=self.position,
-                chunk=self.chunk,
-            )
-        self.position += count
-        return self.data[self.position - count : self.position]
+    @abstractmethod
+    def take(self, count: int, what: str) -> bytes:
+        """The next `count` bytes; `what` names them should they be missing, which is a FormatError."""
 
     def number(self, width_bytes: int, what: str) -> int:
         """The next unsigned little-endian integer of `width_bytes` bytes."""
@@ -75,9 +51,32 @@ class Cursor:
         raise Corrupt(f"{what} takes more than {VARINT_BYTES} bytes", offset=start, chunk=self.chunk)
 
 
-def varint_size(value: int) -> int:
-    """The number of bytes of `value` as a varint."""
-    return max(1, -(-value.bit_length() // 7))
+class Cursor(Supply):
+    """A position in a payload that begins at byte `start` of its file; too few bytes are Corrupt.
+
+    The payload has `length` bytes. Where only its first fields are to be read, `data` may be shorter.
+    """
+
+    def __init__(self, data: bytes, start: int = 0, length: int | None = None, chunk: str | None = None) -> None:
+        self.data = data
+        self.start = self.position = start
+        self.end = start + (len(data) if length is None else length)
+        self.chunk = chunk
+
+    def left(self) -> int:
+        """Bytes between the position and the payload's end."""
+        return self.end - self.position
+
+    def take(self, count: int, what: str) -> bytes:
+        if count > self.left():
+            raise Corrupt(
+                f"the chunk ends too early: {what} has {self.left()} of {count} bytes",
+                offset=self.position,
+                chunk=self.chunk,
+            )
+        first = self.position - self.start
+        self.position += count
+        return self.data[first : first + count]
 
 
 def write_varint(value: int, out: bytearray) -> None:
@@ -98,9 +97,6 @@ class Field(Protocol):
 
     def write(self, record: Record, out: bytearray) -> None:
         """Append the field's bytes."""
-
-    def size(self, record: Record) -> int:
-        """The number of bytes that `write` would append."""
 
     def show(self, record: Record) -> dict[str, Any]:
         """The value, or values, as JSON-ready values for people."""
@@ -149,9 +145,6 @@ class Flags:
             shift += group.count
         out.append(byte)
 
-    def size(self, record: Record) -> int:
-        return 1
-
     def show(self, record: Record) -> dict[str, Any]:
         return {group.name: record[group.name] for group in self.groups}
 
@@ -190,9 +183,6 @@ class Number:
         else:
             write_varint(value, out)
 
-    def size(self, record: Record) -> int:
-        return self.width_bytes or varint_size(record[self.name])
-
     def show(self, record: Record) -> dict[str, Any]:
         return {self.name: record[self.name]}
 
@@ -210,16 +200,13 @@ class Raw:
 
     def read(self, cursor: Cursor) -> dict[str, Any]:
         count = cursor.left() if self.length_bytes is None else self.length_bytes
-        return {self.name: bytes(cursor.take(count, self.name))}
+        return {self.name: cursor.take(count, self.name)}
 
     def write(self, record: Record, out: bytearray) -> None:
         value = record[self.name]
         if self.length_bytes not in (None, len(value)):
             raise Limit(f"{self.name} has {len(value)} bytes instead of {self.length_bytes}")
         out += value
-
-    def size(self, record: Record) -> int:
-        return len(record[self.name])
 
     def show(self, record: Record) -> dict[str, Any]:
         return {self.name: record[self.name].hex()}
@@ -229,11 +216,56 @@ class Raw:
         yield self.name, coding, "any"
 
 
-def read(fields: tuple[Field, ...], cursor: Cursor) -> dict[str, Any]:
-    """Parse one whole payload; bytes that no field claims are Corrupt."""
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes in bytes of 1..255 parts that follow to the end of the payload.
+
+    Their number comes first, then all sizes but the last one, which is what is left: a file cannot contradict itself.
+    """
+
+    name: str
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        count = self._checked(cursor.number(1, f"the number of {self.name}"))
+        sizes = [cursor.varint(self.name) for _ in range(count - 1)]
+        last = cursor.left() - sum(sizes)
+        if last < 0:
+            raise Corrupt(
+                f"the {self.name} add up to {-last} bytes more than the chunk has",
+                offset=cursor.position,
+                chunk=cursor.chunk,
+            )
+        return {self.name: (*sizes, last)}
+
+    def write(self, record: Record, out: bytearray) -> None:
+        sizes = record[self.name]
+        out.append(self._checked(len(sizes)))
+        for size in sizes[:-1]:
+            write_varint(size, out)
+
+    def _checked(self, count: int) -> int:
+        if not 1 <= count <= 255:
+            raise Limit(f"the number of {self.name} is {count}, outside 1..255")
+        return count
+
+    def show(self, record: Record) -> dict[str, Any]:
+        return {self.name: list(record[self.name])}
+
+    def rows(self) -> Iterator[Row]:
+        yield self.name, "u8 n, then n - 1 varints", "n is 1..255"
+
+
+def begin(fields: tuple[Field, ...], cursor: Cursor) -> dict[str, Any]:
+    """Parse the first fields of a payload, each checked before the next is looked at."""
     record: dict[str, Any] = {}
     for field in fields:
         record |= field.read(cursor)
+    return record
+
+
+def read(fields: tuple[Field, ...], cursor: Cursor) -> dict[str, Any]:
+    """Parse one whole payload; bytes that no field claims are Corrupt."""
+    record = begin(fields, cursor)
     if cursor.left():
         raise Corrupt("the payload goes on after its last field", offset=cursor.position, chunk=cursor.chunk)
     return record
@@ -245,11 +277,6 @@ def write(fields: tuple[Field, ...], record: Record) -> bytes:
     for field in fields:
         field.write(record, out)
     return bytes(out)
-
-
-def size(fields: tuple[Field, ...], record: Record) -> int:
-    """The number of bytes of `write(fields, record)`."""
-    return sum(field.size(record) for field in fields)
 
 
 def show(fields: tuple[Field, ...], record: Record) -> dict[str, Any]:

@@ -22,9 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.estimate import step_bits
-from mvc.models.mambavc_lite import PATCH, Synthesis, rd_lambda
+from mvc.models.base import CELL_PX
+from mvc.models.lite import Synthesis, rd_lambda
 from mvc.models.prior import Prior
+from mvc.ops.rate import step_bits
 
 MARGIN_BITS = 0.1
 PLAIN_SHARE = 0.5  # of the latents that may move after the first iteration
@@ -94,7 +95,7 @@ class _Symbols:
         return torch.cat(self._slices, -1).unbind()
 
 
-class Tile:
+class Patch:
     """A part of the picture with what is constant while its symbols change.
 
     target [1, h, w, 3] are the pixels that count, features [1, H, W, P] the hyperlatent's. The factors of its methods
@@ -102,12 +103,12 @@ class Tile:
     """
 
     def __init__(
-        self, g_s: Synthesis, prior: Prior, target: Tensor, features: Tensor, quality: Tensor, dtype: torch.dtype
+        self, g_s: Synthesis, prior: Prior, target: Tensor, features: Tensor, index: Tensor, dtype: torch.dtype
     ) -> None:
-        self.g_s, self.prior, self.target, self.quality, self.dtype = g_s, prior, target, quality, dtype
+        self.g_s, self.prior, self.target, self.index, self.dtype = g_s, prior, target, index, dtype
         self.features = features.to(dtype)
-        self.bits_per_error = float(rd_lambda(quality)) * 255**2 / 3  # mean over the channels, sum over the pixels
-        self.linear_curvature = self.bits_per_error * g_s.gain.gains(quality)[0] ** 2
+        self.bits_per_error = float(rd_lambda(index)) * 255**2 / 3  # mean over the channels, sum over the pixels
+        self.linear_curvature = self.bits_per_error * g_s.gain.gains(index)[0] ** 2
 
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
@@ -162,14 +163,14 @@ class Tile:
 
     def _difference(self, y_hat: Tensor) -> Tensor:
         """What y_hat decodes to, less the target."""
-        x_hat = self.g_s(y_hat, self.quality, self.dtype)
+        x_hat = self.g_s(y_hat, self.index, self.dtype)
         return x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
 
     def _by_position(self, difference: Tensor, y: Tensor) -> Tensor:
         """The squared error, in bits, at each of the latent's positions: [1, H, W, 1]."""
-        beyond = [PATCH * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
+        beyond = [CELL_PX * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
         each = F.pad(difference.square().sum(-1), (0, beyond[1], 0, beyond[0]))
-        return self.bits_per_error * PATCH**2 * F.avg_pool2d(each[:, None], PATCH).permute(0, 2, 3, 1)
+        return self.bits_per_error * CELL_PX**2 * F.avg_pool2d(each[:, None], CELL_PX).permute(0, 2, 3, 1)
 
     @torch.no_grad()
     def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:

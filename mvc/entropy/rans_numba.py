@@ -7,13 +7,11 @@ beyond `words`, nor loops longer than the rows and MAX_ZEROS allow.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from numba import int64, njit, uint64
+from numba import int64, uint64
 
 from mvc.entropy.rans import MAX_ZEROS, START, STATE_BITS, STATE_LOW
 from mvc.entropy.tables import BUCKET_BITS, MAX_VALUE, TOTAL_BITS
+from mvc.jit import kernel
 
 __all__ = ["ABSURD", "DONE", "SHORT", "WORDS_PER_SYMBOL", "decode", "encode"]
 
@@ -26,26 +24,8 @@ WORDS_PER_SYMBOL = 4
 _SLOT_MASK = (1 << TOTAL_BITS) - 1
 _BIT_LIMIT = 1 << (STATE_BITS - 1)
 
-# Types as numba writes them. Tables are read-only arrays; arguments that are not may be passed for read-only.
-_INT32, _UINT16, _UINT32 = (f"Array({name}, 1, 'C', readonly=True)" for name in ("int32", "uint16", "uint32"))
 
-
-def _compiled(signature: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile for this signature alone and at import, so that no picture waits for it."""
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(signature, nogil=True, error_model="numpy", cache=True)(function)
-        except RuntimeError:  # numba finds no folder in which it may keep the result: compile every time
-            return njit(signature, nogil=True, error_model="numpy")(function)
-
-    return decorate
-
-
-@_compiled(
-    "UniTuple(int64, 2)"
-    f"({_INT32}, {_INT32}, uint16[::1], int64, int64, {_UINT32}, {_INT32}, {_INT32}, {_INT32})"
-)
+@kernel()
 def encode(symbols, rows, words, position, state, entries, start, half_width, lowest):
     """Code symbols[n], the last first, into words[... : position]; returns the new (position, state).
 
@@ -81,10 +61,7 @@ def encode(symbols, rows, words, position, state, entries, start, half_width, lo
     return position, state
 
 
-@_compiled(
-    "UniTuple(int64, 3)"
-    f"(int32[::1], {_INT32}, {_UINT16}, int64, int64, {_UINT32}, {_UINT16}, {_INT32}, {_INT32}, {_INT32})"
-)
+@kernel()
 def decode(symbols, rows, words, position, state, entries, buckets, start, half_width, lowest):
     """Read symbols[n], one for each of rows[n]; returns the new (position, state) and how it went."""
     for i in range(rows.size):

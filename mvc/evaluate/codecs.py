@@ -19,10 +19,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
-import mvc
-from mvc.container import read_header
+from mvc.container import read_head
 from mvc.errors import BackendError, Limit, MvcError
 from mvc.picture import Picture
+from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, quality_index
+from mvc.version import __version__
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
@@ -135,8 +136,8 @@ def available() -> tuple[str, ...]:
 def adapter(
     name: str,
     *,
-    model: str = mvc.DEFAULT_MODEL,
-    effort: int = mvc.DEFAULT_EFFORT,
+    model: str = DEFAULT_MODEL,
+    effort: int = DEFAULT_EFFORT,
     device: str = "auto",
     threads: int | None = None,
 ) -> Adapter:
@@ -173,19 +174,19 @@ def adapter(
     return Adapter(name, form.title, library, form.settings, form.lowest, form.highest, False, encode, decode)
 
 
-def mvc_adapter(codec: Codec, name: str = mvc.DEFAULT_MODEL, effort: int = mvc.DEFAULT_EFFORT) -> Adapter:
+def mvc_adapter(codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT) -> Adapter:
     """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled."""
-    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), mvc.MAX_QUALITY_INDEX // 2, effort)
+    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
     codec.decode(coded)
     return Adapter(
         "mvc",
         f"mvc, {name}, effort {effort}",
-        f"mvc {mvc.__version__}, model id {read_header(coded).model_id.hex()}",
+        f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
         8,
         True,
-        lambda samples, quality: codec.encode(Picture(samples), mvc.quality_index(quality), effort),
+        lambda samples, quality: codec.encode(Picture(samples), quality_index(quality), effort),
         lambda data: codec.decode(data).samples,
         anchor=False,
     )

@@ -7,7 +7,7 @@ import json
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from pathlib import Path
 
@@ -17,10 +17,10 @@ from PIL import Image
 from mvc import files, media
 from mvc.errors import BackendError, MvcError, SourceError
 from mvc.evaluate.codecs import Adapter, Samples
-from mvc.evaluate.metrics import ms_ssim, psnr
+from mvc.metrics import ms_ssim, psnr
+from mvc.quality import bits_per_pixel
 
 FORMAT = "mvc bench 1"
-PICTURE_SUFFIXES = (".png", ".ppm", ".pnm", ".webp", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg", ".avif")
 _KEY_LENGTH = 16
 
 
@@ -71,7 +71,7 @@ class Results:
     def bpp(self, row: Row) -> float:
         """Bits per pixel of a row's file."""
         original = self.pictures[row.picture]
-        return 8 * row.size_bytes / (original.width * original.height)
+        return bits_per_pixel(row.size_bytes, original.width, original.height)
 
     def means(self) -> dict[str, dict[str, list[float | None]]]:
         """For each codec, by setting: the means over the pictures, in the layout of published points.
@@ -167,20 +167,6 @@ class Cache:
             files.write_atomic(self.path, self.known.to_json().encode(), force=True)
 
 
-def find_pictures(paths: Iterable[str | Path]) -> list[Path]:
-    """The files named, and those with a picture's extension in the folders named, sorted by name.
-
-    Raises `SourceError` for a folder without pictures; a file that cannot be read is told at its turn.
-    """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES) if path.is_dir() else [path]
-        if not inside:
-            raise SourceError(f"{path} holds no pictures", hint="known are " + " ".join(PICTURE_SUFFIXES))
-        found += inside
-    return found
-
-
 def picture_key(samples: Samples) -> str:
     """What a picture is known by: the start of the SHA-256 of its shape and samples."""
     shape = ",".join(map(str, samples.shape)).encode()
@@ -252,8 +238,7 @@ def sweep(
     with tempfile.TemporaryDirectory(prefix="mvc-bench-") as folder:
         for path in pictures:
             source = media.read_picture(path)
-            for loss in source.losses:
-                on_loss(f"{path}: {loss}")
+            source.tell(on_loss)
             samples = source.picture.samples
             key, original = picture_key(samples), Original(path.stem, samples.shape[1], samples.shape[0])
             if key in results.pictures:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mvc.blocks.window import WindowAttention
-from mvc.exact import curves
+from mvc.errors import WeightsError
+from mvc.exact import functions
 from mvc.exact.fixed import FINE, Grid, divide, shift_round
 from mvc.exact.weighted import ExactLinear
 
@@ -25,9 +26,10 @@ class ExactWindowAttention(WindowAttention):
         for name in ("qkv", "out"):
             own = getattr(layer, name)
             setattr(self, name, ExactLinear(own.weight, own.bias, grid))
-        self.register_buffer(  # int32 [(2w-1)^2, heads]
-            "bias", torch.round(layer.bias.detach().double() * grid.one).to(torch.int32)
-        )
+        bias = torch.round(layer.bias.detach().double() * grid.one)
+        if not bias.abs().max() < 2**31:
+            raise WeightsError("a bias of an attention is too large to be lowered")
+        self.register_buffer("bias", bias.to(torch.int32))  # int32 [(2w-1)^2, heads]
 
     def mix(self, q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None) -> Tensor:
         bits = self.grid.fraction_bits
@@ -39,7 +41,7 @@ class ExactWindowAttention(WindowAttention):
             scores = scores.masked_fill(hidden, -(1 << 50))
         below = scores.amax(-1, keepdim=True) - scores
         end = EXP_END * self.grid.one
-        falling = curves.on(q.device, q.dtype, curves.falling, bits, EXP_BITS, end + 1)
+        falling = functions.on(q.device, q.dtype, functions.falling, bits, EXP_BITS, end + 1)
         exponentials = falling[below.clamp(max=end).long()]
         shares = divide(exponentials * (1 << SHARE_BITS), exponentials.sum(-1, keepdim=True))
         return shift_round(shares @ v, SHARE_BITS).clamp(-self.grid.limit, self.grid.limit)

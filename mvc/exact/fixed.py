@@ -16,6 +16,9 @@ WEIGHT_LIMIT = (1 << 14) - 1
 GAIN_BITS = 12
 EXACT_FLOAT64, EXACT_FLOAT32 = 1 << 53, 1 << 24
 
+Ranges = dict[str, tuple[int, int]]
+"""Of a layer's integers: the least and the greatest that each of its tensors may hold (its `limits`)."""
+
 
 @dataclass(frozen=True)
 class Grid:

@@ -8,35 +8,38 @@ of 2^-STEP_BITS (all shifts round, bitstream_spec.md section 5):
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, nn
 
+from mvc.blocks.lite import GroupedScan
 from mvc.blocks.semantic import Clustering, SemanticScan, cluster_order
 from mvc.blocks.vss import Scan
 from mvc.errors import WeightsError
-from mvc.exact import curves
-from mvc.exact.curves import STEP_BITS, rounded
-from mvc.exact.fixed import FINE, Grid, shift_round
-from mvc.exact.kernels import JIT
+from mvc.exact import functions
+from mvc.exact.fixed import FINE, Grid, Ranges, shift_round
+from mvc.exact.functions import STEP_BITS, rounded
 from mvc.exact.weighted import ExactLinear
+from mvc.jit import kernel
 from mvc.ops.parallel import array, run
 from mvc.ops.scan import ORDERS, scan_orders
 
 DECAY_BITS = 24  # of each of the two tables, e^(-i / 2^10) and e^(-j / 2^20)
 HALF_BITS = 10
-DECAY_END = (curves.REACH << STEP_BITS) - 1  # e^-16 is less than half a unit of 2^-STEP_BITS
+DECAY_END = (functions.REACH << STEP_BITS) - 1  # e^-16 is less than half a unit of 2^-STEP_BITS
 STATE_LIMIT = 1 << 32
 DRIVE_LIMIT = 1 << 30  # of dt v
 PARAMETER_LIMIT = 1 << 22  # of B and C
+DECAY_LIMIT, THROUGH_LIMIT = 1 << 18, (1 << 22) - 1  # of a and d
 BLOCK = 64  # channels that a thread takes at once
 
 
 def decay_tables() -> tuple[np.ndarray, np.ndarray]:
     """e^(-i / 2^10) for i up to REACH, and e^(-j / 2^20) below one step of the first."""
-    coarse = curves.falling(HALF_BITS, DECAY_BITS, curves.REACH << HALF_BITS)
-    return coarse, curves.falling(STEP_BITS, DECAY_BITS, 1 << (STEP_BITS - HALF_BITS))
+    coarse = functions.falling(HALF_BITS, DECAY_BITS, functions.REACH << HALF_BITS)
+    return coarse, functions.falling(STEP_BITS, DECAY_BITS, 1 << (STEP_BITS - HALF_BITS))
 
 
 def scan_reference(
@@ -59,7 +62,7 @@ def scan_reference(
     return y
 
 
-@njit(**JIT)
+@kernel()
 def _scan(begin, end, v, order, dt, b, c, a, d, coarse, fine, bits, limit, y):
     """Blocks begin..end of BLOCK channels, as in `scan_reference`."""
     half, one_step = np.int64(1) << (bits - 1), STEP_BITS - bits
@@ -100,17 +103,18 @@ def scan(
 
 
 class _Scanning(nn.Module):
-    """What both scans share: decays, feedthrough and step sizes of one or more orders."""
+    """What all scans share: decays, feedthrough and step sizes of one or more orders."""
 
     a: Tensor  # int32 [orders, N, C], minus A
     d: Tensor  # int32 [orders, C]
+    limits: ClassVar[Ranges] = {"a": (0, DECAY_LIMIT), "d": (-THROUGH_LIMIT, THROUGH_LIMIT)}
 
-    def __init__(self, layer: Scan | SemanticScan, orders: int, grid: Grid) -> None:
+    def __init__(self, layer: Scan | GroupedScan | SemanticScan, orders: int, grid: Grid) -> None:
         super().__init__()
         self.grid, self.rank, self.states = grid, layer.rank, len(layer.a_log)
-        decays = rounded(curves.exp(layer.a_log.detach().double().numpy()), grid.fraction_bits)
+        decays = rounded(functions.exp(layer.a_log.detach().double().numpy()), grid.fraction_bits)
         through = torch.round(layer.d.detach().double() * grid.one)
-        if decays.max() > 1 << 18 or not through.abs().max() < 1 << 22:
+        if decays.max() > DECAY_LIMIT or not through.abs().max() <= THROUGH_LIMIT:
             raise WeightsError("a scan's decays or feedthrough are too large to be lowered")
         by_order = torch.from_numpy(decays).int().unflatten(1, (orders, -1)).transpose(0, 1)
         self.register_buffer("a", by_order.contiguous())
@@ -121,17 +125,18 @@ class _Scanning(nn.Module):
     def along(self, k: int, v: Tensor, order: Tensor, parameters: Tensor) -> Tensor:
         """Scan v [T, C] in a token order [T] with the weights of order k; parameters [T, R + 2N]. -> int64 [T, C]."""
         raw, b, c = parameters.split([self.rank, self.states, self.states], -1)
-        dt = curves.look_up(curves.softplus, self.steps[k](raw), self.grid, STEP_BITS)
+        dt = functions.look_up(functions.softplus, self.steps[k](raw), self.grid, STEP_BITS)
         b, c = (t.clamp(-PARAMETER_LIMIT, PARAMETER_LIMIT) for t in (b, c))
         v, order, dt, b, c, a, d = (t.long() for t in (v, order, dt, b, c, self.a[k], self.d[k]))
         return scan(v, order, dt, b, c, a, d, self.grid.fraction_bits, self.grid.limit)
 
 
 class ExactScan(_Scanning):
-    """2DSS: all channels along four orders, each with its own weights, added."""
+    """2DSS along four orders, each with its own weights: all channels along each, added, or grouped, a quarter each."""
 
-    def __init__(self, layer: Scan, grid: Grid = FINE) -> None:
+    def __init__(self, layer: Scan | GroupedScan, grid: Grid = FINE) -> None:
         super().__init__(layer, ORDERS, grid)
+        self.grouped = isinstance(layer, GroupedScan)
         self.projection = ExactLinear(layer.projection, None, grid)
 
     def forward(self, v: Tensor) -> Tensor:
@@ -140,8 +145,10 @@ class ExactScan(_Scanning):
         pictures = []
         for tokens in v.clamp(-limit, limit).flatten(1, 2):
             parameters = self.projection(tokens).unflatten(-1, (ORDERS, -1))
-            sums = [self.along(k, tokens, orders[k], parameters[:, k]) for k in range(ORDERS)]
-            pictures.append(torch.stack(sums).sum(0).clamp(-limit, limit))
+            parts = tokens.chunk(ORDERS, -1) if self.grouped else [tokens] * ORDERS
+            scanned = [self.along(k, part, orders[k], parameters[:, k]) for k, part in enumerate(parts)]
+            whole = torch.cat(scanned, -1) if self.grouped else torch.stack(scanned).sum(0).clamp(-limit, limit)
+            pictures.append(whole)
         return torch.stack(pictures).view_as(v).to(v.dtype)
 
 
@@ -158,8 +165,8 @@ class ExactClustering(nn.Module):
         """`Clustering.position` from tables that are the same everywhere: int64 [H, W, F]."""
         half = self.centres.weight.shape[1] // 2
         across = np.arange(width) / width
-        rows = curves.sin_half_turns(np.arange(height) / height)
-        columns = np.sign(0.5 - across) * curves.sin_half_turns(np.abs(0.5 - across))  # cos(pi v)
+        rows = functions.sin_half_turns(np.arange(height) / height)
+        columns = np.sign(0.5 - across) * functions.sin_half_turns(np.abs(0.5 - across))  # cos(pi v)
         u, v = (torch.from_numpy(rounded(values, self.grid.fraction_bits)) for values in (rows, columns))
         shape = height, width, half
         return torch.cat([u[:, None, None].expand(shape), v[None, :, None].expand(shape)], -1)

@@ -1,4 +1,4 @@
-"""A start-up check that a device really computes whole-number sums exactly (design.md, section 1)."""
+"""A start-up check that a device really computes whole-number sums exactly."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ A layer accepts float64 (fast) or int64 (reference) tensors of fixed-point value
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, Deconv
 from mvc.errors import WeightsError
-from mvc.exact import kernels
-from mvc.exact.fixed import COARSE, EXACT_FLOAT32, EXACT_FLOAT64, FINE, WEIGHT_LIMIT, Grid, shift_round
+from mvc.exact import weighted_numba
+from mvc.exact.fixed import COARSE, EXACT_FLOAT32, EXACT_FLOAT64, FINE, WEIGHT_LIMIT, Grid, Ranges, shift_round
+from mvc.exact.functions import ExactFunction, silu
 from mvc.ops.parallel import array, run
 
 MAX_SHIFT = 14
+LARGEST_INT32 = 2**31 - 1
 
 
 def shift_for(weight: Tensor) -> int:
@@ -34,6 +37,11 @@ class Weighted(nn.Module):
     weight: Tensor  # int16
     bias: Tensor  # int32
     shift: Tensor  # int32, one number
+    limits: ClassVar[Ranges] = {
+        "weight": (-WEIGHT_LIMIT, WEIGHT_LIMIT),
+        "bias": (-LARGEST_INT32, LARGEST_INT32),
+        "shift": (0, MAX_SHIFT),
+    }
 
     def __init__(self, weight: Tensor, bias: Tensor | None, outputs: int, grid: Grid) -> None:
         """`outputs` is the dimension of the weight that counts the output channels."""
@@ -43,7 +51,7 @@ class Weighted(nn.Module):
         shift = shift_for(weight)
         self.register_buffer("weight", torch.round(weight.detach().double() * 2.0**shift).to(torch.int16))
         scaled = torch.round(bias.detach().double() * 2.0 ** (shift + grid.fraction_bits))
-        self.register_buffer("bias", scaled.clamp(-(2**31 - 1), 2**31 - 1).to(torch.int32))
+        self.register_buffer("bias", scaled.clamp(-LARGEST_INT32, LARGEST_INT32).to(torch.int32))
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.int32))
         self._ready: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, bool]] = {}
 
@@ -72,7 +80,7 @@ class Weighted(nn.Module):
         shift, limit = int(self.shift), self.grid.limit
         if sums.dtype == torch.float64 and sums.device.type == "cpu":
             flat = sums.view(-1, sums.shape[-1])
-            run(kernels.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
+            run(weighted_numba.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
             return sums
         out = shift_round(sums + bias, shift).clamp(-limit, limit)
         return torch.maximum(out, shift_round(out, 3)) if leak else out
@@ -95,14 +103,21 @@ class ExactLinear(Weighted):
 
 
 class ExactDepthwise(Weighted):
-    """K x K, zero padding, each channel for itself: weight [K*K, C]."""
+    """K x K, zero padding, each channel for itself, then none, silu or leaky: weight [K*K, C]."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, leak: bool = False, grid: Grid = COARSE) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor | None, activation: str = "none", grid: Grid = COARSE) -> None:
         super().__init__(weight, bias, 1, grid)
-        self.leak = leak
+        if activation not in ("none", "silu", "leaky"):
+            raise WeightsError(f"there is no exact activation {activation!r}")
+        self.leak = activation == "leaky"
+        self.silu = ExactFunction(silu, grid) if activation == "silu" else None
         self.size = math.isqrt(weight.shape[0])
 
     def forward(self, x: Tensor) -> Tensor:
+        sums = self._convolved(x)
+        return sums if self.silu is None else self.silu(sums)
+
+    def _convolved(self, x: Tensor) -> Tensor:
         weight, bias, _ = self.prepared(x)
         x = self.taken(x)
         batch, height, width, channels = x.shape
@@ -111,7 +126,7 @@ class ExactDepthwise(Weighted):
             taps = weight.view(self.size, self.size, channels)
             arrays = [array(t) for t in (x.contiguous(), taps, bias)]
             scale = 2.0 ** -int(self.shift)
-            run(kernels.depthwise, batch * height, *arrays, scale, float(self.grid.limit), self.leak, array(out))
+            run(weighted_numba.depthwise, batch * height, *arrays, scale, float(self.grid.limit), self.leak, array(out))
             return out
         pad = self.size // 2
         padded = F.pad(x, (0, 0, pad, pad, pad, pad))
@@ -163,5 +178,5 @@ class ExactDeconv(Weighted):
 def depthwise_of(layer: Conv, grid: Grid = FINE) -> ExactDepthwise:
     """A grouped convolution of one channel per group; WeightsError for any other grouping."""
     if not layer.groups == layer.in_channels == layer.out_channels or layer.stride[0] != 1:
-        raise WeightsError(f"a convolution in {layer.groups} groups cannot be lowered")
+        raise WeightsError(f"a convolution in {layer.groups} groups of several channels, or with a stride")
     return ExactDepthwise(layer.weight.flatten(1).t(), layer.bias, grid=grid)

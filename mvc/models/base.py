@@ -1,34 +1,93 @@
-"""What every still-picture model offers: two transforms for each direction, and a prior that codes between them."""
+"""What every model is made of: autoencoders. Two transforms for each direction, and a prior that codes between them.
+
+The one flow of all of them, in training, encoding, decoding and analysis:
+
+    x -> g_a -> y -> h_a -> z -> [prior and coder] -> y_hat -> g_s -> x_hat
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from mvc.models.coding import Coder
+from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
 
+CoderOf = Callable[[Density], Coder]
+CELL_PX = 16
+"""Pixels to a side for each position of y, in every model here."""
 
-class PictureModel(nn.Module):
-    """Pictures are [B, H, W, 3] in 0..1 with sides that are multiples of `stride`; quality is the index [B].
 
-    Models of one rate have `rates` = 1 and take no notice of the index. `density` is a mvc.models.estimate.Density.
+class Piece(NamedTuple):
+    """A part of what a synthesis gives, x [B, h, w, C] in 0..1, and where its first row and column lie."""
+
+    top: int
+    left: int
+    x: Tensor
+
+
+class Autoencoder(nn.Module):
+    """One coded signal. Tensors are channels last, x [B, H, W, C] with sides that are multiples of `stride`.
+
+    `index` is the quality index [B], of which autoencoders of one rate (`rates` = 1) take no notice. `given` is what
+    both ends know already, for those that code one thing given another.
     """
 
-    stride: int
-    rates: int
+    stride: int  # in pixels, of z: y [B, H/16, W/16, M] and z [B, H/stride, W/stride, Z]
+    rates: int = 1
+    hyper: int  # channels of z
+    trains_in_half: bool = False  # whether training may run in bfloat16
+    refines: bool = False  # whether the encoder can search for better symbols (mvc/effort)
+
     g_a: nn.Module
     g_s: nn.Module
     h_a: nn.Module
     prior: CodingPrior
-    density: Any
+    density: Any  # a mvc.models.estimate.Density
     config: Any
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """y [B, H/16, W/16, M] = g_a(x), in units of the quantisation step, and z [B, H/64, W/64, Z] = h_a(y)."""
-        raise NotImplementedError
+    def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        """y = g_a(x), in units of the quantisation step, and z = h_a(y)."""
+        y = self.g_a(x)
+        return y, self.h_a(y)
 
-    def bands(self, y_hat: Tensor, quality: Tensor) -> Iterator[Tensor]:
-        """g_s(y_hat) from top to bottom in bands [B, n, W, 3] around 0..1, so that a large picture is never whole."""
-        raise NotImplementedError
+    def code(self, coder: Coder, x: Tensor, index: Tensor) -> Tensor:
+        """x -> y_hat [B, H/16, W/16, M] in the units of the prior: quantisation steps, or 1/grid.one of them."""
+        y, z = self.analyse(x, index)
+        return self.prior.code(coder, index, z, y)
+
+    def synthesise(
+        self, y_hat: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """g_s: y_hat in quantisation steps -> x_hat [B, H, W, C] in float32; `dtype` is of the work in between."""
+        x_hat: Tensor = self.g_s(y_hat if given is None else torch.cat([y_hat, given], -1))
+        return x_hat
+
+    def pieces(self, y_hat: Tensor, index: Tensor) -> Iterator[Piece]:
+        """`synthesise` piece by piece, so that a large picture is never whole in floats."""
+        yield Piece(0, 0, self.synthesise(y_hat, index))
+
+    def forward(
+        self, coder: Coder, x: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        """The whole flow with a float prior: x -> x_hat, in training and wherever rates are estimated."""
+        y_hat = self.code(coder, x.to(dtype), index)
+        return self.synthesise(y_hat.float(), index, given, dtype)
+
+    @property
+    def networks(self) -> dict[str, Autoencoder]:
+        """The model's autoencoders by what they code; a still-picture model is one itself."""
+        return {"picture": self}
+
+    def trace(self, coder_of: CoderOf, x: Tensor) -> None:
+        """One pass over everything that coding x takes, for counting."""
+        self(coder_of(self.density), x, no_index(x))
+
+
+def no_index(x: Tensor) -> Tensor:
+    """The quality indices [B] of a batch for a model of one rate."""
+    return torch.zeros(len(x), dtype=torch.long, device=x.device)

@@ -27,6 +27,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 from mvc.blocks.conv import GDN
 from mvc.blocks.layers import Depthwise
 from mvc.blocks.semantic import SemanticScan
+from mvc.models import registry
+from mvc.tiling import round_up
 
 PARTS = {"g_a": "g_a", "g_s": "g_s", "h_a": "h_a", "h_s": "h_s", "h_mean": "h_s", "h_scale": "h_s"}
 CONTEXTS = "contexts"  # of the slices, and the hyperlatent's density
@@ -131,8 +133,8 @@ class ShapeCoder:
         pass
 
 
-def measure(model: nn.Module, run: Callable[[nn.Module, int, int], object], width: int, height: int) -> Complexity:
-    """Count what `run(model, width, height)` does; the model is on the meta device, and run makes tensors there."""
+def measure(model: Any, width: int, height: int) -> Complexity:
+    """Count one pass of a model of models/ (its `trace`) over a picture; it is on the meta device and in eval mode."""
     parameters: Counter[str] = Counter()
     for name, parameter in model.named_parameters():
         parameters[part_of(name)] += parameter.numel()
@@ -140,9 +142,17 @@ def measure(model: nn.Module, run: Callable[[nn.Module, int, int], object], widt
     undo = count.watch(model)
     try:
         with torch.no_grad(), torch.device("meta"), count:
-            run(model, width, height)
+            model.trace(lambda _: ShapeCoder(), torch.empty(1, height, width, 3))
     finally:
         for remove in undo:
             remove()
     memory = count.peak_bytes + 4 * sum(parameters.values())
     return Complexity(width, height, dict(parameters), dict(count.paper), dict(count.full), memory)
+
+
+def complexity(name: str, width: int, height: int) -> Complexity:
+    """Cost of a model for a picture of this size, which is padded to the model's stride as coding would."""
+    with torch.device("meta"):
+        model: Any = registry.known(name).make().eval()
+    padded = [round_up(side, model.stride) for side in (width, height)]
+    return measure(model, *padded)

@@ -48,7 +48,7 @@ class FactorizedDensity(nn.Module):
                 x = x + torch.tanh(factor) * torch.tanh(x)
         return x[:, 0]
 
-    def likelihood(self, z: Tensor, quality: Tensor | None = None) -> Tensor:
+    def likelihood(self, z: Tensor, index: Tensor | None = None) -> Tensor:
         """Probability of the unit interval around z [B, h, w, Z]; there is one density for all quality indices."""
         values = z.float().reshape(-1, z.shape[-1]).t()
         lower, upper = self.logits(values - 0.5), self.logits(values + 0.5)

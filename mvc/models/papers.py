@@ -6,25 +6,24 @@ docs/papers.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mvc.blocks.conv import GDN, Conv, Deconv
 from mvc.blocks.semantic import MambaBlock
 from mvc.blocks.vss import PaperVSSBlock
 from mvc.blocks.window import SwinBlock
-from mvc.models.base import PictureModel
-from mvc.models.channelwise import GatedContext, SliceContext, SlicedPrior
+from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
-from mvc.models.estimate import Density, RateEstimator
-from mvc.models.prior import Coder
+from mvc.models.sizes import check_sizes
+from mvc.models.sliced import GatedContext, SliceContext, SlicedPrior
 
 STRIDE = 64  # picture sizes the networks take are multiples of this
+KINDS = ("vss", "swin", "gdn", "sass", "ss2d")
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,11 @@ class PaperConfig:
     context_inner: int = 128
     context_head: int = 16
     context_window: int = 8
+
+    def __post_init__(self) -> None:
+        check_sizes(self, KINDS)
+        if self.latents % self.slices:
+            raise ValueError(f"latents = {self.latents} should be a multiple of slices = {self.slices}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -121,39 +125,17 @@ def hyper_synthesis(c: PaperConfig, kind: Kind) -> nn.Sequential:
     return nn.Sequential(Deconv(c.hyper, c.width, c.kernel), *blocks, Deconv(c.width, c.latents, c.kernel))
 
 
-@dataclass
-class Coded:
-    """A picture or frame as a model sees it in training."""
-
-    x_hat: Tensor  # [B, H, W, 3]
-    latent_bits: Tensor  # [B]
-    hyper_bits: Tensor  # [B]
-
-    @property
-    def bits(self) -> Tensor:
-        return self.latent_bits + self.hyper_bits
-
-
-def no_quality(x: Tensor) -> Tensor:
-    """The quality indices of a batch for a model of one rate."""
-    return torch.zeros(len(x), dtype=torch.long, device=x.device)
-
-
-def estimator(density: Density, x: Tensor, noise: bool) -> RateEstimator:
-    """A coder that estimates the rates of a batch x."""
-    return RateEstimator(density, no_quality(x), noise)
-
-
-class PaperModel(PictureModel):
+class PaperModel(Autoencoder):
     """mambavc, swinvc or convvc, by its configuration."""
 
     stride = STRIDE
-    rates = 1
+    config: PaperConfig
 
     def __init__(self, config: PaperConfig = MAMBAVC) -> None:
         super().__init__()
         c = self.config = config
         kind = Kind(c.kind, c.head_width, c.states)
+        self.hyper = c.hyper
         self.g_a, self.g_s = analysis(c, kind), synthesis(c, kind)
         self.h_a = hyper_analysis(c, kind)
         width = c.latents // c.slices
@@ -162,29 +144,19 @@ class PaperModel(PictureModel):
         self.density = FactorizedDensity(c.hyper)
         self.prior = SlicedPrior(h_mean, h_scale, contexts, [width] * c.slices)
 
-    def analyse(self, x: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.g_a(x)
-        return y, self.h_a(y)
-
-    def bands(self, y_hat: Tensor, quality: Tensor) -> Iterator[Tensor]:
-        yield self.g_s(y_hat)
-
-    def code(self, coder: Coder, x: Tensor) -> Tensor:
-        """x [B, H, W, 3] in 0..1, sides multiples of the stride -> x_hat."""
-        quality = no_quality(x)
-        y, z = self.analyse(x, quality)
-        return self.g_s(self.prior.code(coder, quality, z, y))
-
-    def forward(self, x: Tensor) -> Coded:
-        """As `code`, with estimated rates: of noisy latents in training, of rounded ones otherwise."""
-        coder = estimator(self.density, x, noise=self.training)
-        return Coded(self.code(coder, x), coder.latent_bits, coder.hyper_bits)
-
     def _context(self, before: int, width: int) -> SliceContext:
         """Of the slice that follows `before` channels."""
         c = self.config
         sizes = (c.context_inner, c.context_head, c.context_window)
         return GatedContext(c.latents, before, width, c.context_hidden, *sizes)
+
+
+PRESETS = {"mambavc": MAMBAVC, "swinvc": SWINVC, "convvc": CONVVC}
+
+
+def make(name: str, config: dict[str, Any]) -> PaperModel:
+    """For the table of models (registry.py)."""
+    return PaperModel(PRESETS[name].with_fields(config))
 
 
 def tiny(config: PaperConfig) -> PaperConfig:

@@ -1,23 +1,25 @@
-"""The prior: hyper-synthesis, slice contexts and latent residual prediction, and the one loop that codes with them.
+"""The prior of mambavc-lite: hyper-synthesis, slice contexts and latent residual prediction.
 
-`code_slice`, in which every model's slices are coded, runs unchanged in training (float, bits estimated), encoding and
-decoding (lowered to integers, see mvc/exact): what "code" means is the coder's business. Every layer used here is one
-that mvc/exact can lower.
+It runs unchanged in training (float), encoding and decoding (lowered to integers, see mvc/exact). Every layer used here
+is one that mvc/exact can lower, every module of such layers a `Composite`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
-from typing import Any, NamedTuple, Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from mvc.blocks.layers import Clamp, Depthwise, Leaky, Linear, QualityGain, shuffle
+from mvc.blocks.layers import Clamp, Composite, Depthwise, Leaky, Linear, QualityGain, shuffle
 from mvc.exact.fixed import COARSE
+from mvc.models.coding import WHOLE, Coder, Prediction, Support, checkerboard, code_slice, strips_of
+from mvc.tiling import widened
+
+REACH = 2  # rows that a 5 x 5 kernel sees above and below
 
 
 @dataclass(frozen=True)
@@ -28,26 +30,7 @@ class Slice:
     passes: int = 1
 
 
-class Coder(Protocol):
-    """What the loop needs of an estimator, an encoder or a decoder."""
-
-    def hyper(self, z: Any) -> Tensor:
-        """Code the hyperlatent, a tensor [B, h, w, Z] or None when decoding, and return z_hat."""
-        ...
-
-    def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        """Code one pass of a slice [B, H, W, m], only where mask [H, W, 1] is 1, and return y_hat (anything elsewhere).
-
-        log_scale is log2(scale / SCALE_MIN), the constants being those of entropy/tables.py.
-        """
-        ...
-
-    def end_slice(self) -> None:
-        """All passes of a slice are coded."""
-        ...
-
-
-class Residual(nn.Module):
+class Residual(Composite):
     """x + layer(x)."""
 
     def __init__(self, layer: nn.Module) -> None:
@@ -59,7 +42,7 @@ class Residual(nn.Module):
         return x + correction
 
 
-class HyperSynthesis(nn.Module):
+class HyperSynthesis(Composite):
     """h_s: z_hat [B, H/4, W/4, Z] -> features [B, H, W, P] at the latent's resolution."""
 
     def __init__(self, hyper: int, hidden: int, features: int) -> None:
@@ -71,12 +54,25 @@ class HyperSynthesis(nn.Module):
         self.mix2 = Residual(Depthwise(features, 5, "leaky"))
         self.gain = QualityGain(features)
 
-    def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
-        coarse = self.mix1(shuffle(self.up1(self.gain_in(z_hat, quality)), 2))
-        return self.gain(self.mix2(shuffle(self.up2(coarse), 2)), quality)
+    def forward(self, z_hat: Tensor, index: Tensor) -> Tensor:
+        return self.fine(self.coarse(z_hat, index), index)
+
+    def coarse(self, z_hat: Tensor, index: Tensor) -> Tensor:
+        """The first half, at half the latent's resolution: [B, H/2, W/2, hidden]."""
+        mixed: Tensor = self.mix1(shuffle(self.up1(self.gain_in(z_hat, index)), 2))
+        return mixed
+
+    def fine(self, coarse: Tensor, index: Tensor, rows: slice | None = None) -> Tensor:
+        """The second half, of all rows or of some, which begin at an even one."""
+        if rows is None:
+            rows = slice(0, 2 * coarse.shape[1])
+        wide, own = widened(rows, REACH, 2 * coarse.shape[1])
+        mixed = self.mix2(shuffle(self.up2(coarse[:, wide.start // 2 : -(-wide.stop // 2)]), 2))
+        features: Tensor = self.gain(mixed[:, own], index)
+        return features
 
 
-class Context(nn.Module):
+class Context(Composite):
     """One pass: support [B, H, W, S] -> mean and log-scale of its channels, and afterwards their correction (LRP)."""
 
     def __init__(self, support: int, channels: int, hidden: int, features: int) -> None:
@@ -97,9 +93,9 @@ class Context(nn.Module):
                 nn.init.zeros_(layer.bias)
             nn.init.constant_(self.scale.bias, 3.0)
 
-    def forward(self, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m]."""
-        mixed = self.mix(self.inp(support))
+    def forward(self, support: Tensor, own: slice = WHOLE) -> tuple[Tensor, Tensor, Tensor]:
+        """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m], of the rows `own` of the support."""
+        mixed = self.mix(self.inp(support))[:, own]
         hidden = mixed + self.act(self.mid(mixed))
         return hidden, self.mean(hidden), self.scale(hidden)
 
@@ -108,77 +104,7 @@ class Context(nn.Module):
         return self.clamp(self.lrp_out(self.act(self.lrp_in(torch.cat([hidden, y_hat], -1)))))
 
 
-def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Masks [H, W, 1] of the positions with even and odd row + column."""
-    rows = torch.arange(height, device=like.device)[:, None] + torch.arange(width, device=like.device)
-    odd = (rows % 2).to(like.dtype)[..., None]
-    return 1 - odd, odd
-
-
-class Prediction(NamedTuple):
-    """What is known of a slice before one of its passes is coded, and what corrects it afterwards (LRP)."""
-
-    mean: Tensor  # [B, H, W, m]
-    log_scale: Tensor  # as `Coder.latent` takes it
-    correction: Callable[[Tensor], Tensor]  # of y_hat [B, H, W, m]
-
-
-def code_slice(
-    coder: Coder,
-    passes: int,
-    predict: Callable[[Tensor | None], Prediction],
-    y: Tensor | None,
-    masks: tuple[Tensor, Tensor],
-) -> Tensor:
-    """Code one slice y (None when decoding) in one pass, or two over the checkerboard; y_hat [B, H, W, m].
-
-    `predict` is given what the first pass coded, zero elsewhere, or None before it.
-    """
-    y_hat: Tensor | None = None
-    for index in range(passes):
-        mask = masks[index] if passes == 2 else None
-        mean, log_scale, correction = predict(y_hat)
-        coded = coder.latent(y, mean, log_scale, mask)
-        if mask is None:
-            y_hat = coded + correction(coded)
-            continue
-        coded = coded * mask  # the encoder alone has values elsewhere: a correction that looks around must not see them
-        seen = coded if y_hat is None else y_hat + coded
-        y_hat = seen + correction(seen) * mask
-    coder.end_slice()
-    return cast("Tensor", y_hat)
-
-
-class _Support:
-    """The features and, behind them, the slices coded so far: [B, H, W, P + ...].
-
-    Without gradients it is the front of one tensor with room for all, so that nothing is copied again for each slice.
-    """
-
-    def __init__(self, features: Tensor, widths: list[int]) -> None:
-        self.edges = list(accumulate(widths, initial=features.shape[-1]))
-        self.end = self.edges[0]
-        self.parts = [features]
-        self.room = None if torch.is_grad_enabled() else features.new_empty(*features.shape[:3], self.edges[-1])
-        if self.room is not None:
-            self.room[..., : self.end] = features
-
-    def put(self, index: int, y_hat: Tensor) -> None:
-        """The slice of this number, the last so far, as far as it is coded."""
-        if self.room is None:
-            self.parts[index + 1 :] = [y_hat]
-        else:
-            self.room[..., self.edges[index] : self.edges[index + 1]] = y_hat
-        self.end = self.edges[index + 1]
-
-    def all(self) -> Tensor:
-        return torch.cat(self.parts, -1) if self.room is None else self.room[..., : self.end]
-
-    def latents(self) -> Tensor:
-        return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.edges[0] : self.end]
-
-
-class CodingPrior(nn.Module):
+class CodingPrior(Composite):
     """What codes latents: in floats as trained, on integers once mvc/exact has lowered it."""
 
     grid = COARSE  # of the lowered values
@@ -188,7 +114,7 @@ class CodingPrior(nn.Module):
         """Channels of each slice, in coding order."""
         raise NotImplementedError
 
-    def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def code(self, coder: Coder, index: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
         """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
         raise NotImplementedError
 
@@ -198,7 +124,7 @@ class Prior(CodingPrior):
 
     def __init__(self, slices: tuple[Slice, ...], hyper: int, hyper_hidden: int, features: int, hidden: int) -> None:
         super().__init__()
-        self.slices = slices
+        self.slices, self.features = slices, features
         self.h_s = HyperSynthesis(hyper, hyper_hidden, features)
         self.contexts = nn.ModuleList()
         support = features
@@ -211,22 +137,47 @@ class Prior(CodingPrior):
     def widths(self) -> list[int]:
         return [part.channels for part in self.slices]
 
-    def code(self, coder: Coder, quality: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        return self.code_latent(coder, self.h_s(coder.hyper(z), quality), y)
+    def code(self, coder: Coder, index: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+        coarse = self.h_s.coarse(coder.hyper(z), index)
+        batch, height, width = coarse.shape[0], 2 * coarse.shape[1], 2 * coarse.shape[2]
+        support = Support((batch, height, width), self.features, self.widths, coarse)
+        masks = checkerboard(height, width, coarse)
+        strips = strips_of(coder, height, width)
+        for rows in strips:
+            support.put_features(self.h_s.fine(coarse, index, rows), rows)
+        return self._code(coder, support, strips, masks, y)
 
     def code_latent(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> Tensor:
         """The second part of `code`: all slices, given what the hyperlatent says of them [B, H, W, P]."""
-        masks = checkerboard(features.shape[1], features.shape[2], features)
+        batch, height, width, _ = features.shape
+        support = Support((batch, height, width), self.features, self.widths, features)
+        support.put_features(features)
+        return self._code(coder, support, [slice(0, height)], checkerboard(height, width, features), y)
+
+    def _code(
+        self,
+        coder: Coder,
+        support: Support,
+        strips: Sequence[slice],
+        masks: tuple[Tensor, Tensor],
+        y: Tensor | None,
+    ) -> Tensor:
         parts = [None] * len(self.widths) if y is None else y.split(self.widths, -1)
-        support = _Support(features, self.widths)
-        for index, (part, y_k) in enumerate(zip(self.slices, parts, strict=True)):
-            predict = partial(self._predict, support, index)
-            support.put(index, code_slice(coder, part.passes, predict, y_k, masks))
+        for number, (part, y_k) in enumerate(zip(self.slices, parts, strict=True)):
+            predict = partial(self._predict, support, number, strips[-1].stop)
+            for rows, y_hat in code_slice(coder, part.passes, predict, y_k, masks, strips):
+                support.put(number, y_hat, rows)
+            support.show(number)
         return support.latents()
 
-    def _predict(self, support: _Support, index: int, first_pass: Tensor | None) -> Prediction:
-        context = cast("Sequence[Context]", self.contexts[index])[0 if first_pass is None else 1]
-        if first_pass is not None:
-            support.put(index, first_pass)
-        hidden, mean, log_scale = context(support.all())
+    def _predict(
+        self, support: Support, number: int, height: int, first_pass: Tensor | None, rows: slice
+    ) -> Prediction:
+        """Of some rows of a slice, `height` being that of all."""
+        context = cast("Sequence[Context]", self.contexts[number])[0 if first_pass is None else 1]
+        if first_pass is not None and rows.start == 0:
+            support.put(number, first_pass)
+            support.show(number)
+        wide, own = widened(rows, REACH, height)
+        hidden, mean, log_scale = context(support.rows(wide), own)
         return Prediction(mean, log_scale, partial(context.lrp, hidden))

@@ -1,13 +1,21 @@
-"""The one list of models: what each is, and whether its weights lie in this installation. Imports no torch."""
+"""The one table of models: what each is, what it can do, who makes it, and whether its weights are installed.
+
+Imports no torch: `mvc info`, `mvc models` and the start of every command read it.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mvc.errors import WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODEL_ID_BYTES = 8
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -15,10 +23,22 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 
 @dataclass(frozen=True)
 class Preset:
-    """A model by its public name."""
+    """A model by its public name. `maker` is MODULE:FUNCTION in mvc.models, from plain values to untrained networks."""
 
     name: str
     about: str
+    maker: str
+    kind: Literal["still", "video"] = "still"
+    several_rates: bool = False  # one model for all qualities
+
+    def make(self, config: Mapping[str, Any] | None = None) -> nn.Module:
+        """The untrained networks, float32: an Autoencoder, or for video a module of several.
+
+        Fields that `config` lacks are those of the preset. TypeError for a field that does not exist.
+        """
+        module, function = self.maker.split(":")  # imported late: most processes need one family alone
+        made: nn.Module = getattr(import_module(f"mvc.models.{module}"), function)(self.name, dict(config or {}))
+        return made
 
     @property
     def folder(self) -> Path:
@@ -57,25 +77,38 @@ class Preset:
 
 
 PRESETS = (
-    Preset("mambavc-lite", "the default: small, one model for all rates, exact prior"),
-    Preset("mambavc", "MambaVC at the paper's size"),
-    Preset("swinvc", "its variant with Swin blocks, at the paper's size"),
-    Preset("convvc", "its convolutional variant, at the paper's size"),
-    Preset("samic", "SAMIC: semantic-aware scan and low-rank latents, at the paper's size"),
-    Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks"),
-    Preset("swinvc-ssf", "video: scale-space flow with Swin blocks"),
-    Preset("convvc-ssf", "video: scale-space flow as first published"),
+    Preset(
+        "mambavc-lite",
+        "the default: small, one model for all rates, exact prior",
+        "lite:make",
+        several_rates=True,
+    ),
+    Preset("mambavc", "MambaVC at the paper's size", "papers:make"),
+    Preset("swinvc", "its variant with Swin blocks, at the paper's size", "papers:make"),
+    Preset("convvc", "its convolutional variant, at the paper's size", "papers:make"),
+    Preset("samic", "SAMIC: semantic-aware scan and low-rank latents, at the paper's size", "samic:make"),
+    Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks", "ssf:make", kind="video"),
+    Preset("swinvc-ssf", "video: scale-space flow with Swin blocks", "ssf:make", kind="video"),
+    Preset("convvc-ssf", "video: scale-space flow as first published", "ssf:make", kind="video"),
 )
 
 
-def presets() -> tuple[Preset, ...]:
-    """All models, the default first."""
-    return PRESETS
+def presets(kind: str | None = None) -> tuple[Preset, ...]:
+    """All models, or those of one kind, the default first."""
+    return tuple(p for p in PRESETS if kind in (None, p.kind))
 
 
 def preset(name: str) -> Preset | None:
     """The model of this name, or None."""
     return next((p for p in PRESETS if p.name == name), None)
+
+
+def known(name: str) -> Preset:
+    """The model of this name; WeightsError if there is none."""
+    found = preset(name)
+    if found is None:
+        raise WeightsError(f"there is no model {name!r}", hint=f"there are {', '.join(p.name for p in PRESETS)}")
+    return found
 
 
 def preset_of(model_id: bytes) -> Preset | None:

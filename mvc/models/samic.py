@@ -7,6 +7,7 @@ the contexts (its section 3.4 gives no widths) are one reading that comes near t
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ from mvc.blocks.conv import Conv
 from mvc.blocks.semantic import LowRank, MambaBlock
 from mvc.blocks.window import SwinBlock
 from mvc.models import papers
-from mvc.models.channelwise import SliceContext, narrowing
 from mvc.models.papers import PaperConfig, PaperModel
+from mvc.models.sliced import SliceContext, narrowing
 
 SAMIC = PaperConfig(  # row E5 of the paper's Table 2
     kind="sass",
@@ -76,6 +77,11 @@ class SamicModel(PaperModel):
 
     def _context(self, before: int, width: int) -> SliceContext:
         return CheckerboardContext(self.config, before, width)
+
+
+def make(name: str, config: dict[str, Any]) -> SamicModel:
+    """For the table of models (registry.py)."""
+    return SamicModel(SAMIC.with_fields(config))
 
 
 def tiny(config: PaperConfig = SAMIC) -> PaperConfig:

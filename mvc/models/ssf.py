@@ -1,27 +1,30 @@
 """Video by scale-space flow (Agustsson et al. 2020), plain or with MambaVC's or Swin blocks (MambaVC, appendix A).
 
 Three autoencoders with a hyperprior each: the keyframe, the motion from the reference, and the residual of the
-prediction. Everything is float and channels last; streams come later.
+prediction. Everything is float and channels last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
-from mvc.models.channelwise import SliceContext, SlicedPrior
+from mvc.models.base import Autoencoder, CoderOf, no_index
+from mvc.models.coding import Coder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import Density, RateEstimator
-from mvc.models.papers import Coded, Kind, estimator, no_quality
-from mvc.models.prior import Coder
+from mvc.models.papers import Kind
+from mvc.models.sizes import check_sizes
+from mvc.models.sliced import SliceContext, SlicedPrior
 
 STRIDE = 128  # frame sizes the networks take are multiples of this
-CoderOf = Callable[[Density], Coder]
+KINDS = ("vss", "swin", "plain")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,17 @@ class SSFConfig:
     windows: tuple[int, int, int] = (8, 4, 8)
     head_width: int = 32
     states: int = 16
+
+    def __post_init__(self) -> None:
+        check_sizes(self, KINDS, networks=3)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def with_fields(self, values: Mapping[str, Any]) -> SSFConfig:
+        """With plain values, as they stand in a manifest or recipe; TypeError for a field that does not exist."""
+        fields: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return replace(self, **fields)
 
 
 MAMBAVC_SSF = SSFConfig(kind="vss")
@@ -57,13 +71,16 @@ class HyperContext(SliceContext):
         return torch.zeros_like(y_hat)
 
 
-class Autoencoder(nn.Module):
+class HyperpriorAutoencoder(Autoencoder):
     """g_a, g_s, h_a and a hyperprior for mean and scale: [B, H, W, inputs] -> latents -> [B, H, W, outputs]."""
+
+    stride = STRIDE
+    config: SSFConfig
 
     def __init__(self, c: SSFConfig, window: int, inputs: int = 3, outputs: int = 3, extra: int = 0) -> None:
         """`extra` channels stand beside the latents at the input of g_s."""
         super().__init__()
-        self.config, self.window = c, window
+        self.config, self.window, self.hyper = c, window, c.hyper
         self.kind = Kind(c.kind, c.head_width, c.states, norm=False)
         m, w = c.latents, c.width
         self.g_a = nn.Sequential(
@@ -103,50 +120,74 @@ class Autoencoder(nn.Module):
         up = [*self._stage(Deconv(self.config.hyper, m, 5), m, 4), *self._stage(Deconv(m, m, 5), m, 3)]
         return nn.Sequential(*up, Deconv(m, m, 5), *self._blocks(m, 5))
 
-    def latent(self, coder: Coder, x: Tensor) -> Tensor:
-        """Analyse and code: y_hat [B, H/16, W/16, M]."""
-        y = self.g_a(x)
-        return self.prior.code(coder, no_quality(x), self.h_a(y), y)
+
+@dataclass
+class CodedFrame:
+    """A frame as a model sees it in training."""
+
+    x_hat: Tensor  # [B, H, W, 3]
+    bits: Tensor  # [B], estimated
 
 
 class SSFModel(nn.Module):
     """mambavc-ssf, swinvc-ssf or convvc-ssf, by its configuration."""
 
+    stride = STRIDE
+    rates = 1
+
     def __init__(self, config: SSFConfig = MAMBAVC_SSF) -> None:
         super().__init__()
         c = self.config = config
-        self.keyframe = Autoencoder(c, c.windows[0])
-        self.motion = Autoencoder(c, c.windows[1], inputs=6)
-        self.residual = Autoencoder(c, c.windows[2], extra=c.latents)
+        self.keyframe = HyperpriorAutoencoder(c, c.windows[0])
+        self.motion = HyperpriorAutoencoder(c, c.windows[1], inputs=6)
+        self.residual = HyperpriorAutoencoder(c, c.windows[2], extra=c.latents)
+
+    @property
+    def networks(self) -> dict[str, Autoencoder]:
+        """The autoencoders by what they code."""
+        return {"picture": self.keyframe, "motion": self.motion, "residual": self.residual}
 
     def code_keyframe(self, coder_of: CoderOf, x: Tensor) -> Tensor:
         """x [B, H, W, 3] in 0..1 -> x_hat."""
-        return self.keyframe.g_s(self.keyframe.latent(coder_of(self.keyframe.density), x))
+        x_hat: Tensor = self.keyframe(coder_of(self.keyframe.density), x, no_index(x))
+        return x_hat
 
     def code_inter(self, coder_of: CoderOf, x: Tensor, reference: Tensor) -> Tensor:
         """x given the frame decoded before it -> x_hat; the synthesis of the residual sees the motion's latents too."""
-        motion = self.motion.latent(coder_of(self.motion.density), torch.cat([x, reference], -1))
-        prediction = predict(reference, self.motion.g_s(motion))
-        residual = self.residual.latent(coder_of(self.residual.density), x - prediction)
-        return prediction + self.residual.g_s(torch.cat([residual, motion], -1))
+        index = no_index(x)
+        motion = self.motion.code(coder_of(self.motion.density), torch.cat([x, reference], -1), index)
+        prediction = predict(reference, self.motion.synthesise(motion, index))
+        coder = coder_of(self.residual.density)
+        return prediction + self.residual(coder, x - prediction, index, given=motion)
 
-    def forward(self, frames: Tensor) -> list[Coded]:
+    def forward(self, frames: Tensor) -> list[CodedFrame]:
         """frames [B, T, H, W, 3] in 0..1, sides multiples of the stride: the first is the keyframe.
 
         Rates are of noisy latents in training and of rounded ones otherwise.
         """
-        coded: list[Coded] = []
+        coded: list[CodedFrame] = []
         for x in frames.unbind(1):
             coders: list[RateEstimator] = []
 
             def coder_of(density: Density, x: Tensor = x, coders: list[RateEstimator] = coders) -> Coder:
-                coders.append(estimator(density, x, noise=self.training))
+                coders.append(RateEstimator(density, no_index(x), noise=self.training))
                 return coders[-1]
 
             x_hat = self.code_inter(coder_of, x, coded[-1].x_hat) if coded else self.code_keyframe(coder_of, x)
-            latent_bits = torch.stack([coder.latent_bits for coder in coders]).sum(0)
-            coded.append(Coded(x_hat, latent_bits, torch.stack([coder.hyper_bits for coder in coders]).sum(0)))
+            coded.append(CodedFrame(x_hat, torch.stack([coder.bits for coder in coders]).sum(0)))
         return coded
+
+    def trace(self, coder_of: CoderOf, x: Tensor) -> None:
+        """A keyframe and an inter frame, each of the three autoencoders once, for counting."""
+        self.code_inter(coder_of, x, self.code_keyframe(coder_of, x))
+
+
+PRESETS = {"mambavc-ssf": MAMBAVC_SSF, "swinvc-ssf": SWINVC_SSF, "convvc-ssf": CONVVC_SSF}
+
+
+def make(name: str, config: dict[str, Any]) -> SSFModel:
+    """For the table of models (registry.py)."""
+    return SSFModel(PRESETS[name].with_fields(config))
 
 
 def tiny(config: SSFConfig) -> SSFConfig:

@@ -9,40 +9,23 @@ along a row. The input may be the first C channels of a wider array; C is a mult
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from mvc.ops.lanes import (
-    INLINE,
-    JIT,
-    WIDTH,
-    get,
-    highest,
-    load,
-    put,
-    registers,
-    sigmoid,
-    splat,
-    store,
-    where_positive,
-)
+from mvc.jit import inner, kernel
+from mvc.ops.lane_math import highest, sigmoid, splat, where_positive, written
+from mvc.ops.lanes import WIDTH, clear, load, store
+from mvc.ops.registers import convolve, load_all, put_window, registers, store_all
 
 NONE, SILU, LEAKY = 0, 1, 2
 LEAK = 0.125
 
 
-@njit(**INLINE)
-def _size(taps):
-    return 3 if len(taps) == 9 else 5
-
-
-@njit(**INLINE)
-def _fill(ring, slot, x, b, row, pad):
-    """Widen picture row `row` of sample b into ring[slot]; rows outside the picture are zero."""
+@inner(fast=True)
+def _fill(ring, slot, blocks, full, x, b, row, pad):
+    """Widen picture row `row` of sample b into a slot of the ring; rows outside the picture are zero."""
     height, width, wide = x.shape[1], x.shape[2], x.shape[3]
-    blocks, full = ring.shape[1], ring.shape[2]
     target = (slot * blocks * full + pad) * WIDTH
     if row < 0 or row >= height:
-        ring[slot] = 0.0
+        clear(ring, slot * blocks * full * WIDTH, blocks * full * WIDTH)
         return
     source = (b * height + row) * width * wide
     for j in range(width):
@@ -50,43 +33,31 @@ def _fill(ring, slot, x, b, row, pad):
             store(ring, target + (k * full + j) * WIDTH, load(x, source + j * wide + k * WIDTH))
 
 
-@njit(**INLINE)
-def _convolve(ring, i, k, kernel, start, sums, taps):
-    """sums[j] = start + the convolution of block k of the window whose first row is in slot i % K, for all j."""
-    size, blocks, full = _size(taps), ring.shape[1], ring.shape[2]
-    for j in range(full - size + 1):
-        acc = start
-        for r in range(size):
-            line = ((((i + r) % size) * blocks + k) * full + j) * WIDTH
-            for s in range(size):
-                acc = acc + load(ring, line + s * WIDTH) * get(kernel, r * size + s)
-        store(sums, j * WIDTH, acc)
-
-
-@njit(**JIT)
+@kernel(fast=True)
 def depthwise_forward(begin, end, x, weight, bias, out, activation, taps):
     """out = act(conv(x) + bias) for picture rows begin..end of all samples.
 
     x [B, H, W, >=C]; out [B, H, W, C]; weight float32 [K*K, C]; bias float32 [C].
     """
     height, width, channels = x.shape[1], x.shape[2], weight.shape[1]
-    size, blocks = _size(taps), channels // WIDTH
+    size, blocks = 3 if len(taps) == 9 else 5, channels // WIDTH
     pad = size // 2
+    full = width + 2 * pad
+    stride = blocks * full * WIDTH  # of the rows of a ring
     kernel = registers(taps)
-    ring = np.zeros((size, blocks, width + 2 * pad, WIDTH), np.float32)
-    sums = np.empty((width, WIDTH), np.float32)
+    ring = np.empty(size * stride, np.float32)
+    clear(ring, 0, ring.size)
+    sums = np.empty(width * WIDTH, np.float32)
     previous = -2
     for task in range(begin, end):
         b, i = task // height, task % height
-        if task != previous + 1 or i == 0:
-            for r in range(size - 1):
-                _fill(ring, (i + r) % size, x, b, i + r - pad, pad)
-        _fill(ring, (i + size - 1) % size, x, b, i + pad, pad)
+        first = size - 1 if task == previous + 1 and i > 0 else 0  # the rows before are in the ring already
+        for r in range(first, size):
+            _fill(ring, (i + r) % size, blocks, full, x, b, i + r - pad, pad)
         previous = task
         for k in range(blocks):
-            for tap in range(len(taps)):
-                put(kernel, tap, load(weight, tap * channels + k * WIDTH))
-            _convolve(ring, i, k, kernel, load(bias, k * WIDTH), sums, taps)
+            load_all(kernel, weight, k * WIDTH, channels, 1.0)
+            convolve(kernel, ring, i, stride, k * full * WIDTH, load(bias, k * WIDTH), sums, width)
             target = task * width * channels + k * WIDTH
             for j in range(width):
                 v = load(sums, j * WIDTH)
@@ -97,32 +68,13 @@ def depthwise_forward(begin, end, x, weight, bias, out, activation, taps):
                 store(out, target + j * channels, v)
 
 
-@njit(**INLINE)
-def _through_activation(grad_out, source, channels, sums, grads, target, width, activation):
-    """grads = grad_out * act'(sums) for one row of sixteen channels; returns its sum over the row."""
-    acc = splat(0.0)
-    if activation == SILU:
-        for j in range(width):
-            v = load(sums, j * WIDTH)
-            s = sigmoid(v)
-            g = load(grad_out, source + j * channels) * (s + v * s * (splat(1.0) - s))
-            store(grads, target + j * WIDTH, g)
-            acc = acc + g
-    elif activation == LEAKY:
-        for j in range(width):
-            g = load(grad_out, source + j * channels)
-            g = where_positive(load(sums, j * WIDTH), g, g * splat(LEAK))
-            store(grads, target + j * WIDTH, g)
-            acc = acc + g
-    else:
-        for j in range(width):
-            g = load(grad_out, source + j * channels)
-            store(grads, target + j * WIDTH, g)
-            acc = acc + g
-    return acc
+@written
+def _through_silu(v, gradient):
+    s = sigmoid(v)
+    return gradient * (s + v * s * (1.0 - s))
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def depthwise_backward(begin, end, grad_out, x, weight, bias, activation, taps, grad_x, grad_weight, grad_bias):
     """For samples begin..end: the first C channels of grad_x [B, H, W, >=C]; grad_weight [B, K*K, C]; grad_bias [B, C].
 
@@ -131,52 +83,53 @@ def depthwise_backward(begin, end, grad_out, x, weight, bias, activation, taps, 
     """
     height, width, channels = x.shape[1], x.shape[2], weight.shape[1]
     wide = grad_x.shape[3]
-    size, blocks = _size(taps), channels // WIDTH
+    size, blocks = 3 if len(taps) == 9 else 5, channels // WIDTH
     pad = size // 2
     full = width + 2 * pad
+    stride = blocks * full * WIDTH  # of the rows of a ring
     kernel, grad_kernel = registers(taps), registers(taps)
-    ring = np.zeros((size, blocks, full, WIDTH), np.float32)
-    grads = np.zeros((size, blocks, full, WIDTH), np.float32)
-    sums = np.empty((width, WIDTH), np.float32)
+    ring, grads = np.empty(size * stride, np.float32), np.empty(size * stride, np.float32)
+    sums = np.empty(width * WIDTH, np.float32)
+    clear(ring, 0, ring.size)
     for b in range(begin, end):
-        grad_weight[b] = 0.0
-        grad_bias[b] = 0.0
-        grads[:] = 0.0
+        clear(grad_weight, b * weight.size, weight.size)
+        clear(grad_bias, b * channels, channels)
+        clear(grads, 0, grads.size)
         for r in range(size - 1):
-            _fill(ring, r, x, b, r - pad, pad)
+            _fill(ring, r, blocks, full, x, b, r - pad, pad)
         for i in range(height + pad):
             slot = (i + size - 1) % size  # of the newest row, in both rings
             if i < height:
-                _fill(ring, slot, x, b, i + pad, pad)
+                _fill(ring, slot, blocks, full, x, b, i + pad, pad)
             else:
-                grads[slot] = 0.0
+                clear(grads, slot * stride, stride)
             for k in range(blocks):
                 c = k * WIDTH
                 if i < height:
                     if activation != NONE:
-                        for tap in range(len(taps)):
-                            put(kernel, tap, load(weight, tap * channels + c))
-                        _convolve(ring, i, k, kernel, load(bias, c), sums, taps)
+                        load_all(kernel, weight, c, channels, 1.0)
+                        convolve(kernel, ring, i, stride, k * full * WIDTH, load(bias, c), sums, width)
                     source = (b * height + i) * width * channels + c
-                    target = ((slot * blocks + k) * full + pad) * WIDTH
-                    acc = _through_activation(grad_out, source, channels, sums, grads, target, width, activation)
+                    target = slot * stride + (k * full + pad) * WIDTH
+                    acc = splat(0.0)
+                    for j in range(width):
+                        g, v = load(grad_out, source + j * channels), load(sums, j * WIDTH)
+                        if activation == SILU:
+                            g = _through_silu(v, g)
+                        elif activation == LEAKY:
+                            g = where_positive(v, g, g * splat(LEAK))
+                        store(grads, target + j * WIDTH, g)
+                        acc = acc + g
                     store(grad_bias, b * channels + c, load(grad_bias, b * channels + c) + acc)
-                    first = b * len(taps) * channels + c
-                    for tap in range(len(taps)):
-                        put(grad_kernel, tap, load(grad_weight, first + tap * channels))
+                    first = b * weight.size + c
+                    load_all(grad_kernel, grad_weight, first, channels, 1.0)
                     for j in range(width):
                         g = load(grads, target + j * WIDTH)
-                        for r in range(size):
-                            line = ((((i + r) % size) * blocks + k) * full + j) * WIDTH
-                            for s in range(size):
-                                tap = r * size + s
-                                put(grad_kernel, tap, get(grad_kernel, tap) + g * load(ring, line + s * WIDTH))
-                    for tap in range(len(taps)):
-                        store(grad_weight, first + tap * channels, get(grad_kernel, tap))
+                        put_window(grad_kernel, g, ring, i, stride, (k * full + j) * WIDTH)
+                    store_all(grad_kernel, grad_weight, first, channels)
                 if i >= pad:
-                    for tap in range(len(taps)):
-                        put(kernel, len(taps) - 1 - tap, load(weight, tap * channels + c))
-                    _convolve(grads, i, k, kernel, splat(0.0), sums, taps)
+                    load_all(kernel, weight, (len(taps) - 1) * channels + c, -channels, 1.0)  # turned around
+                    convolve(kernel, grads, i, stride, k * full * WIDTH, splat(0.0), sums, width)
                     target = (b * height + i - pad) * width * wide + c
                     for j in range(width):
                         store(grad_x, target + j * wide, load(sums, j * WIDTH))

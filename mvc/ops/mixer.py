@@ -123,6 +123,9 @@ class _Depthwise(torch.autograd.Function):
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
     """act(depthwise convolution), zero-padded: x [B, H, W, C]; weight [9 or 25, C]; none, silu or leaky (1/8)."""
     if _fast(x, weight.shape[1], 16) and weight.shape[0] in (9, 25):
+        if x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+            # The same numbers from float32's kernel, which an encoder has anyway: one kernel less to be compiled.
+            return _Depthwise.apply(x.float(), weight, bias, activation).to(x.dtype)
         return _Depthwise.apply(x, weight, bias, activation)
     return depthwise_reference(x, weight, bias, activation)
 
@@ -196,20 +199,23 @@ def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weig
     return mix_reference(gates, conv, conv_bias, projection, weights, rank)
 
 
-# --- without gradients: in place, by strips of tokens ---------------------------------------------------------------
+# --- its halves, without gradients -----------------------------------------------------------------------------------
 
 
-def scanned(
-    value: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int
-) -> Tensor:
-    """The first half of `mix`, up to the scan's output; value [B, H, W, C] contiguous, other arguments as there."""
-    v, _, parameters = _values(value, conv, conv_bias, projection)
+def scanned_(v: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
+    """The middle of `mix`: the scan of v [B, H, W, C] contiguous, which it overwrites; other arguments as there."""
+    parameters = (v.view(-1, v.shape[-1]) @ projection.to(v.dtype).t()).float()
+    parameters = parameters.view(v.shape[0], v.shape[1] * v.shape[2], ORDERS, -1)
     scan.forward_on_cpu(v, parameters, weights, rank, v)  # reads an element before it writes it
     return v
 
 
-def gated_norm_(y: Tensor, gate: Tensor) -> Tensor:
-    """The second half of `mix`, norm(y) * silu(gate), for tokens [T, C]; overwrites y."""
-    arrays = [array(t) for t in (y, gate, y, torch.empty(len(y), 2))]
-    run(norm_numba.gated_norm_forward, len(y), *arrays)
-    return y
+def gated_norm(y: Tensor, gate: Tensor) -> Tensor:
+    """The second half of `mix`: norm(y) * silu(gate), both [..., C]; fused where no gradient is wanted."""
+    channels = y.shape[-1]
+    if torch.is_grad_enabled() or not _fast(y, channels, 16):
+        return norm(y) * F.silu(gate)
+    out = torch.empty_like(y, memory_format=torch.contiguous_format)
+    flat = [t.contiguous().view(-1, channels) for t in (y, gate, out)]
+    run(norm_numba.gated_norm_forward, len(flat[0]), *map(array, flat), array(torch.empty(len(flat[0]), 2)))
+    return out

@@ -8,14 +8,16 @@ whole and contiguous; tokens begin..end are worked on.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from mvc.ops.lanes import INLINE, JIT, WIDTH, load, sigmoid, splat, store, total
+from mvc.jit import inner, kernel
+from mvc.ops.lane_math import sigmoid, splat
+from mvc.ops.lanes import WIDTH, load, store
+from mvc.ops.registers import total
 
 EPSILON = np.float32(1e-5)
 
 
-@njit(**INLINE)
+@inner(fast=True)
 def _moments(x, row, channels):
     """Mean and 1/std of one row."""
     acc = splat(0.0)
@@ -30,7 +32,7 @@ def _moments(x, row, channels):
     return mean, np.float32(1.0) / np.sqrt(total(acc) / np.float32(channels) + EPSILON)
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def norm_forward(begin, end, x, out, stats):
     """out = (x - mean) / std per row; x, out [T, C]."""
     channels = x.shape[1]
@@ -43,7 +45,7 @@ def norm_forward(begin, end, x, out, stats):
             store(out, row + c, (load(x, row + c) - centre) * scale)
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def norm_backward(begin, end, grad_out, x, stats, grad_x):
     """Gradient through norm_forward; all [T, C]."""
     channels = x.shape[1]
@@ -63,7 +65,7 @@ def norm_backward(begin, end, grad_out, x, stats, grad_x):
             store(grad_x, row + c, scale * (load(grad_out, row + c) - mean_grad - d * mean_dot))
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def gated_norm_forward(begin, end, y, gates, out, stats):
     """out = norm(y) * silu(gate); y, out [T, C], which may be one; the gate is the last C of gates [T, C or 2C]."""
     channels, wide = y.shape[1], gates.shape[1]
@@ -77,7 +79,7 @@ def gated_norm_forward(begin, end, y, gates, out, stats):
             store(out, row + c, (load(y, row + c) - centre) * scale * w * sigmoid(w))
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def gated_norm_backward(begin, end, grad_out, y, gates, stats, grad_y, grad_gates):
     """Writes grad_y [T, C] and the second half of grad_gates [T, 2C]."""
     channels = y.shape[1]

@@ -1,10 +1,12 @@
 """Run a numba kernel over independent tasks on torch's thread count, with threads that sleep when idle.
 
-A plain thread pool instead of numba's own: two OpenMP pools that spin on two cores ruin each other (design.md).
+A plain thread pool instead of numba's own: two OpenMP pools that spin on two cores ruin each other. What torch itself
+is set to while the codec computes is in computing.py.
 """
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Protocol
@@ -22,6 +24,10 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="mvc-ops")
 
 
+if hasattr(os, "register_at_fork"):  # a child has the pools without their threads: what they are given is never done
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
 def run(kernel: Kernel, tasks: int, *arrays: Any) -> None:
     """Call `kernel(begin, end, *arrays)` so that the ranges cover 0 ... tasks."""
     threads = min(torch.get_num_threads(), tasks)
@@ -36,6 +42,6 @@ def run(kernel: Kernel, tasks: int, *arrays: Any) -> None:
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
-    """The tensor's memory as numpy; bfloat16 appears as uint16 bits (see lanes.widen)."""
+    """The tensor's memory as numpy; bfloat16 appears as uint16 bits (see lanes.load)."""
     tensor = tensor.detach()
     return (tensor.view(torch.uint16) if tensor.dtype == torch.bfloat16 else tensor).numpy()

@@ -1,6 +1,6 @@
 """Estimated bits of Gaussian latents with their gradients, in one pass over the samples, sixteen values at a time.
 
-This is gaussian_bits of models/estimate.py written out: a dozen full-size tensors less per slice and step. Arrays
+This is gaussian_bits of rate.py written out: a dozen full-size tensors less per slice and step. Arrays
 come in whole and contiguous as [B, N, m] with N positions; m is a multiple of 16; tasks are samples.
 """
 
@@ -8,31 +8,24 @@ from __future__ import annotations
 
 import math
 
-from llvmlite import ir
-from numba import njit
-from numba.extending import intrinsic
-
 from mvc.entropy.tables import LOG_SCALE_MAX, SCALE_MIN
-from mvc.ops.lanes import (
-    INLINE,
-    JIT,
-    LANES,
-    WIDTH,
+from mvc.jit import kernel
+from mvc.ops.lane_math import (
     exp,
+    exponent,
     highest,
-    load,
     lowest,
     magnitude,
     nearest,
     power_of_two,
     splat,
-    store,
-    total,
     where_positive,
+    written,
 )
+from mvc.ops.lanes import WIDTH, load, store
+from mvc.ops.registers import total
 
 LEAST_MASS = 1e-9
-_INTEGERS = ir.VectorType(ir.IntType(32), WIDTH)
 _INVERSE_SCALE_MIN = math.sqrt(0.5) / SCALE_MIN
 _SQRT_2 = math.sqrt(2)
 _LN_2 = math.log(2)
@@ -44,54 +37,34 @@ _P = (
     0.2820844708603409, 0.28240960865057035, 0.2428534724047269, 0.20367915146454527, -0.02897376314720256,
     0.28147806878130555, -0.4901822599179131, 0.28601534145742774, -0.059364134638113415,
 )  # fmt: skip
-_P0, _P1, _P2, _P3, _P4, _P5, _P6, _P7, _P8 = _P
 
 
-@intrinsic
-def _exponent(typing_context, value):
-    """floor(log2(x)) of positive normal lanes."""
-
-    def codegen(context, builder, signature, args):
-        def constant(number):
-            return ir.Constant(_INTEGERS, [ir.Constant(ir.IntType(32), number)] * WIDTH)
-
-        bits = builder.lshr(builder.bitcast(args[0], _INTEGERS), constant(23))
-        return builder.sitofp(builder.sub(bits, constant(127)), args[0].type)
-
-    return LANES(LANES), codegen
-
-
-@njit(**INLINE)
+@written
 def _log2(x):
     """log2 of positive normal lanes, as exponent + 1/2 + 2 atanh((m - sqrt 2) / (m + sqrt 2)) / ln 2."""
-    exponent = _exponent(x)
-    m = x * power_of_two(splat(0.0) - exponent)
-    s = (m - splat(_SQRT_2)) / (m + splat(_SQRT_2))
+    whole = exponent(x)
+    m = x * power_of_two(0.0 - whole)
+    s = (m - _SQRT_2) / (m + _SQRT_2)
     q = s * s
-    p = splat(1 / 7) + q * splat(1 / 9)
-    p = splat(1 / 5) + q * p
-    p = splat(1 / 3) + q * p
-    p = splat(1.0) + q * p
-    return exponent + splat(0.5) + s * p * splat(2 / _LN_2)
+    p = 1 / 7 + q * (1 / 9)
+    p = 1 / 5 + q * p
+    p = 1 / 3 + q * p
+    p = 1.0 + q * p
+    return whole + 0.5 + s * p * (2 / _LN_2)
 
 
-@njit(**INLINE)
+@written
 def _erfc(z, bell):
     """erfc(z) where bell = exp(-z^2); |z| up to about 9."""
-    t = splat(1.0) / (splat(1.0) + splat(0.5) * magnitude(z))
-    p = splat(_P7) + t * splat(_P8)
-    p = splat(_P6) + t * p
-    p = splat(_P5) + t * p
-    p = splat(_P4) + t * p
-    p = splat(_P3) + t * p
-    p = splat(_P2) + t * p
-    p = splat(_P1) + t * p
-    p = splat(_P0) + t * p
+    t = 1.0 / (1.0 + 0.5 * magnitude(z))
+    p = _P[-1]
+    for coefficient in _P[-2::-1]:
+        p = coefficient + t * p
     tail = t * p * bell
-    return where_positive(z, tail, splat(2.0) - tail)
+    return where_positive(z, tail, 2.0 - tail)
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def latent_forward(begin, end, y, mean, log_scale, noise, mask, y_hat, bits, slope, log_slope):
     """Round y around its mean into y_hat, sum each sample's bits and keep the gradients of the bits.
 
@@ -132,7 +105,7 @@ def latent_forward(begin, end, y, mean, log_scale, noise, mask, y_hat, bits, slo
         bits[b] = total(sample_bits)
 
 
-@njit(**JIT)
+@kernel(fast=True)
 def latent_backward(begin, end, grad_y_hat, grad_bits, log_scale, slope, log_slope, grad_y, grad_mean, grad_log_scale):
     """Gradients through latent_forward, where y_hat passes its gradient straight to y.
 

@@ -1,5 +1,9 @@
 """The selective scan (Mamba's S6 recurrence) along four orders of a picture: reference, gradients, dispatch.
 
+On CPU scan_numba.py computes it. On CUDA devices mamba-ssm's kernel does where it can be imported, else scan_triton.py,
+else the reference; mamba-ssm scans [B, channels, tokens] in memory order, so the four orders become a gather before and
+after it, and the four groups of channels its groups of B and C.
+
 Grouped 2DSS: the channels fall into four equal groups; group k is scanned along order k: rows forward, rows backward,
 columns forward, columns backward (MambaVC, section 3.2, has all channels in all four orders; a caller gets that by
 repeating its channels four times). Per token t and order k the projection `parameters` holds R numbers that make the
@@ -14,28 +18,25 @@ step size, then N numbers B, then N numbers C. For a channel c of group k:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mvc.ops import scan_numba
 from mvc.ops.lanes import WIDTH
+from mvc.ops.orders import ORDERS, scan_orders
 from mvc.ops.parallel import array, run
-from mvc.ops.scan_numba import ORDERS
 
+Scan = Callable[[Tensor, Tensor, Tensor, int], Tensor]
 FAST_TYPES = (torch.float32, torch.bfloat16)
 
 # On the meta device nothing is computed; the scan is one operator there, so that what counts operators sees it.
 _LIBRARY = torch.library.Library("mvc", "FRAGMENT")
 _LIBRARY.define("scan_shape(Tensor v, Tensor parameters, Tensor weights, int rank) -> Tensor")
 _LIBRARY.impl("scan_shape", lambda v, parameters, weights, rank: torch.empty_like(v), "Meta")
-
-
-def scan_orders(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Token index of every step of the four orders, int64 [4, H*W]."""
-    rows = torch.arange(height * width, device=device)
-    columns = rows.view(height, width).t().reshape(-1)
-    return torch.stack([rows, rows.flip(0), columns, columns.flip(0)])
 
 
 def selective_scan_reference(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> Tensor:
@@ -98,16 +99,65 @@ class _ScanOnCPU(torch.autograd.Function):
         return *backward_on_cpu(grad.contiguous(), v, parameters, weights, kept, ctx.rank), None
 
 
+@lru_cache(maxsize=1)
+def _gpu_backend() -> Scan:
+    """The first of the three that can be imported. A package that is broken counts as absent."""
+    try:
+        from mamba_ssm.ops.selective_scan_interface import selective_scan_fn
+    except (ImportError, OSError):  # absent, built without this kernel, or for another torch
+        pass
+    else:
+        return lambda *arguments: scan_with_mamba(selective_scan_fn, *arguments)
+    try:
+        from mvc.ops.scan_triton import selective_scan_triton
+    except ImportError:
+        return lambda v, *others: selective_scan_reference(v, *others).to(v.dtype)
+    return selective_scan_triton
+
+
+def scan_with_mamba(
+    selective_scan_fn: Callable[..., Tensor], v: Tensor, parameters: Tensor, weights: Tensor, rank: int
+) -> Tensor:
+    """`selective_scan` by way of mamba-ssm's `selective_scan_fn`.
+
+    Everything goes through it in float32: it wants one type for the values and the step sizes, and bfloat16 step
+    sizes would differ visibly from the other backends.
+    """
+    batch, height, width, channels = v.shape
+    states = (parameters.shape[-1] - rank) // 2
+    group = channels // ORDERS
+    dt_weight, bias, a, d = weights.split([rank, 1, states, 1])
+    orders = scan_orders(height, width, v.device)
+
+    def in_order(x: Tensor, order: Tensor) -> Tensor:
+        """Reorder the tokens of x [B, 4, n, H*W], each scan order its own way."""
+        return x.gather(3, order[None, :, None].expand_as(x))
+
+    values = v.float().reshape(batch, height * width, ORDERS, group).permute(0, 2, 3, 1)
+    p_dt, p_b, p_c = in_order(parameters.permute(0, 2, 3, 1), orders).split([rank, states, states], 2)
+    delta = torch.einsum("bkrt,rkg->bkgt", p_dt, dt_weight.view(rank, ORDERS, group))
+    y = selective_scan_fn(
+        in_order(values, orders).reshape(batch, channels, -1),
+        delta.reshape(batch, channels, -1),
+        a.t().contiguous(),
+        p_b.contiguous(),
+        p_c.contiguous(),
+        d[0],
+        delta_bias=bias[0],
+        delta_softplus=True,
+    )
+    y = in_order(y.view(batch, ORDERS, group, -1), orders.argsort(1))
+    return y.permute(0, 3, 1, 2).reshape(v.shape).to(v.dtype)
+
+
 def selective_scan(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> Tensor:
     """The recurrence above with the best backend for the tensors' device; arguments as in the reference.
 
-    numba on CPU for float32 and bfloat16 where the channels are a multiple of 64, scan_cuda.py on CUDA devices,
-    else the reference. parameters and weights are float32 beside a bfloat16 v; y has the type of v.
+    numba on CPU for float32 and bfloat16 where the channels are a multiple of 64, mamba-ssm or Triton on CUDA
+    devices, else the reference. parameters and weights are float32 beside a bfloat16 v; y has the type of v.
     """
     if v.device.type == "cuda":
-        from mvc.ops.scan_cuda import selective_scan_on_gpu
-
-        return selective_scan_on_gpu(v, parameters, weights, rank)
+        return _gpu_backend()(v, parameters, weights, rank)
     if v.device.type == "meta":
         return torch.ops.mvc.scan_shape(v, parameters, weights, rank)
     plain = parameters.dtype == weights.dtype == torch.float32

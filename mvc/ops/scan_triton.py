@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mvc.ops.scan import ORDERS
+from mvc.ops.orders import ORDERS
 
 TILE, CHANNELS = 32, 16  # tokens and channels of one program's tile
 

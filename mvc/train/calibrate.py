@@ -12,17 +12,18 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 
-import mvc
 from mvc.codec import Codec
 from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
-from mvc.exact.streams import StreamEncoder
+from mvc.models.streams import StreamEncoder
+from mvc.models.weights import Weights
 from mvc.picture import Picture
+from mvc.quality import DEFAULT_EFFORT
+from mvc.tiling import Tiling
 from mvc.train.data import CropStore
-from mvc.weights import Weights
 
 REACH = 64  # symbols of larger magnitude are counted as this one
 NEIGHBOURS = 2
-QUALITIES = (4, 16, 28, 40, 52, 62)
+FITTED = (4, 16, 28, 40, 52, 62)
 PRIOR_COUNT = 2000.0  # weight of the plain Gaussian in the pooled histogram of a row
 
 
@@ -36,18 +37,21 @@ class _Counter(StreamEncoder):
         self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
 
 
-def count_symbols(weights: Weights, pictures: Iterable[Picture], qualities: Sequence[int]) -> np.ndarray:
+def count_symbols(weights: Weights, pictures: Iterable[Picture], indices: Sequence[int]) -> np.ndarray:
     """How often each magnitude occurs in each latent row, [rows, REACH + 1], over pictures and quality indices.
 
     At the encoder's default effort, whose symbols are what most files hold.
     """
     codec = Codec(weights)
+    network = codec.network
     counts = np.zeros((len(LATENT_SIGMAS), REACH + 1))
     for picture in pictures:
-        for quality in qualities:
-            coder = _Counter(weights.hyper_tables, weights.latent_tables, quality)
+        (tile,) = Tiling(picture.width, picture.height)
+        for index in indices:
+            coder = _Counter(network.hyper_tables, network.latent_tables, index)
             coder.counts = counts
-            codec.analyse(picture, quality, coder, mvc.DEFAULT_EFFORT)
+            y, z = codec.latents(codec.to_tensor(picture), tile, index, DEFAULT_EFFORT)
+            network.prior.code(coder, torch.tensor([index]), z, y)
     return counts
 
 
@@ -84,4 +88,4 @@ def fit_tables(counts: np.ndarray) -> Tables:
 def calibrated_tables(weights: Weights, store: CropStore, crops: int = 48, crop_px: int = 256) -> Tables:
     """Latent tables fitted on random crops of a training store at a spread of qualities."""
     pictures = [Picture(crop) for crop in store.batch(np.random.default_rng(0), crops, crop_px)]
-    return fit_tables(count_symbols(weights, pictures, QUALITIES))
+    return fit_tables(count_symbols(weights, pictures, FITTED))

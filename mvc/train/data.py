@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mvc import files
 from mvc.errors import SourceError
 from mvc.train.synthetic import drawn_picture
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".avif", ".ppm", ".tif", ".tiff", ".bmp"}
 STORE_VERSION = 1
 
 
@@ -51,7 +51,7 @@ def build_store(
     pictures, chosen by a hash of their names, go into a store of their own (see `held_store`) at full scale.
     `drawn` pictures of type and line art (synthetic.py) are added.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    paths = files.find(folder, files.PICTURE_SUFFIXES)
     if len(paths) <= holdout:
         found = f"only {len(paths)} pictures" if paths else "no pictures"
         raise SourceError(f"{found} found below {folder}", hint="`pictures` in the recipe names the folder")
@@ -73,21 +73,13 @@ def _write(pictures: Iterable[np.ndarray], store: Path, settings: dict[str, int]
     entries: list[Entry] = []
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
-    temporary = store.with_suffix(".bin.part")
-    try:
-        with open(temporary, "wb") as out:
-            for samples in pictures:
-                out.write(samples.tobytes())
-                entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
-                offset += samples.size
-    except SourceError:
-        temporary.unlink()
-        raise
-    os.replace(temporary, store.with_suffix(".bin"))
+    with files.atomic(store.with_suffix(".bin"), force=True) as out:
+        for samples in pictures:
+            out.write(samples.tobytes())
+            entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
+            offset += samples.size
     index = {"version": STORE_VERSION, **settings, "pictures": [[e.offset, e.height, e.width] for e in entries]}
-    temporary = store.with_suffix(".json.part")
-    temporary.write_text(json.dumps(index))
-    os.replace(temporary, store.with_suffix(".json"))
+    files.write_atomic(store.with_suffix(".json"), json.dumps(index).encode(), force=True)
     return len(entries)
 
 

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from mvc.blocks.layers import QUALITIES
 from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
 from mvc.errors import SourceError, WeightsError
-from mvc.exact.layers import lower
-from mvc.models.base import PictureModel
+from mvc.models import registry
 from mvc.models.density import FactorizedDensity
-from mvc.models.family import make
-from mvc.models.mambavc_lite import HyperDensity
+from mvc.models.lite import HyperDensity
+from mvc.models.network import make_network
+from mvc.models.weights import PICTURE, Weights, save
+from mvc.models.weights import make_weights as assemble
+from mvc.quality import DEFAULT_MODEL, INDICES
 from mvc.train import state
 from mvc.train.calibrate import calibrated_tables
+from mvc.train.checkpoints import UNREADABLE
 from mvc.train.data import CropStore
 from mvc.train.loop import trained_with
-from mvc.train.recipe import DEFAULT_MODEL
-from mvc.weights import Weights, exact_hash, exact_tensors, save
 
 TAIL = 2.0**-17
 CURVATURE_CROPS = 4
@@ -39,7 +40,7 @@ def hyper_tables(density: HyperDensity | FactorizedDensity) -> Tables:
     """
     if isinstance(density, FactorizedDensity):
         return _learned_tables(density)
-    width = QUALITIES // HYPER_BUCKETS
+    width = INDICES // HYPER_BUCKETS
     middles = torch.arange(HYPER_BUCKETS) * width + (width - 1) / 2
     with torch.no_grad():
         means, scales = (p[:, 0, 0].double().numpy() for p in density.parameters_at(middles))
@@ -65,45 +66,50 @@ def _learned_tables(density: FactorizedDensity) -> Tables:
     return tables_from_pmfs(pmfs, low)
 
 
-def load_checkpoint(path: Path) -> tuple[PictureModel, dict[str, Any]]:
-    """The model with its averaged weights, and the checkpoint."""
+def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
+    """The model with its averaged weights (an Autoencoder, or for video a module of several), and the checkpoint."""
     try:
         stored = state.read(path)
-        model = make(trained_with(stored, "model"), stored["config"])
-        model.load_state_dict({name: value.float() for name, value in stored["average"].items()})
-    except (OSError, KeyError, TypeError, RuntimeError, EOFError) as error:
-        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
+        model = registry.known(trained_with(stored, "model")).make(stored["config"])
+        weights = {name: value.float() for name, value in stored["average"].items()}
+        if not all(bool(value.half().isfinite().all()) for value in weights.values()):
+            raise ValueError("a weight is not a number, or too large for half precision")
+        model.load_state_dict(weights)
+        if type(trained_with(stored, "rd_lambda")) not in (int, float):
+            raise ValueError("its rd_lambda is no number")
+    except UNREADABLE as error:
+        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {state.line(error)}") from error
     return model.eval(), stored
 
 
 def make_weights(
-    model: PictureModel,
+    model: Any,
     record: dict[str, Any],
     latent: Tables | None = None,
     curvature: list[list[float]] | None = None,
     name: str = DEFAULT_MODEL,
 ) -> Weights:
-    """Lower a float model; its name, `record` (training facts) and `curvature` (refine.py) go into the manifest."""
-    prior, hyper = lower(model.prior, model.prior.grid), hyper_tables(model.density)
-    latent = latent or gaussian_tables()
-    config = model.config.to_dict()
-    digest = exact_hash(exact_tensors(prior, hyper, latent), config)
-    manifest: dict[str, Any] = {"name": name, "config": config, "exact_sha256": digest.hex()}
-    manifest["training"] = record
-    if curvature is not None:
-        manifest["curvature"] = curvature
-    return Weights(model, prior, hyper, latent, digest, manifest)
+    """Lower all networks of a trained model; its name and `record` (training facts) go into the manifest.
+
+    `latent` and `curvature` (refine.py) are of the network for pictures.
+    """
+    networks = {
+        part: make_network(own, hyper_tables(own.density), gaussian_tables()) for part, own in model.networks.items()
+    }
+    own = networks[PICTURE]
+    networks[PICTURE] = replace(own, latent_tables=latent or own.latent_tables, curvature=curvature)
+    return assemble(networks, name, model.config.to_dict(), record)
 
 
 def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights:
     """Write the weights folder of a checkpoint's averaged model.
 
     With a crop store (data.py) the curvatures of refinement are chosen and the latent tables fitted on it; else those
-    are careful ones and these Gaussian. That is for mambavc-lite alone: SourceError for another model with a store.
+    are careful ones and these Gaussian. SourceError for a model that cannot refine, with a store.
     """
     model, stored = load_checkpoint(checkpoint)
     name, rd_lambda = (trained_with(stored, field) for field in ("model", "rd_lambda"))
-    if store is not None and name != DEFAULT_MODEL:
+    if store is not None and not model.networks[PICTURE].refines:
         raise SourceError(f"no tables are fitted for {name}", hint="without --store they are Gaussian")
     record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
     if rd_lambda:
@@ -112,7 +118,7 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
     if store is not None:
         crops = CropStore(store)
         pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255
-        curvature = choose_curvature(weights, pictures.split(1))
+        curvature = choose_curvature(weights.picture, pictures.split(1))
         weights = make_weights(model, record, curvature=curvature)
         weights = make_weights(model, record, calibrated_tables(weights, crops), curvature)
     save(folder, weights)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -20,12 +19,11 @@ from mvc.files import check_input, refuse_existing, write_atomic
 from mvc.models import papers, ssf
 from mvc.models.papers import PaperConfig, PaperModel
 from mvc.models.ssf import SSFConfig, SSFModel
-from mvc.train import state
+from mvc.train import checkpoints, state
 from mvc.train.foreign import certain_channel, is_ignored, translate
 from mvc.train.optim import Adam
 
 NAMED = 3  # tensors named in a message about many
-UNREADABLE = (pickle.UnpicklingError, OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError)
 Tensors = Mapping[str, Tensor]
 
 _PRESETS: dict[str, tuple[str, PaperConfig | SSFConfig]] = {
@@ -73,13 +71,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     No code in the file is run. Raises WeightsError, whose message goes on from the file's name.
     """
     check_input(path)
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            hint = "where you trust it, load it and save its state dict alone: torch.save(model.state_dict(), ...)"
-            raise WeightsError(f"holds {found[1]}; only tensors and plain values are read", hint=hint) from error
-        raise WeightsError("is not a checkpoint of torch") from error
+    with open(path, "rb") as file:
+        stored = checkpoints.load(file)
     if isinstance(stored, dict) and all(key in stored for key in state.KEYS):
         raise WeightsError("is a checkpoint of `mvc train` already")
     tensors = stored.get("state_dict", stored) if isinstance(stored, dict) else None

@@ -20,16 +20,17 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from mvc.errors import SourceError, WeightsError
-from mvc.models.base import PictureModel
+from mvc.models import registry
+from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
-from mvc.models.family import make
 from mvc.train import state
+from mvc.train.checkpoints import UNREADABLE
 from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.log import COLUMNS, Report
 from mvc.train.objective import rate_distortion
 from mvc.train.optim import OPTIMIZERS, Adam
 from mvc.train.recipe import Recipe
-from mvc.train.report import COLUMNS, Report
-from mvc.train.validate import QUALITIES, validate
+from mvc.train.validate import VALIDATED, validate
 
 NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crops
 
@@ -42,17 +43,24 @@ def trained_with(stored: dict[str, Any], name: str) -> Any:
 class Objective(nn.Module):
     """The objective as a module, so that DistributedDataParallel sees one forward pass."""
 
-    def __init__(self, model: PictureModel, recipe: Recipe) -> None:
+    def __init__(self, model: Autoencoder, recipe: Recipe) -> None:
         super().__init__()
         self.model, self.dtype = model, getattr(torch, recipe.dtype)
         self.ms_ssim, self.fixed_lambda = recipe.ms_ssim, recipe.rd_lambda
 
-    def forward(self, x: Tensor, quality: Tensor, noise: bool = True) -> dict[str, Tensor]:
+    def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
-        result = rate_distortion(self.model, x, quality, noise=noise, dtype=self.dtype, **options)
+        result = rate_distortion(self.model, x, index, noise=noise, dtype=self.dtype, **options)
         if isinstance(self.model.density, FactorizedDensity):
             result["tail_loss"] = self.model.density.quantile_loss()
         return result
+
+
+def _picture_model(recipe: Recipe) -> Autoencoder:
+    model = registry.known(recipe.model).make(recipe.config)
+    if not isinstance(model, Autoencoder):
+        raise SourceError(f"{recipe.model} is for video, which is not trained yet")
+    return model
 
 
 class Trainer:
@@ -68,7 +76,7 @@ class Trainer:
         self.folder = Path(recipe.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.model = make(recipe.model, recipe.config).to(self.device)
+        self.model = _picture_model(recipe).to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         # The quantiles of a learned density have a loss and an optimiser of their own: no other part feels them.
         density = self.model.density
@@ -135,10 +143,10 @@ class Trainer:
             self.optimizer.load_state_dict(stored["optimizer"])
             if self.tails:
                 self.tails.load_state_dict(stored["optimizer"]["tails"])
-        except (RuntimeError, KeyError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+        except UNREADABLE as error:
             raise WeightsError(
-                f"{path} does not fit the recipe's model: {reason}", hint="`config` must be what it was trained with"
+                f"{path} does not fit the recipe's model: {state.line(error)}",
+                hint="`config` must be what it was trained with",
             ) from error
         self.step, self.minutes_before = int(stored["step"]), float(stored["minutes"])
 
@@ -253,9 +261,9 @@ class Trainer:
 
     def _validate(self, report: Report | None, minutes: float) -> None:
         objective = Objective(self.model, replace(self.recipe, ms_ssim=0.0))  # which no row shows
-        qualities = QUALITIES if self.model.rates > 1 else (0,)
+        indices = VALIDATED if self.model.rates > 1 else (0,)
         self.model.eval()
-        rows = validate(objective, self.average, self.held, self.device, qualities)
+        rows = validate(objective, self.average, self.held, self.device, indices)
         self.model.train()
         if report:
             report.validation([{"step": self.step, "minutes": minutes, **row} for row in rows])

@@ -14,11 +14,10 @@ from typing import Any
 import torch
 
 from mvc.errors import BackendError, SourceError, WeightsError
-from mvc.models.family import make
-from mvc.models.mambavc_lite import Config
-from mvc.train.structure import SMALLEST_PX
+from mvc.models import registry
+from mvc.quality import DEFAULT_MODEL
+from mvc.train.objective import SMALLEST_PX
 
-DEFAULT_MODEL = "mambavc-lite"
 _KINDS = {
     "str": (str,),
     "int": (int,),
@@ -46,7 +45,7 @@ class Recipe:
     pictures: str  # folder of pictures, searched to any depth
     store: str  # crop store made from them: this path with .bin and .json (and -held.bin and -held.json)
     run: str  # folder of checkpoint and logs
-    model: str = DEFAULT_MODEL  # a name that mvc.models.family.make knows
+    model: str = DEFAULT_MODEL  # a name that mvc.models.registry knows
     config: dict[str, Any] = field(default_factory=dict)  # of the model, where it differs from the preset
     rd_lambda: float = 0.0  # for models of one rate: loss = rd_lambda * 255^2 * MSE + bits per pixel
     batch: int = 16  # crops per step, over all processes
@@ -134,22 +133,19 @@ class Recipe:
 
     def _check_model(self) -> None:
         """That the configuration makes a model, and that the objective is one for it."""
-        several_rates = self.model == DEFAULT_MODEL
         try:
-            if several_rates:
-                Config.from_dict(self.config)
-            else:
-                with torch.device("meta"):  # the papers' networks take seconds to fill with values
-                    several_rates = make(self.model, self.config).rates > 1
+            preset = registry.known(self.model)
+            with torch.device("meta"):  # the papers' networks take seconds to fill with values
+                model: Any = preset.make(self.config)
         except WeightsError as error:
             raise SourceError(f"model: {error.message}", hint=error.hint) from error
         except _NO_CONFIG as error:
             raise SourceError(f"config: {error}") from error
-        if several_rates and self.rd_lambda:
+        if model.rates > 1 and self.rd_lambda:
             raise SourceError(f"rd_lambda = {self.rd_lambda} should be left out: {self.model} draws it for each crop")
-        if not several_rates and not self.rd_lambda:
+        if model.rates == 1 and not self.rd_lambda:
             raise SourceError(f"rd_lambda = 0 should be more than 0: {self.model} is trained for one rate")
-        if self.model != DEFAULT_MODEL and self.dtype != "float32":
+        if not model.trains_in_half and self.dtype != "float32":
             raise SourceError(f'dtype = {self.dtype!r} should be "float32": {self.model} has no other')
 
     def crops_at(self, step: int) -> tuple[int, int]:

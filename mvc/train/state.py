@@ -9,45 +9,74 @@ kinds are read by `read`, as a full checkpoint.
 from __future__ import annotations
 
 import io
-import os
-import pickle
+import math
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from mvc.blocks.lite import renamed
 from mvc.errors import WeightsError
+from mvc.files import atomic, check_input
+from mvc.train import checkpoints
 
 ZIP = b"PK"  # how torch.save's files start
 PACKED_VERSION = 2
-LARGEST_BYTES = 1 << 30
-_UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError)
+MAX_PACKED_BYTES, MAX_INFLATION = 1 << 30, 16
 KEYS = ("recipe", "config", "step", "minutes", "model", "average", "optimizer")
 
 
 def write(path: Path, data: bytes | dict[str, Any]) -> None:
     """Write a checkpoint, full or packed, so that an interruption leaves the one before."""
-    temporary = path.with_suffix(".part")
-    if isinstance(data, bytes):
-        temporary.write_bytes(data)
-    else:
-        torch.save(data, temporary)
-    os.replace(temporary, path)
+    with atomic(path, force=True) as file:
+        if isinstance(data, bytes):
+            file.write(data)
+        else:
+            torch.save(data, file)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A checkpoint of either kind as `Trainer` writes it, in float32; WeightsError if it is none."""
+    """A checkpoint of either kind as `Trainer` writes it, in float32.
+
+    WeightsError if it is none, or one that takes memory out of proportion; SourceError if there is none.
+    """
+    check_input(path)
     try:
-        data = path.read_bytes()
-        state = _load(data) if data.startswith(ZIP) else unpack(data)
+        with open(path, "rb") as file:
+            start = file.read(len(ZIP))
+            file.seek(0)
+            state = _load(file) if start == ZIP else unpack(file.read(MAX_PACKED_BYTES))
         if not all(key in state for key in KEYS):
-            raise WeightsError(f"{path} is not a checkpoint of `mvc train`")
-    except (*_UNREADABLE, zlib.error, pickle.UnpicklingError) as error:
-        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {error}") from error
+            raise WeightsError("is not a checkpoint of `mvc train`")
+        _check_kinds(state)
+        state |= {key: renamed(state[key]) for key in ("model", "average")}
+    except WeightsError as error:
+        raise WeightsError(f"{path} {error.message}", hint=error.hint) from error
+    except checkpoints.UNREADABLE as error:
+        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {line(error)}") from error
     return state
+
+
+def _check_kinds(state: dict[str, Any]) -> None:
+    """ValueError unless everything has the type that `Trainer.state_dict` gives it."""
+    for key in ("recipe", "config", "model", "average", "optimizer"):
+        if not isinstance(state[key], dict) or not all(isinstance(name, str) for name in state[key]):
+            raise ValueError(f"{key} is no dictionary of names")
+    for key in ("model", "average"):
+        if not all(isinstance(value, Tensor) and value.is_floating_point() for value in state[key].values()):
+            raise ValueError(f"{key} holds what is no weight")
+    if type(state["step"]) is not int or state["step"] < 0:
+        raise ValueError("step is no number of steps")
+    if type(state["minutes"]) not in (int, float) or not 0 <= state["minutes"] < math.inf:
+        raise ValueError("minutes is no time")
+
+
+def line(error: BaseException) -> str:
+    """The first line of what an error says; those of torch may have many."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def pack(state: dict[str, Any]) -> bytes:
@@ -80,12 +109,12 @@ def pack(state: dict[str, Any]) -> bytes:
 def unpack(data: bytes) -> dict[str, Any]:
     """The full checkpoint that `pack` was given, but for rounding."""
     inflate = zlib.decompressobj()
-    plain = inflate.decompress(data, LARGEST_BYTES)
+    plain = inflate.decompress(data, min(MAX_PACKED_BYTES, MAX_INFLATION * len(data) + (1 << 20)))
     if not inflate.eof:
         raise ValueError("it is cut off, or larger than any model")
-    packed = _load(plain)
+    packed = _load(io.BytesIO(plain))
     if packed.get("packed") != PACKED_VERSION:
-        raise WeightsError("the packed checkpoint was made by another version of mvc")
+        raise WeightsError("is a packed checkpoint of another version of mvc")
     shapes = packed["shapes"]
     halves = packed["average"].t().contiguous().view(torch.float16).flatten()
     parts = halves.float().split([_size(shape) for shape in shapes.values()])
@@ -102,8 +131,8 @@ def unpack(data: bytes) -> dict[str, Any]:
     }
 
 
-def _load(data: bytes) -> dict[str, Any]:
-    state = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
+def _load(file: BinaryIO) -> dict[str, Any]:
+    state = checkpoints.load(file)
     if not isinstance(state, dict):
         raise ValueError("no dictionary in it")
     return state

@@ -10,15 +10,15 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.func import functional_call
 
-QUALITIES = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8; a model of one rate has the index 0 alone
+from mvc.tiling import central
+
+VALIDATED = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8; a model of one rate has the index 0 alone
 SIDE_PX = 512
-STRIDE_PX = 64
 
 
-def middle(samples: np.ndarray) -> np.ndarray:
-    """The middle of a picture [H, W, 3], at most 512 x 512 and sides multiples of 64."""
-    height, width = (min(side // STRIDE_PX * STRIDE_PX, SIDE_PX) for side in samples.shape[:2])
-    top, left = (samples.shape[0] - height) // 2, (samples.shape[1] - width) // 2
+def middle(samples: np.ndarray, stride: int = 64) -> np.ndarray:
+    """The middle of a picture [H, W, 3], at most 512 x 512 and sides multiples of a model's stride."""
+    (top, height), (left, width) = (central(side, SIDE_PX, stride) for side in samples.shape[:2])
     return samples[top : top + height, left : left + width]
 
 
@@ -28,7 +28,7 @@ def validate(
     average: dict[str, Tensor],
     pictures: list[np.ndarray],
     device: str,
-    qualities: Sequence[int] = QUALITIES,
+    indices: Sequence[int] = VALIDATED,
 ) -> list[dict[str, float]]:
     """Mean estimated bits per pixel and PSNR of the averaged weights over the pictures, a row for each quality index.
 
@@ -36,10 +36,10 @@ def validate(
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     weights = {f"model.{name}": value for name, value in average.items()}
-    sums = torch.zeros(len(qualities), 2, device=device)
+    sums = torch.zeros(len(indices), 2, device=device)
     for samples in pictures[rank::world]:
         x = torch.from_numpy(middle(samples).copy())[None].to(device).float() / 255
-        for row, quality in enumerate(qualities):
+        for row, quality in enumerate(indices):
             inputs = (x, torch.tensor([quality], device=device))
             result = functional_call(objective, weights, inputs, {"noise": False})
             sums[row, 0] += result["bpp"][0]
@@ -49,5 +49,5 @@ def validate(
     means = (sums / len(pictures)).tolist()
     return [
         {"quality": quality, "estimated_bpp": bpp, "psnr": psnr}
-        for quality, (bpp, psnr) in zip(qualities, means, strict=True)
+        for quality, (bpp, psnr) in zip(indices, means, strict=True)
     ]

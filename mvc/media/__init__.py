@@ -1,0 +1,25 @@
+"""What is outside: picture files in and out (clips come here too)."""
+
+from mvc.media.kinds import READABLE
+from mvc.media.pictures import (
+    WRITABLE,
+    LossWarning,
+    Source,
+    as_source,
+    check_extension,
+    read_picture,
+    to_bytes,
+    write_picture,
+)
+
+__all__ = [
+    "READABLE",
+    "WRITABLE",
+    "LossWarning",
+    "Source",
+    "as_source",
+    "check_extension",
+    "read_picture",
+    "to_bytes",
+    "write_picture",
+]

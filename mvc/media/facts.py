@@ -1,0 +1,216 @@
+"""What a picture file says beside its samples: the way up, colours, metadata. Nothing in here can refuse a file.
+
+Pillow parses all metadata when it opens a file and gives up on damaged or large ones. It is dropped anyway, so the
+readers of this folder (png.py, jpeg.py, tiff.py, boxes.py) look at it themselves, note what matters, and give Pillow a
+file without it.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+ByteOrder = Literal["little", "big"]
+
+METADATA = ("EXIF", "ICC colour profile", "XMP", "IPTC", "text")
+"""Kinds of metadata, in the order in which they are told."""
+
+ORIENTATION = 0x0112
+RAW_EXIF = "Raw profile type exif"  # the key of a text in a PNG in which ImageMagick keeps EXIF
+_EXIF_IFD, _INTEROPERABILITY = 0x8769, 0xA005
+MOST_BYTES = 4 << 20
+"""Compressed metadata is looked into up to this size; what is larger is dropped unseen, as it would be anyway."""
+
+_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_VALUE_BYTES = 64  # enough for eight fractions; a directory must not multiply the size of its file
+_WHOLE = (1, 3, 4, 6, 8, 9)  # TIFF types of whole numbers of at most four bytes
+
+# Rec. ITU-T H.273: what decoders of 8-bit pictures show as sRGB anyway is not worth a word.
+_PRIMARIES = {4: "BT.470 M", 5: "BT.601", 6: "BT.601", 7: "SMPTE 240M", 8: "film", 9: "BT.2020"}
+_PRIMARIES |= {10: "XYZ", 11: "DCI-P3", 12: "Display P3", 22: "EBU 3213"}
+_TRANSFER = {4: "gamma 2.2", 5: "gamma 2.8", 7: "SMPTE 240M", 8: "linear light", 9: "logarithmic", 10: "logarithmic"}
+_TRANSFER |= {16: "PQ (HDR)", 17: "SMPTE 428", 18: "HLG (HDR)"}
+_USUAL_PRIMARIES, _USUAL_TRANSFER = (1, 2), (1, 2, 4, 6, 11, 13, 14, 15)
+_SRGB = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)  # white, red, green, blue: x and y
+_NEAR = 0.01
+
+
+@dataclass
+class Facts:
+    """`data` is the file as Pillow gets it; the rest is what the file says of itself.
+
+    `orientation` as in EXIF, 1 ... 8. `frames` is None where Pillow knows. `depth` in bits per sample. `metadata` names
+    what is there, in words of `METADATA`; `colours` says in words what is not sRGB; `damaged` names skipped parts;
+    `others` are losses in whole sentences.
+    """
+
+    data: bytes
+    orientation: int = 1
+    frames: int | None = None
+    depth: int = 8
+    metadata: set[str] = field(default_factory=set)
+    colours: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of_image(cls, image: Any) -> Facts:
+        """What an image of Pillow knows; the orientation only where it is still as it was opened."""
+        facts = cls(b"")
+        facts.add_info(image)
+        if not {"icc_profile", "srgb"} & image.info.keys():
+            facts.add_gamma(image.info.get("gamma", 0))
+            facts.add_primaries(image.info.get("chromaticity", ()))
+        if image.format in (None, "TIFF"):  # Pillow turns TIFFs itself
+            facts.orientation = 1
+        return facts
+
+    def add_info(self, image: Any) -> None:
+        """Take up the metadata that Pillow hands over."""
+        info = image.info
+        if info.get("icc_profile"):
+            self.metadata.add("ICC colour profile")
+        if info.get("exif"):
+            self.add_exif(info["exif"])
+        if isinstance(info.get(RAW_EXIF), str):
+            self.add_exif(exif_in_text(info[RAW_EXIF].encode("latin-1", "replace")))
+        xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
+        if xmp and image.format == "AVIF":  # whose way up is in properties of its own, never in metadata
+            self.metadata.add("XMP")
+        elif xmp:
+            self.add_xmp(xmp if isinstance(xmp, bytes) else str(xmp).encode())
+        if info.get("comment") and image.format != "JPEG2000":  # there libraries sign their name
+            self.metadata.add("text")
+
+    def add_exif(self, exif: bytes) -> None:
+        """Take the orientation from an EXIF block, whatever else in it may be wrong, and note that there is more."""
+        for _ in range(2):  # some programs write it twice
+            exif = exif[6:] if exif.startswith(b"Exif\0") else exif
+        entries = list(read_ifd(exif))
+        for entry in entries:
+            if entry.tag == ORIENTATION and 1 <= (entry.whole or 0) <= 8:
+                self.orientation = entry.whole or 1
+            elif entry.tag == _EXIF_IFD:
+                self._add_interoperability(exif, entry.whole)
+        header = header_of_tiff(exif)
+        empty = not exif.strip(b"\0") or (header is not None and exif[header[2] :][:2] == b"\0\0")
+        if any(entry.tag != ORIENTATION for entry in entries) or not (entries or empty):
+            self.metadata.add("EXIF")
+
+    def _add_interoperability(self, exif: bytes, place: int | None) -> None:
+        """Cameras name Adobe RGB in a directory of a directory of EXIF, and nowhere else."""
+        inner = [entry.whole for entry in read_ifd(exif, place or 0) if entry.tag == _INTEROPERABILITY]
+        if inner and any(entry.tag == 1 and entry.value[:3] == b"R03" for entry in read_ifd(exif, inner[0] or 0)):
+            self.colours.append("Adobe RGB")
+
+    def add_xmp(self, xmp: bytes) -> None:
+        """Note XMP; its orientation counts where EXIF has none."""
+        self.metadata.add("XMP")
+        found = re.search(rb'tiff:Orientation(?:=["\']|>)\s*([1-8])', xmp)
+        if found and self.orientation == 1:
+            self.orientation = int(found[1])
+
+    def add_codes(self, primaries: int, transfer: int) -> None:
+        """Colours by the code points of H.273, as cICP chunks and nclx boxes have them."""
+        if primaries not in _USUAL_PRIMARIES:
+            self.colours.append(_PRIMARIES.get(primaries, f"primaries {primaries}"))
+        if transfer not in _USUAL_TRANSFER:
+            self.colours.append(_TRANSFER.get(transfer, f"transfer {transfer}"))
+
+    def add_gamma(self, gamma: float) -> None:
+        """The exponent from light to samples: about 1/2.2 for sRGB."""
+        if gamma and abs(gamma * 2.2 - 1) > 0.05:
+            self.colours.append(f"gamma {1 / gamma:.3g}")
+
+    def add_primaries(self, points: Sequence[float]) -> None:
+        """White, red, green and blue as x, y of CIE 1931."""
+        if len(points) == len(_SRGB) and any(abs(a - b) > _NEAR for a, b in zip(points, _SRGB, strict=True)):
+            self.colours.append("other primaries")
+
+
+class Entry(NamedTuple):
+    """One tag of a TIFF directory; `value` are its first bytes, none where they lie outside the file."""
+
+    tag: int
+    kind: int
+    many: int
+    value: bytes
+    raw: bytes  # the entry as it stands in the directory
+    order: ByteOrder
+
+    @property
+    def whole(self) -> int | None:
+        """The first number, if it is a whole one."""
+        size = _SIZES.get(self.kind, 0)
+        if self.kind not in _WHOLE or not self.many or len(self.value) < size:
+            return None
+        return int.from_bytes(self.value[:size], self.order, signed=self.kind in (6, 8, 9))
+
+    @property
+    def fractions(self) -> list[float]:
+        """The numbers of a list of fractions; one over zero is 0."""
+        pairs = [int.from_bytes(self.value[i : i + 4], self.order) for i in range(0, len(self.value) // 8 * 8, 4)]
+        if self.kind != 5:
+            return []
+        return [over / under if under else 0.0 for over, under in zip(pairs[::2], pairs[1::2], strict=True)]
+
+
+def header_of_tiff(data: bytes) -> tuple[ByteOrder, bool, int] | None:
+    """Byte order, whether it is BigTIFF, and where the first directory is; None if this is no TIFF."""
+    if data[:2] not in (b"II", b"MM"):
+        return None
+    order: ByteOrder = "little" if data[:2] == b"II" else "big"
+    version = int.from_bytes(data[2:4], order)
+    if version == 43:
+        return order, True, int.from_bytes(data[8:16], order)
+    return (order, False, int.from_bytes(data[4:8], order)) if version == 42 else None
+
+
+def read_ifd(data: bytes, offset: int | None = None) -> Iterator[Entry]:
+    """The entries of a TIFF directory, the first without `offset`; stops where the bytes stop, and never raises."""
+    header = header_of_tiff(data)
+    if header is None:
+        return
+    order, big, first = header
+    start = first if offset is None else offset
+    counter, wide, inline = (8, 20, 8) if big else (2, 12, 4)
+    count = min(int.from_bytes(data[start : start + counter], order), 0xFFFF)
+    for place in range(start + counter, start + counter + count * wide, wide):
+        raw = data[place : place + wide]
+        if len(raw) < wide:
+            return
+        tag, kind = int.from_bytes(raw[:2], order), int.from_bytes(raw[2:4], order)
+        number = int.from_bytes(raw[4 : 4 + inline], order)
+        size = _SIZES.get(kind, 0) * number
+        value = raw[4 + inline :][:size]
+        if size > inline:
+            at = int.from_bytes(raw[4 + inline :], order)
+            value = data[at : at + min(size, _VALUE_BYTES)] if at + size <= len(data) else b""
+        yield Entry(tag, kind, number, value, raw, order)
+
+
+def exif_in_text(text: bytes) -> bytes:
+    """EXIF in hexadecimal, behind a line with its kind and one with its length; empty if it is damaged."""
+    try:
+        return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
+    except ValueError:
+        return b""
+
+
+def inflate(data: bytes) -> bytes:
+    """What is in a zlib stream, at most `MOST_BYTES` of it; empty if it is damaged."""
+    try:
+        return zlib.decompressobj().decompress(data, MOST_BYTES)
+    except zlib.error:
+        return b""
+
+
+def maximum_of(data: bytes) -> int:
+    """The largest sample that the header of a PGM or PPM file announces; 1 for PBM and for what is none."""
+    words = re.sub(rb"#[^\r\n]*", b"", data[:4096]).split(None, 4)
+    if words[:1] in ([b"P1"], [b"P4"]) or len(words) < 4 or not words[3].isdigit():
+        return 1
+    return min(int(words[3][:6]), 0xFFFF)

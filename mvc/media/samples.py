@@ -1,0 +1,247 @@
+"""From an opened image of Pillow to 8-bit samples the right way up, and what that loses."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mvc.errors import SourceError
+from mvc.media import png
+from mvc.media.facts import METADATA, Facts
+from mvc.picture import Picture
+
+Samples = NDArray[np.uint8]
+Deep = NDArray[np.uint16]
+
+_DEEP = 0xFFFF
+_BAND_ROWS = 64
+_OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
+
+
+def convert(image: Image.Image, facts: Facts, label: str) -> tuple[Picture, tuple[str, ...]]:
+    """The picture, and its losses in plain words. `facts` are what the file says of itself."""
+    rectangle = _covered(image)
+    depth = facts.depth if facts.depth > 8 or not _is_deep(image) else 16
+    deep = _deep_bands(image, facts.data, label) if depth > 8 else None
+    losses: list[str] = []
+    if deep is not None:
+        samples, transparent = _rounded(image.size, deep)
+        losses.append(f"{depth}-bit samples are rounded to 8 bits")
+    else:
+        samples, transparent, mode = _eight_bit(image)
+        if mode == "P":
+            losses.append("the palette is expanded to RGB")
+        if depth > 8:  # by Pillow or the library behind it
+            how = "rounded" if image.format == "PPM" else "reduced"
+            losses.append(f"{depth}-bit samples are {how} to 8 bits")
+        if mode not in ("P", "RGB", "RGBX", "L"):
+            losses.append(f"{mode} is converted to RGB without colour management")
+    if transparent:
+        losses.append("alpha is dropped: transparent parts are shown on white")
+    if rectangle is not None:
+        left, top, right, bottom = rectangle
+        whole, samples = samples, np.full_like(samples, 255)
+        samples[top:bottom, left:right] = whole[top:bottom, left:right]
+        losses.append("the first frame covers only a part of the picture: the rest is shown white")
+    samples = np.ascontiguousarray(_upright(samples, facts.orientation))
+    return Picture(samples), (*_frames(image, facts), *facts.others, *losses, *_dropped(facts))
+
+
+def _frames(image: Image.Image, facts: Facts) -> list[str]:
+    try:
+        frames = getattr(image, "n_frames", 1) if facts.frames is None else facts.frames
+        which = image.tell() + 1
+    except Exception:  # a later frame is damaged, which does not matter for this one
+        return ["only the first frame is kept"]
+    if frames < 2:
+        return []
+    return [f"only {'the first' if which == 1 else f'frame {which}'} of {frames} frames is kept"]
+
+
+def _dropped(facts: Facts) -> list[str]:
+    told = []
+    if facts.colours:
+        told.append(f"colours are taken as sRGB, but the file says {', '.join(dict.fromkeys(facts.colours))}")
+    if facts.damaged:
+        told.append(f"damaged parts are skipped: {', '.join(dict.fromkeys(facts.damaged))}")
+    if facts.metadata:
+        told.append(f"metadata is dropped: {', '.join(sorted(facts.metadata, key=METADATA.index))}")
+    return told
+
+
+def _covered(image: Image.Image) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of a GIF's first frame where it is smaller than the picture."""
+    tiles = getattr(image, "tile", ())
+    if image.format != "GIF" or not tiles or image.tell() or tiles[0].extents == (0, 0, *image.size):
+        return None
+    left, top, right, bottom = tiles[0].extents
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether the file holds more than 8 bits per sample; Pillow reads 16-bit RGB as 8-bit without a word."""
+    return image.mode.startswith(("I", "F")) or ";16" in _raw_mode(image)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    """How Pillow unpacks the bytes of the file ("RGB;16B"); "" when it is loaded already, or said otherwise."""
+    tiles = getattr(image, "tile", ())
+    arguments = tiles[0].args if tiles else ""
+    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
+    return first if isinstance(first, str) else ""
+
+
+# 16 bits --------------------------------------------------------------------------------------------------
+
+
+class Band(NamedTuple):
+    """Rows of 16-bit samples: `colour` [rows, W] or [rows, W, 3], `alpha` [rows, W] or None."""
+
+    colour: Deep
+    alpha: Deep | None
+
+
+Bands = Callable[[int, int], Band]
+"""From the first row and the one behind the last to a band."""
+
+
+def _deep_bands(image: Image.Image, data: bytes, label: str) -> Bands | None:
+    """All bits of a picture of 16 bits, or None where Pillow gives no more than eight."""
+    if image.mode.startswith(("I", "F")):
+        return _deep_gray(image, label)
+    twin = png.gray_alpha_as_rgba(data) if image.format == "PNG" else None
+    if twin is not None:
+        image = Image.open(io.BytesIO(twin), formats=("PNG",))
+        image.load()
+
+        def gray_alpha(top: int, bottom: int) -> Band:
+            both = _rows(image, top, bottom).view(">u2").astype(np.uint16)
+            return Band(both[..., 0], both[..., 1])
+
+        return gray_alpha
+    raw = _raw_mode(image)
+    if not data or raw[:-1] not in ("RGB;16", "RGBA;16", "RGBX;16"):
+        return None
+    # Pillow keeps one byte of each sample: here the high one, and the low one when it is told that the bytes lie the
+    # other way round.
+    image.load()
+    low = Image.open(io.BytesIO(data), formats=(image.format or "",))
+    low.tile = [_other_byte(tile) for tile in low.tile]
+    low.load()
+    key = image.info.get("transparency")
+
+    def coloured(top: int, bottom: int) -> Band:
+        deep: Deep = _rows(image, top, bottom) * np.uint16(256) + _rows(low, top, bottom)
+        colour, alpha = deep[..., :3], deep[..., 3] if raw.startswith("RGBA") else None
+        return Band(colour, alpha if key is None else _all_but(key, colour))
+
+    return coloured
+
+
+def _deep_gray(image: Image.Image, label: str) -> Bands:
+    highest = 0xFFF if _raw_mode(image) == "I;12" else _DEEP  # of 12 bits in a TIFF Pillow hands over the numbers
+    image.load()
+    samples, key = np.asarray(image), image.info.get("transparency")
+    if image.mode == "F" or samples.min() < 0 or samples.max() > _DEEP:
+        raise SourceError(
+            f"{label} has 32-bit samples, whose range is not known",
+            hint="convert it to 8 or 16 bits per sample first",
+        )
+
+    def gray(top: int, bottom: int) -> Band:
+        colour = samples[top:bottom].astype(np.uint16)
+        if highest < _DEEP:
+            colour = ((colour.astype(np.uint32) * _DEEP + highest // 2) // highest).astype(np.uint16)
+        return Band(colour, None if key is None else _all_but((key,), colour[..., None]))
+
+    return gray
+
+
+def _other_byte(tile: Any) -> Any:
+    """A tile of Pillow that unpacks the other byte of 16-bit samples."""
+    if isinstance(tile.args, str):
+        return tile._replace(args=tile.args[:-1] + _OTHER_BYTE[tile.args[-1]])
+    raw = tile.args[0]
+    return tile._replace(args=(raw[:-1] + _OTHER_BYTE[raw[-1]], *tile.args[1:]))
+
+
+def _all_but(key: Sequence[int], colour: Deep) -> Deep:
+    """Opaque but for the one colour [C] in [rows, W, C] that a PNG calls transparent."""
+    return np.where((colour == np.array(key, np.uint16)).all(-1), 0, _DEEP).astype(np.uint16)
+
+
+def _rows(image: Image.Image, top: int, bottom: int) -> Samples:
+    return np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def _rounded(size: tuple[int, int], bands: Bands) -> tuple[Samples, bool]:
+    """round(v / 257) of the picture over white, and whether any pixel was not opaque."""
+    width, height = size
+    samples, transparent = np.empty(0, np.uint8), False
+    for top in range(0, height, _BAND_ROWS):
+        colour, alpha = bands(top, min(height, top + _BAND_ROWS))
+        if not top:
+            samples = np.empty((height, width, *colour.shape[2:]), np.uint8)
+        rows = samples[top : top + len(colour)]
+        if alpha is None or alpha.min() == _DEEP:
+            rows[...] = (colour.astype(np.uint32) + 128) // 257
+        else:
+            transparent = True
+            share = alpha.astype(np.uint64).reshape(*alpha.shape, *[1] * (colour.ndim - 2))
+            rows[...] = (colour * share + _DEEP * (_DEEP - share) + _DEEP * 257 // 2) // (_DEEP * 257)
+    return samples, transparent
+
+
+# 8 bits ---------------------------------------------------------------------------------------------------
+
+
+def _eight_bit(image: Image.Image) -> tuple[Samples, bool, str]:
+    """Samples over white, whether any pixel was not opaque, and the mode that was converted ("RGB", "L": none was)."""
+    image.load()
+    transparent, told = image.has_transparency_data, ""
+    if image.mode in ("P", "PA"):
+        told, image = "P", image.convert("RGBA" if transparent else "RGB")
+    if transparent:
+        image, transparent = _flatten(image)
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB"):
+        told, image = image.mode, image.convert("RGB")
+    return np.asarray(image, dtype=np.uint8), transparent, told or image.mode
+
+
+def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The picture over white, without alpha, and whether any pixel was not opaque."""
+    gray = image.mode in ("L", "LA", "La", "1")
+    full = image.convert("RGBA")
+    opaque = full.getchannel("A").getextrema() == (255, 255)
+    white = Image.new("RGBA", full.size, "white")
+    flat = full if opaque else Image.alpha_composite(white, full)
+    return flat.convert("L" if gray else "RGB"), not opaque
+
+
+def _upright(samples: Samples, orientation: int) -> Samples:
+    """The samples turned as an EXIF orientation says."""
+    across = (1, 0, *range(2, samples.ndim))
+    match orientation:
+        case 2:
+            return samples[:, ::-1]
+        case 3:
+            return samples[::-1, ::-1]
+        case 4:
+            return samples[::-1]
+        case 5:
+            return samples.transpose(across)
+        case 6:
+            return np.rot90(samples, -1)
+        case 7:
+            return samples[::-1, ::-1].transpose(across)
+        case 8:
+            return np.rot90(samples)
+    return samples

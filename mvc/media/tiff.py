@@ -1,0 +1,73 @@
+"""TIFF: the tags that make the pixels go to Pillow, everything else is looked at here."""
+
+from __future__ import annotations
+
+from mvc.errors import SourceError
+from mvc.media.facts import ORIENTATION, Entry, Facts, header_of_tiff, read_ifd
+
+# What a decoder needs: size, layout and coding of the samples, palette, JPEG tables, kinds of colours.
+_NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 334, 338}
+_NEEDED |= {339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674}
+_METADATA = dict.fromkeys((270, 271, 272, 305, 306, 315, 316, 33432, 34665, 34853), "EXIF")
+_METADATA |= {34675: "ICC colour profile", 700: "XMP", 33723: "IPTC", 34377: "IPTC"}
+_BITS, _SUBFILE, _TRANSFER, _WHITE, _PRIMARIES = 258, 254, 301, 318, 319
+_SUB_IFDS, _DNG = 330, 50706
+_MOST_PAGES = 1 << 16
+
+
+def look(data: bytes, label: str) -> Facts:
+    """What a TIFF says in its first directory, which is all that Pillow gets of it, without what is not needed.
+
+    Raises `SourceError` for a camera's raw file, which only looks like a small TIFF.
+    """
+    facts = Facts(data)
+    header = header_of_tiff(data)
+    if header is None:
+        return facts
+    order, big, start = header
+    counter, wide, pointer = (8, 20, 8) if big else (2, 12, 4)
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(data[at : at + size], order)
+
+    entries = list(read_ifd(data))
+    if len(entries) != number(start, counter):
+        return facts  # the directory is cut short: Pillow will say so
+    tags = {entry.tag for entry in entries}
+    reduced = any(entry.tag == _SUBFILE and (entry.whole or 0) & 1 for entry in entries)
+    if data[8:10] == b"CR" or (reduced and tags & {_SUB_IFDS, _DNG}):
+        raise SourceError(f"{label} is a camera's raw file", hint="develop it to a 16-bit TIFF, or to PNG")
+    if reduced:
+        facts.others.append("the first picture in the file is a reduced one, and the only one kept")
+    for entry in entries:
+        _tag(facts, entry)
+    _colours(facts, {entry.tag: entry.fractions for entry in entries if entry.tag in (_WHITE, _PRIMARIES)})
+
+    pages, at = {start}, number(start + counter + len(entries) * wide, pointer)
+    while at and at not in pages and len(pages) < _MOST_PAGES and at < len(data):
+        pages.add(at)
+        at = number(at + counter + number(at, counter) * wide, pointer)
+    facts.frames = len(pages)
+
+    kept = [entry.raw for entry in entries if entry.tag in _NEEDED]
+    count = len(kept).to_bytes(counter, order)
+    directory = b"".join((count, *kept, bytes(pointer)))  # never longer than the one that it replaces
+    facts.data = data[:start] + directory + data[start + len(directory) :]
+    return facts
+
+
+def _tag(facts: Facts, entry: Entry) -> None:
+    if entry.tag == ORIENTATION and 1 <= (entry.whole or 0) <= 8:
+        facts.orientation = entry.whole or 1
+    elif entry.tag == _BITS:
+        facts.depth = max(8, entry.whole or 0)
+    elif entry.tag in _METADATA:
+        facts.metadata.add(_METADATA[entry.tag])
+    elif entry.tag == _TRANSFER:
+        facts.colours.append("a transfer curve of its own")
+
+
+def _colours(facts: Facts, points: dict[int, list[float]]) -> None:
+    if len(points.get(_PRIMARIES, ())) == 6:
+        white = points.get(_WHITE, ())
+        facts.add_primaries([*(white if len(white) == 2 else (0.3127, 0.3290)), *points[_PRIMARIES]])

@@ -1,0 +1,143 @@
+"""The loop that codes latents, slice by slice, the same in training, encoding and decoding.
+
+What "code" means is the coder's business: bits are estimated, written or read. Real streams are coded in strips of rows
+where a picture is large, so that little more than the latents themselves is ever in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+STRIP_POSITIONS = 4096
+WHOLE = slice(None)
+
+
+class Coder(Protocol):
+    """What the loop needs of an estimator, an encoder or a decoder.
+
+    One whose attribute `in_strips` is true is handed each pass in strips from top to bottom, all others at once.
+    """
+
+    def hyper(self, z: Any) -> Tensor:
+        """Code the hyperlatent, a tensor [B, h, w, Z] or None when decoding, and return z_hat."""
+        ...
+
+    def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        """Code one pass of a slice [B, H, W, m], only where mask [H, W, 1] is 1, and return y_hat (anything elsewhere).
+
+        log_scale is log2(scale / SCALE_MIN), the constants being those of entropy/tables.py.
+        """
+        ...
+
+    def end_slice(self) -> None:
+        """All passes of a slice are coded."""
+        ...
+
+
+class Prediction(NamedTuple):
+    """What is known of a slice before one of its passes is coded, and what corrects it afterwards (LRP)."""
+
+    mean: Tensor  # [B, H, W, m]
+    log_scale: Tensor  # as `Coder.latent` takes it
+    correction: Callable[[Tensor], Tensor]  # of y_hat [B, H, W, m]
+
+
+def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Masks [H, W, 1] of the positions with even and odd row + column."""
+    rows = torch.arange(height, device=like.device)[:, None] + torch.arange(width, device=like.device)
+    odd = (rows % 2).to(like.dtype)[..., None]
+    return 1 - odd, odd
+
+
+def strips_of(coder: Coder, height: int, width: int) -> list[slice]:
+    """The strips of rows, even but for the last, in which a coder is handed latents [B, height, width, m]."""
+    if not getattr(coder, "in_strips", False) or torch.is_grad_enabled():
+        return [slice(0, height)]
+    rows = max(2, STRIP_POSITIONS // width // 2 * 2)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def code_slice(
+    coder: Coder,
+    passes: int,
+    predict: Callable[[Tensor | None, slice], Prediction],
+    y: Tensor | None,
+    masks: tuple[Tensor, Tensor],
+    strips: Sequence[slice] = (WHOLE,),
+) -> Iterator[tuple[slice, Tensor]]:
+    """Code one slice y (None when decoding) in one pass, or two over the checkerboard: rows, and y_hat [B, rows, W, m].
+
+    `predict` is given what the first pass coded, zero elsewhere, or None before it, and the rows that are wanted. It
+    must not see of this slice what is given out here: in two passes that comes when all is coded, but in one at once.
+    """
+    seen: Tensor | None = None
+    for index in range(passes):
+        parts = []
+        for rows in strips:
+            mask = masks[index][rows] if passes == 2 else None
+            mean, log_scale, correction = predict(seen, rows)
+            coded = coder.latent(None if y is None else y[:, rows], mean, log_scale, mask)
+            if mask is None:
+                yield rows, coded + correction(coded)
+                continue
+            coded = coded * mask  # the encoder alone has values elsewhere: a correction must not see them
+            own = coded if seen is None else seen[:, rows].to(coded.dtype) + coded
+            parts.append(own + correction(own) * mask)
+        if len(parts) > 1:
+            seen = torch.cat([part.float() for part in parts], 1)  # which holds the whole numbers of a lowered prior
+        elif parts:
+            seen = parts[0]
+    if seen is not None:
+        yield WHOLE, seen
+    coder.end_slice()
+
+
+class Support:
+    """What is known while slices are coded: features of the hyperlatent, and behind them the slices so far.
+
+    [B, H, W, P + ...]. Without gradients it is the front of one tensor with room for all, so that nothing is copied
+    again for each slice; that of a lowered prior is float32, which holds its whole numbers in half the memory.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], features: int, widths: Sequence[int], like: Tensor) -> None:
+        """For batch, height and width; `like` has the type and device of the prior's tensors."""
+        self.edges = list(accumulate(widths, initial=features))
+        self.end, self.dtype = features, like.dtype
+        self.parts: list[Tensor] = []
+        self.room: Tensor | None = None
+        if not torch.is_grad_enabled():
+            stored = like.dtype if like.dtype in (torch.float32, torch.bfloat16) else torch.float32
+            self.room = like.new_empty(*shape, self.edges[-1], dtype=stored)
+
+    def put_features(self, features: Tensor, rows: slice = WHOLE) -> None:
+        """Features [B, rows, W, P]."""
+        if self.room is None:
+            self.parts = [features]
+        else:
+            self.room[:, rows, :, : self.edges[0]] = features
+
+    def put(self, index: int, y_hat: Tensor, rows: slice = WHOLE) -> None:
+        """Rows of the slice of this number, which are not seen before `show`."""
+        if self.room is None:
+            self.parts[index + 1 :] = [y_hat]
+        else:
+            self.room[:, rows, :, self.edges[index] : self.edges[index + 1]] = y_hat
+
+    def show(self, index: int) -> None:
+        """From now on the slice of this number, the last so far, is known as far as it was put."""
+        self.end = self.edges[index + 1]
+
+    def rows(self, rows: slice) -> Tensor:
+        """All that is known of some rows, in the type of the prior; of all rows while there are gradients."""
+        if self.room is None:
+            return torch.cat(self.parts, -1)
+        return self.room[:, rows, :, : self.end].to(self.dtype)
+
+    def latents(self) -> Tensor:
+        """The slices so far."""
+        return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.edges[0] : self.end]

@@ -1,0 +1,140 @@
+"""Coders for the prior's loop that write and read real streams; the tensors hold whole numbers (fixed.py)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvc.entropy.coders import Decoder, Encoder
+from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
+from mvc.errors import Corrupt, at
+from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
+from mvc.quality import INDICES
+
+Streams = tuple[bytes, ...]
+"""Of one signal: the hyperlatent's stream, then one for each slice in coding order."""
+
+_ROW_BITS = ROWS_PER_OCTAVE.bit_length() - 1
+HYPER_LIMIT = MAGNITUDE - 1
+
+
+def scale_rows(log_scale: Tensor, grid: Grid = COARSE) -> Tensor:
+    """Row of the latent tables from a fixed-point log2(scale / 0.11) (spec, section 5)."""
+    return shift_round(log_scale, grid.fraction_bits - _ROW_BITS).clamp(0, SCALE_ROWS - 1)
+
+
+def hyper_rows(tables: Tables, index: int, height: int, width: int, channels: int) -> np.ndarray:
+    """Row of the hyperlatent tables for every symbol of z [height, width, channels].
+
+    There is a row for every channel, once for each of as many equal parts of the qualities as the tables have room for.
+    """
+    bucket = index * (tables.rows // channels) // INDICES
+    own = bucket * channels + np.arange(channels, dtype=np.int32)
+    return np.tile(own, height * width)
+
+
+def _positions(mask: Tensor | None) -> Tensor | slice:
+    """Which of the H*W positions a pass codes, in raster order."""
+    return slice(None) if mask is None else mask.reshape(-1).nonzero().squeeze(1)
+
+
+def _flat(x: Tensor, positions: Tensor | slice) -> np.ndarray:
+    """[1, H, W, m] at the positions, channels fastest, as int32."""
+    return x.reshape(-1, x.shape[-1])[positions].to(torch.int32).cpu().numpy().reshape(-1)
+
+
+class _Streams:
+    in_strips = True
+
+    def __init__(self, hyper: Tables, latent: Tables, index: int, dtype: torch.dtype, grid: Grid) -> None:
+        self.hyper_tables, self.latent_tables, self.index = hyper, latent, index
+        self.dtype, self.grid = dtype, grid
+
+    def _y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
+        return (symbols * self.grid.one + mean).clamp(-self.grid.limit, self.grid.limit)
+
+
+class StreamEncoder(_Streams):
+    """Codes one signal (batch 1); `streams` holds the bytes afterwards."""
+
+    def __init__(
+        self, hyper: Tables, latent: Tables, index: int, dtype: torch.dtype = torch.float64, grid: Grid = COARSE
+    ) -> None:
+        super().__init__(hyper, latent, index, dtype, grid)
+        self._streams: list[bytes] = []
+        self._encoder = Encoder(latent)
+
+    def hyper(self, z: Tensor) -> Tensor:
+        symbols = torch.floor(z.double() + 0.5).clamp(-HYPER_LIMIT, HYPER_LIMIT)
+        encoder = Encoder(self.hyper_tables)
+        encoder.put(_flat(symbols, slice(None)), hyper_rows(self.hyper_tables, self.index, *symbols.shape[1:]))
+        self._streams.append(encoder.finish())
+        return (symbols * self.grid.one).to(self.dtype)
+
+    def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        symbols = shift_round(to_fixed(y, self.grid).to(self.dtype) - mean, self.grid.fraction_bits)
+        positions = _positions(mask)
+        self._put(_flat(symbols, positions), _flat(scale_rows(log_scale, self.grid), positions))
+        return self._y_hat(symbols, mean)
+
+    def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
+        self._encoder.put(symbols, rows)
+
+    def end_slice(self) -> None:
+        self._streams.append(self._encoder.finish())
+        self._encoder = Encoder(self.latent_tables)
+
+    @property
+    def streams(self) -> Streams:
+        """All that was coded."""
+        return tuple(self._streams)
+
+
+class StreamDecoder(_Streams):
+    """Reads one signal; raises Corrupt or Truncated, with the stream's number, where the streams are damaged."""
+
+    def __init__(
+        self,
+        hyper: Tables,
+        latent: Tables,
+        index: int,
+        streams: Streams,
+        hyper_shape: tuple[int, int, int],
+        *,
+        dtype: torch.dtype = torch.float64,
+        grid: Grid = COARSE,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__(hyper, latent, index, dtype, grid)
+        self.streams, self.hyper_shape, self.device = streams, hyper_shape, device
+        self._index = 1  # of the stream that comes next: that of a slice
+        self._decoder: Decoder | None = None
+
+    def hyper(self, z: None) -> Tensor:
+        with at("stream 0"):
+            decoder = Decoder(self.streams[0], self.hyper_tables)
+            symbols = decoder.take(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape))
+            decoder.finish()
+            if np.abs(symbols).max() > HYPER_LIMIT:
+                raise Corrupt("a hyperlatent symbol is out of range")
+        z_hat = torch.from_numpy(symbols).to(self.device, self.dtype)
+        return z_hat.view(1, *self.hyper_shape) * self.grid.one
+
+    def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        positions = _positions(mask)
+        with at(f"stream {self._index}"):
+            if self._decoder is None:
+                self._decoder = Decoder(self.streams[self._index], self.latent_tables)
+            read = self._decoder.take(_flat(scale_rows(log_scale, self.grid), positions))
+        values = torch.from_numpy(read).to(self.device, self.dtype).view(-1, mean.shape[-1])
+        symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
+        symbols[positions] = values
+        return self._y_hat(symbols.view_as(mean), mean)
+
+    def end_slice(self) -> None:
+        with at(f"stream {self._index}"):
+            if self._decoder is not None:
+                self._decoder.finish()
+        self._index += 1
+        self._decoder = None

@@ -1,0 +1,67 @@
+"""Valid .mvc files to damage."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from random import Random
+
+import numpy as np
+import torch
+from tiny_model import picture, tiny_codec
+from valid_files import Content
+
+from mvc import codec as codecs
+from mvc.codec import Codec
+from mvc.container import Head, Unit, read_file, write_file
+from mvc.picture import Picture
+
+
+def content(random: Random) -> Content:
+    """Any still or clip, as valid_files.py has them, of streams that mean nothing."""
+
+    def unit(index: int) -> Unit:
+        sizes = [random.choice([0, 1, 5, 40, 127, 128, 300]) for _ in range(random.choice([1, 2, 4, 6, 30]))]
+        quality = random.choice([None, random.randrange(64)])
+        return Unit("picture", index, quality, tuple(map(random.randbytes, sizes)))
+
+    indices = sorted({random.choice([0, 1, 2, 7, 300, 2**32 - 1]) for _ in range(random.randrange(1, 5))})
+    sides = random.choice([1, 17, 640, 65535]), random.choice([1, 17, 640, 65535])
+    kind, colour = random.choice(["still", "clip"]), random.choice(["rgb", "gray"])
+    head = Head(kind, *sides, colour, 8, random.randrange(64), random.randbytes(8))
+    extras = [(random.randrange(5), random.randrange(0x80, 256), random.randbytes(9)) for _ in range(2)]
+    return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]))
+
+
+@cache
+def coded_seeds() -> tuple[bytes, ...]:
+    """Small pictures as the tiny model codes them, and crafted latents: the largest symbols, all of them escapes."""
+    return _seeds(tiny_codec())
+
+
+@cache
+def shipped_seeds() -> tuple[bytes, ...]:
+    """The same of the shipped model."""
+    return _seeds(codecs.load(device="cpu"))
+
+
+def _seeds(codec: Codec) -> tuple[bytes, ...]:
+    made = []
+    for number, (height, width, index) in enumerate([(1, 1, 0), (17, 40, 27), (64, 64, 63), (65, 70, 33)]):
+        source = picture(height, width, gray=number == 3, seed=number)
+        made.append(codec.encode(source, index, 0))
+        head, (unit,) = read_file(made[-1])
+        made.append(write_file(replace(head, quality_index=63 - index), [replace(unit, quality_index=index)]))
+    noise = np.random.default_rng(1)
+    made.append(codec.encode(Picture(noise.integers(0, 256, (40, 33, 3), np.uint8)), 63, 0))
+    config = codec.model.config
+    for y_most, z_most in ((5e3, 1), (5e3, 4095), (1e9, 1e9)):
+        y, z = (
+            torch.from_numpy(noise.uniform(-most, most, shape)).float()
+            for most, shape in ((y_most, (1, 4, 4, config.latents)), (z_most, (1, 1, 1, config.hyper)))
+        )
+        with torch.no_grad():
+            streams = codec.network.write(y, z, 31)
+        head = Head("still", 64, 64, "rgb", 8, 31, codec.model_id)
+        made.append(write_file(head, [Unit("picture", 0, None, tuple(streams))]))
+    return tuple(made)

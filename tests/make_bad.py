@@ -1,0 +1,192 @@
+"""Write tests/bad: files that must be refused. Run it when the format changes, and for the last part also the weights.
+
+    PYTHONPATH=tests python -m make_bad
+
+001 to 099 break the container; from 101 on what is wrong is inside the streams of the shipped model, or the model
+cannot decode the file. What each is refused for is said in test_container.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from test_reference_decoder import reference
+from test_spec import SPEC
+from valid_files import assemble, chunks_of, repaired
+
+from mvc import codec as codecs
+from mvc.container import Head, Unit, read_file, write_file
+from mvc.picture import Picture
+
+BAD = Path(__file__).parent / "bad"
+WEIGHTS = Path(codecs.__file__).parent / "weights" / "mambavc-lite"
+QUALITY = 20
+HEAD, CODE = 0x01, 0x02
+STREAMS = (b"hyper", b"slice", b"", b"\0\1")
+STILL = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
+GOOD = write_file(STILL, [Unit("picture", 0, None, STREAMS)])
+CLIP = write_file(replace(STILL, kind="clip"), [Unit("picture", time, None, STREAMS) for time in (0, 3)])
+
+
+def container_files() -> Iterator[tuple[str, bytes]]:
+    """Everything that sections 2 and 3 forbid."""
+    (_, head), (_, code) = chunks_of(GOOD)
+    end = len(GOOD) - 6
+
+    def with_head(payload: bytes) -> bytes:
+        return assemble([(HEAD, payload), (CODE, code)])
+
+    def with_unit(*payloads: bytes) -> bytes:
+        return assemble([(HEAD, head), *((CODE, payload) for payload in payloads)])
+
+    yield "001.empty", b""
+    yield "002.other-format", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+    yield "003.line-endings-converted", GOOD.replace(b"\r\n", b"\n")
+    yield "004.signature-cut", GOOD[:7]
+    yield "005.newer-version", repaired(GOOD[:7] + b"\1" + GOOD[8:])
+    yield "006.signature-only", GOOD[:8]
+    yield "007.head-missing", assemble([(CODE, code)])
+    yield "008.head-twice", assemble([(HEAD, head), (HEAD, head), (CODE, code)])
+    yield "009.head-not-first", assemble([(CODE, code), (HEAD, head)])
+    yield "010.head-too-short", with_head(head[:-1])
+    yield "011.head-too-long", with_head(head + b"\0")
+    yield "012.width-zero", with_head(head[:1] + b"\0" + head[2:])
+    yield "013.width-65536", with_head(head[:1] + b"\x80\x80\x04" + head[2:])
+    yield "014.height-zero", with_head(head[:2] + b"\0" + head[3:])
+    yield "015.quality-64-in-a-head-too-long", with_head(head[:3] + b"\x40" + head[4:] + b"\0")
+    yield "016.quality-64", with_head(head[:3] + b"\x40" + head[4:])
+    yield "017.kind-unknown", with_head(b"\x02" + head[1:])
+    yield "018.colour-unknown", with_head(b"\x08" + head[1:])
+    yield "019.depth-unknown", with_head(b"\x10" + head[1:])
+    yield "020.reserved-flag-set", with_head(b"\x40" + head[1:])
+    yield "021.width-varint-padded", with_head(head[:1] + b"\x83\0" + head[2:])
+    yield "022.width-varint-six-bytes", with_head(head[:1] + b"\x80\x80\x80\x80\x80\x01" + head[2:])
+    yield "023.length-padded", repaired(GOOD[:9] + b"\x8c\0" + GOOD[10:])
+    yield "024.length-six-bytes", repaired(GOOD[:9] + b"\x80\x80\x80\x80\x80\x01" + GOOD[10:])
+    yield "025.length-16-gigabytes", GOOD[:23] + b"\x80\x80\x80\x80\x40" + GOOD[24:]
+    yield "026.length-beyond-file", GOOD[:23] + b"\x80\x80\x40" + GOOD[24:]
+    yield "027.length-cut", GOOD[:23]
+    yield "028.payload-cut", GOOD[: end - 2]
+    yield "029.end-missing", GOOD[:end]
+    yield "030.checksum-cut", GOOD[:-1]
+    yield "031.checksum-wrong", GOOD[:-1] + bytes([GOOD[-1] ^ 1])
+    yield "032.payload-changed", GOOD.replace(b"slice", b"slide")
+    yield "033.bytes-after-end", GOOD + b"\0"
+    yield "034.unknown-critical", assemble([(HEAD, head), (0x04, b""), (CODE, code)])
+    yield "035.units-missing", assemble([(HEAD, head)])
+    yield "036.unit-empty", with_unit(b"")
+    yield "037.role-unknown", with_unit(b"\x01" + code[1:])
+    yield "038.unit-reserved-flag-set", with_unit(b"\x10" + code[1:])
+    yield "039.index-2^32", with_unit(code[:1] + b"\x80\x80\x80\x80\x10" + code[2:])
+    yield "040.unit-quality-65", with_unit(code[:2] + b"\x41" + code[3:])
+    yield "041.streams-none", with_unit(code[:3] + b"\0" + code[4:])
+    yield "042.end-too-short", GOOD[:-5] + b"\3" + GOOD[-4:-1]
+    yield "043.end-too-long", GOOD[:-5] + b"\5" + GOOD[-4:] + b"\0"
+    yield "044.sizes-beyond-the-chunk", with_unit(code[:4] + b"\x0e" + code[5:])
+    yield "045.sizes-of-32-gigabytes", with_unit(code[:4] + b"\xff\xff\xff\xff\x7f" + code[5:])
+    yield "046.sizes-cut", with_unit(code[:6])
+    yield "047.sizes-padded", with_unit(code[:4] + b"\x85\0" + code[5:])
+    yield "048.index-missing", with_unit(code[:1])
+    yield "049.units-of-one-index", with_unit(code, code)
+    yield "050.units-out-of-order", with_unit(code[:1] + b"\1" + code[2:], code)
+    yield "051.type-changed-to-unknown", GOOD[:22] + b"\x04" + GOOD[23:]
+    # Clips
+    first = CLIP.index(b"slice")
+    second = CLIP.index(b"slice", first + 1)
+    (_, head), (_, unit), _ = chunks_of(CLIP)
+    yield "061.clip-unit-changed", repaired(CLIP[:second] + b"slide" + CLIP[second + 5 :])
+    yield "062.clip-unit-cut", CLIP[: second + 5]
+    yield "063.clip-unit-shorter-than-its-checksum", assemble([(HEAD, head), (CODE, unit[:3])])
+    yield "064.clip-unit-under-another-head", assemble([(HEAD, head[:-1] + b"!"), (CODE, unit)])
+    yield "065.clip-checksum-wrong", CLIP[:-1] + bytes([CLIP[-1] ^ 1])
+    yield "066.clip-unit-twice", assemble([(HEAD, head), (CODE, unit), (CODE, unit)])
+    yield "067.clip-from-a-still", with_head(b"\x01" + head[1:])
+
+
+def model_files() -> Iterator[tuple[str, bytes]]:
+    """What the shipped model must refuse."""
+    samples = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    data = codecs.load(device="cpu").encode(Picture(samples), QUALITY, 0)
+    head, (unit,) = read_file(data)
+    hyper, *slices = unit.streams
+    model = reference.read_model(WEIGHTS)
+    hyper_rows = model.hyper_rows[QUALITY // 4 * model.config["hyper"] :][: model.config["hyper"]]
+    z = reference.decode_hyper(hyper, model, QUALITY, 1, 1)
+    *_, rows = reference.context(model, "contexts.0.0", reference.hyper_synthesis(model, z, QUALITY))
+
+    def with_stream(number: int, change: Callable[[bytes], bytes]) -> bytes:
+        changed = list(unit.streams)
+        changed[number] = change(changed[number])
+        return write_file(head, [replace(unit, streams=tuple(changed))])
+
+    def crafted(values: list[int], rows: list[Any]) -> bytes:
+        return SPEC["encode_stream"](values, [(row.lowest, row.half_width, row.cumulative) for row in rows])
+
+    def latent(value: int) -> bytes:
+        return crafted([value], [model.latent_rows[rows[0, 0, 0]]])
+
+    def hyperlatent(value: int) -> bytes:
+        return crafted([value] + [0] * (len(hyper_rows) - 1), hyper_rows)
+
+    def flipped(stream: bytes) -> bytes:
+        middle = len(stream) // 2
+        return stream[:middle] + bytes([stream[middle] ^ 0x10]) + stream[middle + 1 :]
+
+    yield "101.hyperlatent-bit-flipped", with_stream(0, flipped)
+    yield "102.slice-bit-flipped", with_stream(2, flipped)
+    yield "103.stream-cut", with_stream(3, lambda stream: stream[:-2])
+    yield "104.stream-goes-on", with_stream(4, lambda stream: stream + b"\x55\x55")
+    yield "105.stream-empty", with_stream(5, lambda stream: b"")
+    yield "106.state-cut", with_stream(1, lambda stream: stream[:2])
+    yield "107.state-padded", with_stream(1, lambda stream: stream[:4] + b"\0" + stream[4:])
+    swapped = (hyper, slices[1], slices[0], *slices[2:])
+    yield "108.streams-swapped", write_file(head, [replace(unit, streams=swapped)])
+    yield "109.sizes-shifted", assemble(shifted(chunks_of(data)))
+    yield "110.hyperlatent-4096", with_stream(0, lambda stream: hyperlatent(4096))
+    yield "111.hyperlatent-over-2^20", with_stream(0, lambda stream: hyperlatent(2**20 + 1))
+    yield "112.latent-over-2^20", with_stream(1, lambda stream: latent(-(2**20) - 1))
+    yield "113.escape-of-40-zeros", with_stream(1, lambda stream: latent(2**40))
+    yield "114.stream-missing", write_file(head, [replace(unit, streams=unit.streams[:-1])])
+    yield "115.stream-too-many", write_file(head, [replace(unit, streams=(*unit.streams, b""))])
+    yield "116.two-pictures", write_file(head, [unit, replace(unit, index=1)])
+    yield "117.picture-1", write_file(head, [replace(unit, index=1)])
+    yield "118.another-model", write_file(replace(head, model_id=b"stranger"), [unit])
+    yield "119.side-8193", write_file(replace(head, width=8193), [unit])
+    yield "120.another-size", write_file(replace(head, width=64, height=65), [unit])
+    yield "121.another-quality", write_file(head, [replace(unit, quality_index=63)])
+    yield "122.clip", write_file(replace(head, kind="clip"), [unit])
+    yield "123.hyperlatent-minus-4096", with_stream(0, lambda stream: hyperlatent(-4096))
+    extremes = crafted([4095 if c % 2 else -4095 for c in range(len(hyper_rows))], hyper_rows)
+    yield "124.hyperlatents-4095-before-other-slices", with_stream(0, lambda stream: extremes)
+    # Latents of a million, all of them escapes
+    network, rng = codecs.load(device="cpu").network, np.random.default_rng(1)
+    y = torch.from_numpy(rng.uniform(-1e6, 1e6, (1, 4, 4, network.model.config.latents))).float()
+    with torch.no_grad():
+        escapes = network.write(y, torch.from_numpy(np.array(z, np.float32))[None], QUALITY)
+    cut = (*escapes[:2], escapes[2][: len(escapes[2]) // 2 * 2 - 40], *escapes[3:])
+    yield "125.escape-cut", write_file(head, [replace(unit, streams=cut)])
+    changed = (escapes[0], flipped(escapes[1]), *escapes[2:])
+    yield "126.escape-bit-flipped", write_file(head, [replace(unit, streams=changed)])
+
+
+def shifted(chunks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """A file whose first stream takes one byte of the second."""
+    (_, head), (_, code) = chunks
+    return [(HEAD, head), (CODE, code[:4] + bytes([code[4] + 1]) + code[5:])]
+
+
+def main() -> None:
+    BAD.mkdir(exist_ok=True)
+    for old in BAD.iterdir():
+        old.unlink()
+    for name, data in (*container_files(), *model_files()):
+        (BAD / f"{name}.mvc").write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Random valid files, for tests of what reads and writes them; and files put together from raw chunks."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+from tiny_model import picture, tiny_codec
+
+from mvc.container import Head, Unit, Writer, read_file
+from mvc.container.chunks import END, SIGNATURE, Source, crc32c, frame, walk
+
+
+def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
+    """The signature, (type, payload) pairs whatever they are, and a right END."""
+    data = SIGNATURE + b"".join(frame(code, len(payload)) + payload for code, payload in chunks)
+    return repaired(data + frame(END.code, 4) + bytes(4))
+
+
+def repaired(data: bytes) -> bytes:
+    """`data` with its last four bytes replaced by the checksum of the others."""
+    return data[:-4] + crc32c(data[:-4]).to_bytes(4, "little")
+
+
+def chunks_of(data: bytes) -> list[tuple[int, bytes]]:
+    """(type, payload) of every chunk but END, as `assemble` takes them."""
+    return [(chunk.code, chunk.payload()) for chunk in walk(Source(io.BytesIO(data)))][:-1]
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a file is made of; each of `extras` is an ancillary chunk and the number of units in front of it."""
+
+    head: Head
+    units: tuple[Unit, ...]
+    extras: tuple[tuple[int, int, bytes], ...] = ()
+
+    def data(self) -> bytes:
+        """The file."""
+        file = io.BytesIO()
+        writer = Writer(file, self.head)
+        for count in range(len(self.units) + 1):
+            for where, code, payload in self.extras:
+                if min(where, len(self.units)) == count:
+                    writer.ancillary(code, payload)
+            if count < len(self.units):
+                writer.put(self.units[count])
+        writer.close()
+        return file.getvalue()
+
+
+heads = st.builds(
+    Head,
+    kind=st.sampled_from(["still", "clip"]),
+    width=st.integers(1, 65535),
+    height=st.integers(1, 65535),
+    colour=st.sampled_from(["rgb", "gray"]),
+    depth=st.just(8),
+    quality_index=st.integers(0, 63),
+    model_id=st.binary(min_size=8, max_size=8),
+)
+streams = st.binary(max_size=40) | st.sampled_from([127, 128, 300, 17000]).map(bytes)
+units = st.builds(
+    Unit,
+    role=st.just("picture"),
+    index=st.integers(0, 2**32 - 1) | st.integers(0, 300),
+    quality_index=st.none() | st.integers(0, 63),
+    streams=st.lists(streams, min_size=1, max_size=6).map(tuple) | st.integers(1, 255).map(lambda n: (b"",) * n),
+)
+
+
+def in_order(drawn: list[Unit]) -> tuple[Unit, ...]:
+    """At least one unit, by index, one of each."""
+    return tuple(sorted({unit.index: unit for unit in drawn}.values(), key=lambda unit: unit.index))
+
+
+extras = st.lists(st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40)), max_size=4)
+contents = st.builds(Content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
+
+
+@st.composite
+def coded_files(draw: st.DrawFn) -> bytes:
+    """A small picture as the tiny model codes it, its quality in HEAD or in the unit, with ancillary chunks."""
+    index = draw(st.integers(0, 63))
+    source = picture(
+        draw(st.integers(1, 80)), draw(st.integers(1, 80)), gray=draw(st.booleans()), seed=draw(st.integers(0, 9))
+    )
+    head, (unit,) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1))))
+    if draw(st.booleans()):
+        unit = Unit("picture", 0, index, unit.streams)
+        head = Head("still", head.width, head.height, head.colour, 8, draw(st.integers(0, 63)), head.model_id)
+    return Content(head, (unit,), tuple(draw(extras))).data()
