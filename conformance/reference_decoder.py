@@ -16,7 +16,7 @@ import json
 import sys
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") 
 
 
 SIGNATURE = bytes.fromhex("934D56430D0A1A")
-HEAD, CODE, END = 0x01, 0x02, 0x7F
+HEAD, CODE, CLIP, END = 0x01, 0x02, 0x03, 0x7F
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,20 @@ def crc32c(data: bytes) -> int:
 
 
 @dataclass(frozen=True)
+class ClipHead:
+    """Section 3.3."""
+
+    range: str
+    chroma: str
+    siting: str
+    time_numerator: int
+    time_denominator: int
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+@dataclass(frozen=True)
 class Head:
     kind: str
     colour: str
@@ -121,6 +135,7 @@ class Head:
     height: int
     quality_index: int
     model_id: bytes
+    clip: ClipHead | None = None
 
 
 @dataclass(frozen=True)
@@ -154,7 +169,7 @@ def read_head(payload: bytes) -> Head:
 def read_unit(payload: bytes) -> Unit:
     """Section 3.2, without the checksum that a clip has there."""
     require(payload, "Corrupt", "CODE is empty")
-    require(payload[0] == 0, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
+    require(payload[0] <= 1, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
     index, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(index < 2**32, "Limit", f"a unit has the index {index}")
     require(len(payload) > position, "Corrupt", "CODE is cut")
@@ -171,7 +186,25 @@ def read_unit(payload: bytes) -> Unit:
     require(sizes[-1] >= 0, "Corrupt", "the streams are longer than their chunk")
     ends = list(accumulate(sizes, initial=position))
     streams = [payload[start:end] for start, end in pairwise(ends)]
-    return Unit("picture", index, None if quality_index == 64 else quality_index, streams)
+    return Unit(("picture", "inter")[payload[0]], index, None if quality_index == 64 else quality_index, streams)
+
+
+def read_clip(payload: bytes) -> ClipHead:
+    """Section 3.3."""
+    require(payload, "Corrupt", "CLIP is empty")
+    flags = payload[0]
+    full, chroma, siting, reserved = flags & 1, flags >> 1 & 7, flags >> 4 & 7, flags >> 7
+    known = chroma <= 4 and siting <= 6 and reserved == 0
+    require(known, "Unsupported", f"CLIP has the flags 0x{flags:02x}")
+    position, unit = 1, []
+    for _ in range(2):
+        value, position = read_varint(payload, position, len(payload), "Corrupt")
+        require(0 < value < 2**32, "Limit", f"the unit of time has the part {value}")
+        unit.append(value)
+    require(len(payload) == position + 3, "Corrupt", "CLIP has the wrong length")
+    sites = ("unknown", "left", "centre", "top-left", "top", "bottom-left", "bottom")
+    names = ("limited", "full")[full], ("444", "422", "420", "gray", "rgb")[chroma], sites[siting]
+    return ClipHead(*names, *unit, *payload[position:])
 
 
 def check(stored: bytes, data: bytes) -> None:
@@ -186,7 +219,7 @@ def check_end(data: bytes, end: Chunk) -> None:
 
 
 def read_file(data: bytes) -> tuple[Head, list[Unit]]:
-    """Section 3.5: the header and the units."""
+    """Section 3.6: the header and the units."""
     chunks = read_chunks(data)
     first = next(chunks)
     head: Head | Refused
@@ -195,13 +228,20 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
         head = read_head(first.payload)
     except Refused as error:
         head = error
+    if isinstance(head, Head) and head.kind == "clip":
+        first = next(chunks)
+        try:
+            require(first.kind == CLIP, "Corrupt", "the second chunk of a clip is not CLIP")
+            head = replace(head, clip=read_clip(first.payload))
+        except Refused as error:
+            head = error
     if isinstance(head, Refused) or head.kind == "still":  # framing and checksum first
         rest = list(chunks)
         check_end(data, [first, *rest][-1])
         chunks = iter(rest)
     if isinstance(head, Refused):
         raise head
-    beginning = data[: first.start + len(first.payload)]
+    beginning, last = data[: first.start + len(first.payload)], b""
     units: list[Unit] = []
     for chunk in chunks:
         payload = chunk.payload
@@ -212,12 +252,15 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
             if head.kind == "clip":
                 require(len(payload) >= 4, "Corrupt", "CODE is too short for its checksum")
                 payload, stored = payload[:-4], payload[-4:]
-                check(stored, beginning + data[chunk.offset : chunk.start] + payload)
+                before = last if payload[:1] == b"\x01" else b""  # an inter
+                check(stored, beginning + before + data[chunk.offset : chunk.start] + payload)
+                last = stored
             unit = read_unit(payload)
             require(not units or unit.index > units[-1].index, "Corrupt", f"unit {unit.index} is out of order")
             units.append(unit)
         else:
-            require(chunk.kind != HEAD, "Corrupt", f"HEAD is repeated at byte {chunk.offset}")
+            misplaced = chunk.kind in (HEAD, CLIP)
+            require(not misplaced, "Corrupt", f"HEAD or CLIP is out of place at byte {chunk.offset}")
             require(chunk.kind >= 0x80, "Unsupported", f"the critical chunk 0x{chunk.kind:02x} is not known")
     require(units, "Corrupt", "the file has no unit")
     return head, units
@@ -503,7 +546,8 @@ def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
     require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")  # section 6.4
     known = model.exact_hash[:8]
     require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
-    require(len(units) == 1 and units[0].index == 0, "Corrupt", f"the file has {len(units)} units, not one picture 0")
+    found = [(unit.role, unit.index) for unit in units]
+    require(found == [("picture", 0)], "Corrupt", f"the file has {len(units)} units, not one picture 0")
     quality, (hyper, *slices) = units[0].quality_index, units[0].streams
     quality = head.quality_index if quality is None else quality
     expected = len(model.config["slices"])

@@ -19,7 +19,6 @@ from torch import Tensor
 
 from mvc.arguments import check_threads
 from mvc.container import Head, Unit, read_file, write_file
-from mvc.container.fields import UPGRADE
 from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
 from mvc.exact.selfcheck import check_backend
@@ -27,6 +26,7 @@ from mvc.metrics import psnr as psnr_of
 from mvc.models import weights as stored
 from mvc.models.base import Piece
 from mvc.models.prior import Prior
+from mvc.models.streams import Streams
 from mvc.models.weights import Weights
 from mvc.ops.computing import computing
 from mvc.ops.memory import give_back, set_block_policy
@@ -103,13 +103,18 @@ class Codec:
         """
         index, effort = min(check_index(index), self.rates - 1), check_effort(effort)
         head = Head("still", picture.width, picture.height, picture.colour, 8, index, self.model_id)
-        units = []
         with computing(self.threads):
-            for number, tile in enumerate(Tiling(picture.width, picture.height)):
-                y, z = self.latents(self.to_tensor(picture, tile), tile, index, effort)
-                units.append(Unit("picture", number, None, self.network.write(y, z, index, self.dtype)))
+            tiles = Tiling(picture.width, picture.height)
+            streams = [self.streams(picture, tile, index, effort) for tile in tiles]
+            units = [Unit("picture", number, None, own) for number, own in enumerate(streams)]
         _tidy(picture.width, picture.height)
         return write_file(head, units)
+
+    @torch.no_grad()
+    def streams(self, picture: Picture, tile: Tile, index: int, effort: int = 0) -> Streams:
+        """The streams of a tile of a picture."""
+        y, z = self.latents(self.to_tensor(picture, tile), tile, index, effort)
+        return self.network.write(y, z, index, self.dtype)
 
     @torch.no_grad()
     def latents(self, x: Tensor, tile: Tile, index: int, effort: int = 0) -> tuple[Tensor, Tensor]:
@@ -180,13 +185,15 @@ class Codec:
         with computing(self.threads), torch.inference_mode():
             for tile, unit in zip(tiles, units, strict=True):
                 own = samples[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-                y_hat, index = self._read(head, unit, tile)
-                _tidy(tile.width, tile.height)  # what the prior had is of other sizes than what the synthesis needs
-                pieces = self.model.pieces(y_hat, torch.tensor([index], device=self.device))
-                _place(pieces, own)
-                del y_hat
+                self.read_into(own, head, unit, tile)
         _tidy(head.width, head.height)
         return Picture(samples)
+
+    def read_into(self, samples: np.ndarray, head: Head, unit: Unit, tile: Tile) -> None:
+        """Decode a unit "picture" into the samples of its tile, uint8 [height, width, 3] or [height, width]."""
+        y_hat, index = self._read(head, unit, tile)
+        _tidy(tile.width, tile.height)  # what the prior had is of other sizes than what the synthesis needs
+        place(self.model.pieces(y_hat, torch.tensor([index], device=self.device)), samples)
 
     @torch.inference_mode()
     def decode_latent(self, head: Head, units: Sequence[Unit], number: int = 0) -> Tensor:
@@ -196,25 +203,33 @@ class Codec:
     def _tiles(self, head: Head, units: Sequence[Unit]) -> list[Tile]:
         """The tiles that the units are of; MvcError where they are not those of a picture of this model."""
         if head.kind != "still":
-            raise Unsupported(f"the file is a {head.kind}, and this version decodes still pictures", hint=UPGRADE)
-        check_size(head.width, head.height, name="the picture in the file")
-        if head.model_id != self.model_id:
-            raise stored.unknown_id(head.model_id, [self.model_id.hex()])
+            raise Unsupported("the file is a clip, not a picture", hint="`mvc decode` writes videos: -o clip.y4m")
+        self.check_head(head)
         tiling = Tiling(head.width, head.height)
         if [(unit.role, unit.index) for unit in units] != [("picture", number) for number in range(len(tiling))]:
             last = f"{units[-1].role} {units[-1].index}"
             raise Corrupt(f"the file must have {len(tiling)} units of a picture; it has {len(units)}, the last {last}")
         return list(tiling)
 
+    def check_head(self, head: Head) -> None:
+        """Limit or Unsupported unless this model and version can decode such a file."""
+        check_size(head.width, head.height, name=f"the {'picture' if head.kind == 'still' else 'clip'} in the file")
+        if head.model_id != self.model_id:
+            raise stored.unknown_id(head.model_id, [self.model_id.hex()])
+
+    def index_of(self, head: Head, unit: Unit, streams: int) -> int:
+        """The quality index of a unit that must have so many streams; Corrupt if it does not fit the model."""
+        index = head.quality_index if unit.quality_index is None else unit.quality_index
+        if len(unit.streams) != streams:
+            raise Corrupt(f"the unit has {len(unit.streams)} streams, its model {streams}")
+        if index >= self.rates:
+            raise Corrupt(f"the unit has quality index {index}, its model {self.rates} rate(s)")
+        return index
+
     def _read(self, head: Head, unit: Unit, tile: Tile) -> tuple[Tensor, int]:
         """The latents of a unit, and the quality index that it was coded with."""
-        index = head.quality_index if unit.quality_index is None else unit.quality_index
-        with at(f"CODE {unit.index}"):
-            if len(unit.streams) != 1 + len(self.network.prior.widths):
-                wanted = 1 + len(self.network.prior.widths)
-                raise Corrupt(f"the unit has {len(unit.streams)} streams, its model {wanted}")
-            if index >= self.rates:
-                raise Corrupt(f"the unit has quality index {index}, its model {self.rates} rate(s)")
+        with at(f"CODE {unit.index}" if head.kind == "still" else f"{unit.role} {unit.index}"):
+            index = self.index_of(head, unit, self.network.streams)
             size = tile.cells(self.model.stride)
             return self.network.read(unit.streams, index, size, self.device, self.dtype), index
 
@@ -236,7 +251,7 @@ def _tidy(width: int, height: int) -> None:
         give_back()
 
 
-def _place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
+def place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
     """Round pieces in 0..1 into the samples of a tile, uint8 [height, width, 3] or [height, width]."""
     for top, left, x in pieces:
         own = samples[top : top + x.shape[1], left : left + x.shape[2]]  # the last ones may reach beyond the picture

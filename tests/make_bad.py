@@ -20,17 +20,18 @@ from test_spec import SPEC
 from valid_files import assemble, chunks_of, repaired
 
 from mvc import codec as codecs
-from mvc.container import Head, Unit, read_file, write_file
+from mvc.container import ClipHead, Head, Unit, read_file, write_file
 from mvc.picture import Picture
 
 BAD = Path(__file__).parent / "bad"
 WEIGHTS = Path(codecs.__file__).parent / "weights" / "mambavc-lite"
 QUALITY = 20
-HEAD, CODE = 0x01, 0x02
+HEAD, CODE, CLIP_CHUNK = 0x01, 0x02, 0x03
 STREAMS = (b"hyper", b"slice", b"", b"\0\1")
 STILL = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
 GOOD = write_file(STILL, [Unit("picture", 0, None, STREAMS)])
-CLIP = write_file(replace(STILL, kind="clip"), [Unit("picture", time, None, STREAMS) for time in (0, 3)])
+CLIP_HEAD = replace(STILL, kind="clip", clip=ClipHead(1, 25))
+CLIP = write_file(CLIP_HEAD, [Unit("picture", 0, None, STREAMS), Unit("inter", 3, None, STREAMS)])
 
 
 def container_files() -> Iterator[tuple[str, bytes]]:
@@ -80,7 +81,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "034.unknown-critical", assemble([(HEAD, head), (0x04, b""), (CODE, code)])
     yield "035.units-missing", assemble([(HEAD, head)])
     yield "036.unit-empty", with_unit(b"")
-    yield "037.role-unknown", with_unit(b"\x01" + code[1:])
+    yield "037.role-unknown", with_unit(b"\x02" + code[1:])
     yield "038.unit-reserved-flag-set", with_unit(b"\x10" + code[1:])
     yield "039.index-2^32", with_unit(code[:1] + b"\x80\x80\x80\x80\x10" + code[2:])
     yield "040.unit-quality-65", with_unit(code[:2] + b"\x41" + code[3:])
@@ -98,14 +99,31 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     # Clips
     first = CLIP.index(b"slice")
     second = CLIP.index(b"slice", first + 1)
-    (_, head), (_, unit), _ = chunks_of(CLIP)
+    (_, head), (_, about), (_, unit), _ = chunks_of(CLIP)
+
+    def with_about(payload: bytes) -> bytes:
+        return assemble([(HEAD, head), (CLIP_CHUNK, payload), (CODE, unit)])
+
     yield "061.clip-unit-changed", repaired(CLIP[:second] + b"slide" + CLIP[second + 5 :])
     yield "062.clip-unit-cut", CLIP[: second + 5]
-    yield "063.clip-unit-shorter-than-its-checksum", assemble([(HEAD, head), (CODE, unit[:3])])
-    yield "064.clip-unit-under-another-head", assemble([(HEAD, head[:-1] + b"!"), (CODE, unit)])
+    yield "063.clip-unit-shorter-than-its-checksum", assemble([(HEAD, head), (CLIP_CHUNK, about), (CODE, unit[:3])])
+    yield "064.clip-unit-under-another-head", assemble([(HEAD, head[:-1] + b"!"), (CLIP_CHUNK, about), (CODE, unit)])
     yield "065.clip-checksum-wrong", CLIP[:-1] + bytes([CLIP[-1] ^ 1])
-    yield "066.clip-unit-twice", assemble([(HEAD, head), (CODE, unit), (CODE, unit)])
+    yield "066.clip-unit-twice", assemble([(HEAD, head), (CLIP_CHUNK, about), (CODE, unit), (CODE, unit)])
     yield "067.clip-from-a-still", with_head(b"\x01" + head[1:])
+    yield "068.clip-head-missing", assemble([(HEAD, head), (CODE, unit)])
+    yield "069.clip-head-behind-an-ancillary-chunk", assemble([(HEAD, head), (0xC0, b""), (CLIP_CHUNK, about)])
+    yield "070.clip-head-twice", assemble([(HEAD, head), (CLIP_CHUNK, about), (CLIP_CHUNK, about), (CODE, unit)])
+    yield "071.clip-head-in-a-still", assemble([*chunks_of(GOOD)[:1], (CLIP_CHUNK, about), *chunks_of(GOOD)[1:]])
+    yield "072.clip-head-empty", with_about(b"")
+    yield "073.chroma-unknown", with_about(b"\x0a" + about[1:])
+    yield "074.clip-reserved-flag-set", with_about(b"\x84" + about[1:])
+    yield "075.time-unit-zero", with_about(about[:2] + b"\0" + about[3:])
+    yield "076.clip-head-too-short", with_about(about[:-1])
+    yield "077.clip-head-too-long", with_about(about + b"\0")
+    yield "078.unit-under-another-clip-head", with_about(about[:2] + b"\x18" + about[3:])
+    later = write_file(CLIP_HEAD, [Unit("picture", 5, None, STREAMS)])
+    yield "079.inter-before-its-picture", assemble(chunks_of(later) + chunks_of(CLIP)[3:])
 
 
 def model_files() -> Iterator[tuple[str, bytes]]:
@@ -159,7 +177,7 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "119.side-8193", write_file(replace(head, width=8193), [unit])
     yield "120.another-size", write_file(replace(head, width=64, height=65), [unit])
     yield "121.another-quality", write_file(head, [replace(unit, quality_index=63)])
-    yield "122.clip", write_file(replace(head, kind="clip"), [unit])
+    yield "122.clip", write_file(replace(head, kind="clip", clip=ClipHead()), [unit])
     yield "123.hyperlatent-minus-4096", with_stream(0, lambda stream: hyperlatent(-4096))
     extremes = crafted([4095 if c % 2 else -4095 for c in range(len(hyper_rows))], hyper_rows)
     yield "124.hyperlatents-4095-before-other-slices", with_stream(0, lambda stream: extremes)
@@ -172,6 +190,7 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "125.escape-cut", write_file(head, [replace(unit, streams=cut)])
     changed = (escapes[0], flipped(escapes[1]), *escapes[2:])
     yield "126.escape-bit-flipped", write_file(head, [replace(unit, streams=changed)])
+    yield "127.inter-in-a-still", write_file(head, [replace(unit, role="inter")])
 
 
 def shifted(chunks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:

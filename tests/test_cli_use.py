@@ -314,7 +314,7 @@ def test_completion_completes(tmp_path: Path) -> None:
         mvc --show-completion > shown || exit 2
         cmp shown <(cat ~/.bash_completions/mvc.sh; echo) && . ~/.bashrc || exit 3
         try() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _mvc_completion mvc; echo "${COMPREPLY[@]}"; }
-        try mvc enc; try mvc encode --skip; try mvc decode --format p; try mvc encode k
+        try mvc deco; try mvc encode --skip; try mvc decode --format p; try mvc encode k
         complete -p mvc
     """
     environment = {
@@ -325,7 +325,7 @@ def test_completion_completes(tmp_path: Path) -> None:
     # Not one of bash's own -c tricks: the shell is found by looking at the processes above.
     done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[:4] == ["encode", "--skip-existing", "png ppm", ""]
+    assert done.stdout.splitlines()[:4] == ["decode", "--skip-existing", "png ppm", ""]
     assert "-o default" in done.stdout.splitlines()[4]  # where mvc has nothing to say bash completes file names
 
 

@@ -17,7 +17,7 @@ from valid_files import repaired
 
 from mvc import codec as codecs
 from mvc.codec import Codec
-from mvc.container import Head, Unit, read_file, read_head, write_file
+from mvc.container import ClipHead, Head, Unit, read_file, read_head, write_file
 from mvc.entropy.coders import Encoder
 from mvc.errors import BackendError, Corrupt, Limit, MvcError, Truncated, Unsupported, WeightsError
 from mvc.metrics import psnr
@@ -211,7 +211,7 @@ def test_units_that_are_not_one_picture() -> None:
         with pytest.raises(Corrupt, match=f"has {len(units)}, the last picture 1"):
             CODEC.decode(write_file(head, units))
     with pytest.raises(Unsupported, match="is a clip"):
-        CODEC.decode(write_file(replace(head, kind="clip"), [unit]))
+        CODEC.decode(write_file(replace(head, kind="clip", clip=ClipHead()), [unit]))
 
 
 def test_a_unit_may_have_a_quality_of_its_own() -> None:

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,19 @@ from hypothesis import strategies as st
 from valid_files import Content, assemble, chunks_of, contents, repaired
 
 from mvc import errors
-from mvc.container import Head, Reader, Unit, Writer, describe, read_file, read_head, write_file
+from mvc.container import (
+    ClipHead,
+    Head,
+    Lost,
+    Reader,
+    Unit,
+    Writer,
+    describe,
+    read_file,
+    read_head,
+    salvage,
+    write_file,
+)
 from mvc.container.about import LISTED
 from mvc.container.chunks import CHUNK_TYPES, MAX_CHUNK_BYTES, SIGNATURE, ChunkType, Source, frame
 from mvc.container.fields import Cursor, Number, Raw, write_varint
@@ -30,7 +43,9 @@ BAD = Path(__file__).parent / "bad"
 HEAD = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
 UNIT = Unit("picture", 0, None, (b"hyper", b"slice", b"", b"\0\1"))
 FILE = write_file(HEAD, [UNIT])
-CLIP = write_file(dataclasses.replace(HEAD, kind="clip"), [UNIT, dataclasses.replace(UNIT, index=7, quality_index=3)])
+CLIP_HEAD = dataclasses.replace(HEAD, kind="clip", clip=ClipHead(1001, 30000, "full", "444", "centre", 1, 13, 6))
+LATER = dataclasses.replace(UNIT, role="inter", index=7, quality_index=3)
+CLIP = write_file(CLIP_HEAD, [UNIT, LATER])
 
 
 class Pipe(io.RawIOBase):
@@ -54,7 +69,7 @@ class Pipe(io.RawIOBase):
 def test_round_trip(content: Content) -> None:
     data = content.data()
     assert read_file(data) == (content.head, list(content.units))
-    assert read_head(data[:26]) == content.head
+    assert read_head(data[:43]) == content.head
     assert assemble(chunks_of(data)) == data
     if not content.extras:
         assert write_file(content.head, content.units) == data
@@ -92,7 +107,9 @@ def test_describe_tells_all_of_a_valid_file(content: Content) -> None:
         }
         for unit in content.units
     ]
-    assert about["chunk_count"] == len(about["chunks"]) == 2 + len(content.units) + len(content.extras)
+    assert about["chunk_count"] == len(about["chunks"]) == (
+        2 + (content.head.kind == "clip") + len(content.units) + len(content.extras)
+    )
 
 
 def test_files_may_begin_anywhere() -> None:
@@ -110,7 +127,7 @@ def test_a_clip_goes_through_a_pipe_unit_by_unit() -> None:
 
     def write() -> None:
         with open(writable, "wb", buffering=0) as file:
-            writer = Writer(file, dataclasses.replace(HEAD, kind="clip"))
+            writer = Writer(file, CLIP_HEAD)
             for index in range(30):
                 writer.put(Unit("picture", index, None, (b"", stream)))
             writer.close()
@@ -132,7 +149,7 @@ def test_heads_are_walked_without_reading_payloads(tmp_path: Path) -> None:
     """Thirty gibibytes, most of them holes in the file."""
     path, gap = tmp_path / "large.mvc", frame(0xC0, MAX_CHUNK_BYTES)
     with path.open("wb") as file:
-        writer = Writer(file, dataclasses.replace(HEAD, kind="clip"))
+        writer = Writer(file, CLIP_HEAD)
         for index in range(30):
             writer.put(Unit("picture", index, None, (b"", bytes(100_000))))
             file.write(gap)
@@ -164,6 +181,116 @@ def test_a_damaged_unit_is_told_before_it_is_used() -> None:
         assert next(reader) == UNIT
         with pytest.raises(errors.Checksum, match=r"unit is damaged.*CODE 1"):
             next(reader)
+
+
+# Clips: entered at a unit, and searched where they are damaged
+
+LONG = [dataclasses.replace(UNIT, role="inter" if n % 3 else "picture", index=5 * n) for n in range(9)]
+
+
+def long_clip(gap: bytes = b"") -> tuple[bytes, list[int]]:
+    """A file of nine units, and where their chunks begin; `gap` is the payload of an ancillary chunk behind each."""
+    file = io.BytesIO()
+    writer, starts = Writer(file, CLIP_HEAD), []
+    for unit in LONG:
+        starts.append(writer.size)
+        writer.put(unit)
+        if gap:
+            writer.ancillary(0xC1, gap)
+    writer.close()
+    return file.getvalue(), starts
+
+
+@pytest.mark.parametrize("before", [b"", b"before"])
+def test_a_clip_is_entered_at_any_unit(before: bytes) -> None:
+    data, starts = long_clip(b"gap")
+    file = io.BytesIO(before + data)
+    file.seek(len(before))
+    reader = Reader(file)
+    found = list(reader.heads())
+    assert [head.start for head in found] == starts and [head.number for head in found] == list(range(9))
+    for first in (6, 3, 0):
+        reader.go_to(found[first])
+        assert list(reader) == LONG[first:]
+    changed = bytearray(data)
+    changed[found[4].offset] ^= 1
+    reader = Reader(io.BytesIO(bytes(changed)))
+    reader.go_to(found[3])
+    with pytest.raises(errors.Checksum, match=r"CODE 4, byte"):
+        list(reader)
+
+
+@pytest.mark.parametrize("gap", [b"", b"gap"])
+def test_what_is_left_of_a_damaged_clip(gap: bytes) -> None:
+    """Every byte of a unit, its type and its length included: no other unit is lost, and the place is told."""
+    data, starts = long_clip(gap)
+    ends = [*starts[1:], len(data) - 6]
+    assert list(salvage(io.BytesIO(data))[1]) == LONG
+    for place in range(starts[4], ends[4]):
+        for change in (1, 0x7D, 0xFF):
+            changed = bytearray(data)
+            changed[place] ^= change
+            head, parts = salvage(io.BytesIO(bytes(changed)))
+            found = list(parts)
+            assert head == CLIP_HEAD
+            of_a_unit = place < ends[4] - (2 + len(gap) if gap else 0)
+            if of_a_unit:  # an inter, and the one after it
+                ends_before = ends[3] - (2 + len(gap) if gap else 0)
+                assert found == [*LONG[:4], Lost(ends_before, starts[6]), *LONG[6:]]
+            else:
+                assert [part for part in found if isinstance(part, Unit)] == LONG
+
+
+def test_bytes_that_are_missing_or_too_many_cost_what_they_touch() -> None:
+    data, starts = long_clip()
+    cut = data[: starts[2] + 7] + data[starts[4] + 3 :]
+    lost = Lost(starts[2], starts[2] + 7 + starts[6] - starts[4] - 3)
+    assert list(salvage(io.BytesIO(cut))[1]) == [*LONG[:2], lost, *LONG[6:]]
+    more = data[: starts[2]] + bytes(1000) + data[starts[2] :]
+    assert list(salvage(io.BytesIO(more))[1]) == [*LONG[:2], Lost(starts[2], starts[2] + 1000), *LONG[2:]]
+    ended = data[: starts[7] + 5]
+    assert list(salvage(io.BytesIO(ended))[1]) == [*LONG[:7], Lost(starts[7], len(ended))]
+    without = data[: starts[4]] + data[starts[5] :]
+    lost = Lost(starts[4], starts[6] - starts[5] + starts[4])
+    assert list(salvage(io.BytesIO(without))[1]) == [*LONG[:4], lost, *LONG[6:]]
+    with pytest.raises(errors.Checksum, match="or what it refers to is not there"):
+        list(Reader(io.BytesIO(without)))
+    twice = data[: starts[5]] + data[starts[3] :]
+    assert [part for part in salvage(io.BytesIO(twice))[1] if isinstance(part, Unit)] == LONG
+
+
+def test_what_cannot_be_searched() -> None:
+    with pytest.raises(errors.Unsupported, match="still picture has one checksum"):
+        salvage(io.BytesIO(FILE))
+    with pytest.raises(errors.Unsupported, match="pipe"):
+        salvage(io.BufferedReader(Pipe(CLIP)))
+    with pytest.raises(errors.MvcError):
+        salvage(io.BytesIO(CLIP[:20]))
+
+
+def test_a_search_ends() -> None:
+    """A megabyte in which every second byte begins what may be a unit of half the file."""
+    data = long_clip()[0]
+    hostile = data[:-6] + b"\x02\x80\x80\x20\x00\x00\x40\x01" * (1 << 17)
+    start = time.perf_counter()
+    assert [part for part in salvage(io.BytesIO(hostile))[1] if isinstance(part, Unit)] == LONG
+    assert time.perf_counter() - start < 60
+
+
+def test_heads_and_clips_belong_together() -> None:
+    with pytest.raises(ValueError, match="clip has no clip"):
+        Writer(io.BytesIO(), dataclasses.replace(HEAD, kind="clip"))
+    with pytest.raises(ValueError, match="still has a clip"):
+        Writer(io.BytesIO(), dataclasses.replace(HEAD, clip=ClipHead()))
+    assert ClipHead(1001, 30000).time_base == Fraction(1001, 30000)
+
+
+def test_describe_tells_of_a_clip() -> None:
+    about = describe(CLIP)
+    assert about["clip"] == dataclasses.asdict(CLIP_HEAD.clip)
+    assert about["bits_per_pixel"] == 8 * len(CLIP) / (2 * 6)  # of two frames
+    assert [unit["role"] for unit in about["units"]] == ["picture", "inter"]
+    assert "clip" not in describe(FILE)
 
 
 # Chunks that are not known, and those that will be
@@ -359,7 +486,7 @@ BAD_FILES = {
     "034.unknown-critical": (errors.Unsupported, "chunk 0x04 at byte 22"),
     "035.units-missing": (errors.Corrupt, "no coded unit"),
     "036.unit-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk CODE 0, byte 24)"),
-    "037.role-unknown": (errors.Unsupported, "role has code 1"),
+    "037.role-unknown": (errors.Unsupported, "role has code 2"),
     "038.unit-reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "039.index-2^32": (errors.Limit, "index is 4294967296"),
     "040.unit-quality-65": (errors.Limit, "quality_index is 65"),
@@ -374,13 +501,25 @@ BAD_FILES = {
     "049.units-of-one-index": (errors.Corrupt, "picture 0 is out of order (chunk CODE 1, byte 43)"),
     "050.units-out-of-order": (errors.Corrupt, "picture 0 is out of order"),
     "051.type-changed-to-unknown": (errors.Checksum, "the file is damaged"),
-    "061.clip-unit-changed": (errors.Checksum, "should be f13c46ac (chunk CODE 1, byte 68)"),
+    "061.clip-unit-changed": (errors.Checksum, "should be 1c506b1c (chunk CODE 1, byte 76)"),
     "062.clip-unit-cut": (errors.Truncated, "payload has 17 of 23 bytes (chunk CODE 1"),
     "063.clip-unit-shorter-than-its-checksum": (errors.Corrupt, "too short for its checksum"),
     "064.clip-unit-under-another-head": (errors.Checksum, "the unit is damaged"),
     "065.clip-checksum-wrong": (errors.Checksum, "the file is damaged"),
     "066.clip-unit-twice": (errors.Corrupt, "picture 0 is out of order"),
-    "067.clip-from-a-still": (errors.Checksum, "the unit is damaged"),
+    "067.clip-from-a-still": (errors.Corrupt, "must be CLIP"),
+    "068.clip-head-missing": (errors.Corrupt, "must be CLIP"),
+    "069.clip-head-behind-an-ancillary-chunk": (errors.Corrupt, "must be CLIP"),
+    "070.clip-head-twice": (errors.Corrupt, "repeated or out of order (chunk CLIP"),
+    "071.clip-head-in-a-still": (errors.Corrupt, "repeated or out of order (chunk CLIP"),
+    "072.clip-head-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk CLIP"),
+    "073.chroma-unknown": (errors.Unsupported, "chroma has code 5"),
+    "074.clip-reserved-flag-set": (errors.Unsupported, "reserved bit"),
+    "075.time-unit-zero": (errors.Limit, "time_denominator is 0"),
+    "076.clip-head-too-short": (errors.Corrupt, "matrix has 0 of 1 bytes"),
+    "077.clip-head-too-long": (errors.Corrupt, "goes on after its last field (chunk CLIP"),
+    "078.unit-under-another-clip-head": (errors.Checksum, "the unit is damaged"),
+    "079.inter-before-its-picture": (errors.Checksum, "or what it refers to is not there"),
 }
 BAD_STREAMS = {
     "101.hyperlatent-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
@@ -409,6 +548,7 @@ BAD_STREAMS = {
     "124.hyperlatents-4095-before-other-slices": (errors.Truncated, "end too early (chunk CODE 0 stream 1)"),
     "125.escape-cut": (errors.Truncated, "end too early (chunk CODE 0 stream 2)"),
     "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 3)"),
+    "127.inter-in-a-still": (errors.Corrupt, "has 1, the last inter 0"),
 }
 
 

@@ -110,11 +110,16 @@ def test_files_of_any_make_are_decoded_the_same(data: bytes) -> None:
     assert tuple(reference.digests(symbols, y_hat).values()) == decoded_digests(tiny_codec(), data)
 
 
+def in_words(head: Any) -> dict[str, Any]:
+    """The fields of a head, ours or the reference decoder's."""
+    return vars(head) | {"depth": 8, "clip": vars(head.clip) if head.clip else None}
+
+
 @settings(deadline=None)
 @given(contents)
 def test_valid_files_are_read_the_same(content: Content) -> None:
     head, units = reference.read_file(content.data())
-    assert vars(head) | {"depth": 8} == vars(content.head)
+    assert in_words(head) == in_words(content.head)
     assert [vars(unit) | {"streams": tuple(unit.streams)} for unit in units] == [vars(unit) for unit in content.units]
 
 
@@ -137,7 +142,7 @@ def test_damaged_files_are_refused_for_the_same_reason(draw: st.DataObject) -> N
         assert caught.value.reason == type(error).__name__, str(error)
     else:
         same, parts = reference.read_file(damaged)
-        assert vars(same) | {"depth": 8} == vars(head)
+        assert in_words(same) == in_words(head)
         assert [tuple(part.streams) for part in parts] == [unit.streams for unit in units]
 
 

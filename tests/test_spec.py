@@ -19,7 +19,7 @@ from valid_files import Content, assemble, contents
 from mvc import errors
 from mvc import picture as pictures
 from mvc.blocks.layers import shuffle
-from mvc.container import Head, Unit, chunks, fields, read_file, whole, write_file
+from mvc.container import ClipHead, Head, Unit, chunks, fields, read_file, whole, write_file
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import MAX_HALF_WIDTH, MAX_VALUE, Tables, gaussian_tables, tables_from_pmfs
 from mvc.exact import fixed, lower
@@ -33,8 +33,8 @@ EXAMPLE = (
     [Unit("picture", 0, None, (b"", bytes.fromhex("f007000154fe")))],
 )
 CLIP = (
-    Head("clip", 1, 1, "gray", 8, 31, b"mvc-toy!"),
-    [Unit("picture", time, time or None, (b"a", b"bc")) for time in (0, 5)],
+    Head("clip", 1, 1, "gray", 8, 31, b"mvc-toy!", ClipHead(1, 25)),
+    [Unit("inter" if time else "picture", time, time or None, (b"a", b"bc")) for time in (0, 5)],
 )
 
 
@@ -77,7 +77,8 @@ def outcome(action: Callable[..., Any], *arguments: Any) -> Any:
 
 def in_words(head: Head, units: Iterable[Unit]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is in a file in the form of the document's `read_file`."""
-    return vars(head), [vars(unit) | {"streams": list(unit.streams)} for unit in units]
+    clip = vars(head.clip) if head.clip else None
+    return vars(head) | {"clip": clip}, [vars(unit) | {"streams": list(unit.streams)} for unit in units]
 
 
 def ours(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -153,7 +154,7 @@ def test_every_changed_byte_of_the_example(content: tuple[Head, list[Unit]]) -> 
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [("3.1", chunks.HEAD), ("3.2", chunks.CODE), ("3.4", chunks.END)],
+    [("3.1", chunks.HEAD), ("3.2", chunks.CODE), ("3.3", chunks.CLIP), ("3.5", chunks.END)],
 )
 def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
     text = section(number)
@@ -161,7 +162,7 @@ def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
     assert [tuple(row) for row in table(text, "Field")] == fields.rows(kind.fields)
 
 
-@pytest.mark.parametrize(("number", "kind"), [("3.1", chunks.HEAD), ("3.2", chunks.CODE)])
+@pytest.mark.parametrize(("number", "kind"), [("3.1", chunks.HEAD), ("3.2", chunks.CODE), ("3.3", chunks.CLIP)])
 def test_semantics_cover_every_field(number: str, kind: chunks.ChunkType) -> None:
     text = section(number)
     described = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import signal
@@ -32,10 +33,12 @@ from mvc.models.weights import load as load_weights
 from mvc.ops import rate
 from mvc.picture import Picture
 from mvc.train import run, state
+from mvc.train.augment import Augment, noise, recoloured
 from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.grow import is_deeper
 from mvc.train.log import COLUMNS, VALIDATION_COLUMNS, Report
 from mvc.train.loop import Trainer
-from mvc.train.optim import Muon, share_work
+from mvc.train.optim import Muon, MuonAdamW, share_work
 from mvc.train.recipe import Recipe
 from mvc.train.synthetic import drawn_picture
 from tests import tiny_model
@@ -119,7 +122,7 @@ def test_held_pictures_are_in_no_crop(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "store"
     assert build_store(pictures, path, holdout=1, scales=(1.0,), smallest_px=64) == 3
     held, kept = CropStore(held_store(path)).picture(0), CropStore(path)
-    assert kept.settings == {"holdout": 1, "drawn": 0}
+    assert kept.settings == {"holdout": 1, "drawn": 0, "scales": [1.0]}
     assert all((held != kept.picture(i)).any() for i in range(3))
     renamed = [np.asarray(Image.open(pictures / f"{i}.png")) for i in range(4)]
     assert sum(bool((held == picture).all()) for picture in renamed) == 1
@@ -129,7 +132,7 @@ def test_drawn_pictures_are_added(pictures: Path, tmp_path: Path) -> None:
     path = tmp_path / "store"
     assert build_store(pictures, path, drawn=3, scales=(1.0,), smallest_px=64) == 4 + 3
     store = CropStore(path)
-    assert store.settings == {"holdout": 0, "drawn": 3}
+    assert store.settings == {"holdout": 0, "drawn": 3, "scales": [1.0]}
     pages = [store.picture(i) for i in range(4, 7)]
     for seed, page in enumerate(pages):
         np.testing.assert_array_equal(page, drawn_picture(seed))
@@ -137,10 +140,80 @@ def test_drawn_pictures_are_added(pictures: Path, tmp_path: Path) -> None:
     assert (pages[0] != pages[1]).any()
 
 
+def test_graphics_have_the_share_that_is_asked_for(pictures: Path, tmp_path: Path) -> None:
+    folder, path = tmp_path / "graphics", tmp_path / "store"
+    folder.mkdir()
+    page = tiny_model.picture(90, 70, seed=9).samples
+    Image.fromarray(page).save(folder / "page.png")
+    build_store(pictures, path, graphics=folder, drawn=1, scales=(1.0, 0.5), smallest_px=64)
+    plain, shared = CropStore(path), CropStore(path, 0.25)
+    assert [e.group for e in plain.entries] == [0] * 8 + [1] * 2
+    np.testing.assert_array_equal(plain.picture(8), page)  # at full scale only
+    areas = np.array([e.height * e.width for e in plain.entries])
+    np.testing.assert_allclose(plain.weights, areas / areas.sum())
+    np.testing.assert_allclose(shared.weights[8:], 0.25 * areas[8:] / areas[8:].sum())
+    np.testing.assert_allclose(shared.weights[:8], 0.75 * areas[:8] / areas[:8].sum())
+    photographs: list[bool] = []
+    shared.change = lambda _, crop, photograph: photographs.append(photograph) or crop
+    shared.batch(np.random.default_rng(0), 400, 64)
+    assert 0.2 < 1 - np.mean(photographs) < 0.3
+
+
+def test_a_store_from_before_groups_holds_photographs(store: Path, tmp_path: Path) -> None:
+    index = json.loads(store.with_suffix(".json").read_text())
+    old = {key: value for key, value in index.items() if key != "scales"}
+    old["pictures"] = [row[:3] for row in index["pictures"]]
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    (tmp_path / "old.bin").write_bytes(store.with_suffix(".bin").read_bytes())
+    opened = CropStore(tmp_path / "old")
+    assert opened.entries == CropStore(store).entries
+    assert opened.settings["scales"] == [1.0, 0.6]
+    with pytest.raises(SourceError, match=r"graphics_share = 0.3, but the crop store has no graphics"):
+        CropStore(tmp_path / "old", 0.3)
+
+
+def test_changed_crops_follow_from_the_random_numbers_and_unchanged_ones_are_as_before(store: Path) -> None:
+    def crops(seed: int, augment: Augment | None) -> np.ndarray:
+        return CropStore(store, change=augment).batch(np.random.default_rng(seed), 8, 64)
+
+    np.testing.assert_array_equal(crops(1, Augment()), crops(1, None))
+    changed = crops(1, Augment(3.0, 0.5))
+    np.testing.assert_array_equal(changed, crops(1, Augment(3.0, 0.5)))
+    assert changed.dtype == np.uint8
+    assert (changed != crops(2, Augment(3.0, 0.5))).any()
+
+
+def test_noise_is_of_photographs_alone_and_as_strong_as_asked_for() -> None:
+    flat, rng = np.full((64, 64, 3), 100, np.uint8), np.random.default_rng(0)
+    found = [Augment(grain=3.0)(rng, flat, True).std() for _ in range(200)]
+    noisy = [sigma for sigma in found if sigma > 0.3]
+    assert 70 < len(noisy) < 115  # a half, less those of almost none
+    assert 2.5 < max(noisy) < 3.2
+    assert 1.2 < float(np.mean(noisy)) < 2.1
+    assert all((Augment(grain=3.0)(rng, flat, False) == flat).all() for _ in range(20))
+    assert noise(rng, (200, 200, 3), 2.0).std() == pytest.approx(2.0, rel=0.02)
+
+
+def test_recolouring_leaves_gray_gray_and_brightness_in_place() -> None:
+    rng = np.random.default_rng(0)
+    gray = rng.uniform(0, 255, (32, 32, 1)).astype(np.float32).repeat(3, 2)
+    coloured = rng.uniform(0, 255, (32, 32, 3)).astype(np.float32)
+    for _ in range(10):
+        changed = recoloured(rng, gray)
+        np.testing.assert_allclose(changed, changed.mean(2, keepdims=True).repeat(3, 2), atol=1e-3)
+        assert changed.mean() == pytest.approx(gray.mean(), abs=0.01)
+    assert np.abs(recoloured(rng, coloured) - coloured).mean() > 5
+    share = [bool((Augment(jitter=0.25)(rng, coloured.astype(np.uint8), False) != coloured.astype(np.uint8)).any())
+             for _ in range(200)]  # fmt: skip
+    assert 30 < sum(share) < 70
+
+
 def test_store_errors_name_the_cause(pictures: Path, store: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match="no pictures found"):
         build_store(tmp_path / "empty", tmp_path / "s")
+    with pytest.raises(SourceError, match="no pictures found"):
+        build_store(pictures, tmp_path / "s", graphics=tmp_path / "empty", smallest_px=64)
     with pytest.raises(SourceError, match="only 4 pictures"):
         build_store(pictures, tmp_path / "s", holdout=4)
     with pytest.raises(SourceError, match="none of 4 pictures could be used") as caught:
@@ -190,6 +263,11 @@ def test_the_default_recipe_names_every_field() -> None:
         ({"crop_px": 100}, "multiple of 64", None),
         ({"ms_ssim": 1.5}, "ms_ssim = 1.5 should be at most 1", None),
         ({"crop_px": 64, "ms_ssim": 0.3}, "crop_px = 64 is too small for ms_ssim, which needs 96", None),
+        ({"scales": []}, "scales = .* should be numbers above 0", None),
+        ({"scales": [1.5]}, "scales = .* should be numbers above 0 and up to 1", None),
+        ({"graphics_share": 0.3}, "graphics_share = 0.3 needs `graphics`", None),
+        ({"jitter": 2.0}, "jitter = 2.0 should be at most 1", None),
+        ({"grain": -1.0}, "grain = -1.0 should be at least 0", None),
         ({"device": "tpu"}, "device = 'tpu' should be one of auto, cpu, cuda", None),
         ({"run": ""}, "'run' is missing", "recipes/"),
         ({"config": {"widht8": 3}}, "config: .*widht8", None),
@@ -295,6 +373,7 @@ def test_the_loss_falls_and_is_logged(recipe: Recipe) -> None:
 
 
 def test_resumed_equals_uninterrupted(recipe: Recipe) -> None:
+    recipe = replace(recipe, grain=3.0, jitter=0.5)
     whole = losses(Trainer(recipe), STEPS)
     first = Trainer(recipe)
     before = losses(first, 3)
@@ -367,11 +446,87 @@ def test_checkpoints_that_do_not_fit(recipe: Recipe, tmp_path: Path) -> None:
             trainer.load(tmp_path / "odd")
 
 
+def deeper(recipe: Recipe) -> Recipe:
+    """Another block at the end of two of the four stages."""
+    blocks = {name: [recipe.config[name][0], recipe.config[name][1] + 1] for name in ("analysis", "synthesis")}
+    return replace(recipe, config=recipe.config | blocks)
+
+
+def optimizer_state(trainer: Trainer) -> dict[str, list[torch.Tensor]]:
+    """What the optimiser has of each parameter, by name."""
+    assert isinstance(trainer.optimizer, MuonAdamW)
+    names = {id(p): name for name, p in trainer.model.named_parameters()}
+    muon, adamw = trainer.optimizer.muon, trainer.optimizer.adamw
+    found = {
+        names[id(p)]: [row] for g, b in zip(muon.groups, muon.buffers, strict=True) for p, row in zip(g, b, strict=True)
+    }
+    return found | {names[id(p)]: [v.float() for v in adamw.state[p].values()] for p in trainer.optimizer.rest}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_deeper_recipe_grows_the_checkpoint(recipe: Recipe, packed: bool) -> None:
+    first = Trainer(recipe)
+    losses(first, 4)
+    stored = first.state_dict(2.0)
+    state.write(recipe.checkpoint, state.pack(stored) if packed else stored)
+    grown = Trainer(deeper(recipe))
+    fresh = {name: value.clone() for name, value in grown.model.state_dict().items()}
+    grown.load(recipe.checkpoint)
+    a, b = recipe.config["analysis"], recipe.config["synthesis"]
+    words = [
+        f"{name} from {[*had]} to {[had[0], had[1] + 1]} blocks" for name, had in (("analysis", a), ("synthesis", b))
+    ]
+    assert grown.grown == ", ".join(words)
+    assert (grown.step, grown.minutes_before) == (4, 2.0)
+    again = Trainer(recipe)
+    again.load(recipe.checkpoint)
+    assert again.grown == ""
+    new = set(fresh) - set(again.model.state_dict())
+    blocks = {".".join(name.split(".")[:3]) for name in new}
+    assert blocks == {f"g_a.stage16.{a[1]}", f"g_s.stage8.{b[1]}"}
+    for values, weights in ((grown.model.state_dict(), again.model.state_dict()), (grown.average, again.average)):
+        for name, value in values.items():
+            assert torch.equal(value, fresh[name] if name in new else weights[name]), name
+    had, has = optimizer_state(again), optimizer_state(grown)
+    for name, moments in has.items():
+        if name in new:
+            assert not any(m.any() for m in moments), name
+        else:
+            assert all(map(torch.equal, moments, had[name])), name
+    expected = losses(again, 3)
+    found = losses(grown, 3)
+    assert found[0] == pytest.approx(expected[0], rel=2e-3)  # the new blocks start near the identity
+    assert found[2] == pytest.approx(expected[2], rel=0.05)
+    resumed = Trainer(deeper(recipe))
+    state.write(recipe.checkpoint, state.pack(grown.state_dict(3.0)))
+    resumed.load(recipe.checkpoint)
+    assert resumed.grown == ""
+    assert losses(resumed, 1) == pytest.approx(losses(grown, 1), rel=0.01)
+
+
+def test_only_deeper_stages_grow(recipe: Recipe) -> None:
+    config = Config.from_dict(recipe.config).to_dict()
+    more = config | {"synthesis": tuple(n + 1 for n in config["synthesis"])}
+    assert is_deeper(more, config)
+    assert not is_deeper(config, more)
+    assert not is_deeper(config, config)
+    assert not is_deeper(more | {"width8": 2 * config["width8"]}, config)
+    assert not is_deeper({"blocks": [1, 1]}, {"blocks": [1]})
+    trainer = Trainer(deeper(recipe))
+    trainer.save(0.0)
+    with pytest.raises(WeightsError, match="does not fit the recipe's model"):
+        Trainer(recipe).load(recipe.checkpoint)
+
+
 def test_recipe_and_store_must_fit(recipe: Recipe) -> None:
     with pytest.raises(SourceError, match=r"holdout = 1, but .* was built with 0"):
         Trainer(replace(recipe, holdout=1))
     with pytest.raises(SourceError, match=r"crop_px = 128, but .* side of 77"):
         Trainer(replace(recipe, crop_px=128))
+    with pytest.raises(SourceError, match=r"scales = \[1.0\], but .* was built with \[1.0, 0.6\]"):
+        Trainer(replace(recipe, scales=[1.0]))
+    with pytest.raises(SourceError, match=r"graphics_share = 0.3, but the crop store has no graphics"):
+        Trainer(replace(recipe, graphics="g", graphics_share=0.3))
 
 
 def test_validation_on_held_pictures(recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def tiniest(name: str) -> dict[str, Any]:
 def recipe(store: Path, tmp_path: Path) -> Recipe:
     """Of mambavc."""
     return Recipe(
-        pictures=str(store.parent), store=str(store), run=str(tmp_path / "run"), holdout=1,
+        pictures=str(store.parent), store=str(store), run=str(tmp_path / "run"), holdout=1, scales=[1.0],
         model="mambavc", config=tiniest("mambavc"), rd_lambda=0.013,
         optimizer="adam", lr=1e-3, aux_lr=0.1, warmup_steps=0, clip=1.0, ema=0.0, dtype="float32",
         batch=2, crop_px=64, steps=12, log_steps=4, device="cpu",

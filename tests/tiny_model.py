@@ -19,7 +19,7 @@ from mvc.blocks.conv import Conv
 from mvc.codec import Codec
 from mvc.container import read_file
 from mvc.exact.fixed import COARSE, Grid
-from mvc.models import papers, registry, samic, streams
+from mvc.models import papers, registry, samic, ssf, streams
 from mvc.models.base import Autoencoder
 from mvc.models.lite import Config, MambaVCLite
 from mvc.models.weights import Weights
@@ -158,3 +158,22 @@ def tiny_paper_network(name: str) -> Autoencoder:
 def tiny_paper_weights(name: str) -> Weights:
     """That model, ready to code."""
     return make_weights(tiny_paper_network(name), {"about": "random, for tests"}, name=name)
+
+
+VIDEO = ("mambavc-ssf", "swinvc-ssf", "convvc-ssf")
+
+
+@cache
+def tiny_video_weights(name: str) -> Weights:
+    """A small random version of one of the papers' video models: latents a few steps wide, frames of all shades."""
+    presets = {"mambavc-ssf": ssf.MAMBAVC_SSF, "swinvc-ssf": ssf.SWINVC_SSF, "convvc-ssf": ssf.CONVVC_SSF}
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        model = ssf.SSFModel(ssf.tiny(presets[name])).eval()
+        with torch.no_grad():
+            for part, network in model.networks.items():
+                network.g_a[-1].weight.mul_(150 if name == "convvc-ssf" else 30)
+                [module for module in network.h_a.modules() if isinstance(module, Conv)][-1].weight.mul_(20)
+                network.g_s[-1].weight.mul_(0.1 if part == "motion" else 0.4)
+            model.keyframe.g_s[-1].bias.fill_(0.5)
+    return make_weights(model, {"about": "random, for tests"}, name=name)

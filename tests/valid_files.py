@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from tiny_model import picture, tiny_codec
 
-from mvc.container import Head, Unit, Writer, read_file
+from mvc.container import ClipHead, Head, Unit, Writer, read_file
 from mvc.container.chunks import END, SIGNATURE, Source, crc32c, frame, walk
 
 
@@ -50,20 +50,39 @@ class Content:
         return file.getvalue()
 
 
-heads = st.builds(
-    Head,
-    kind=st.sampled_from(["still", "clip"]),
-    width=st.integers(1, 65535),
-    height=st.integers(1, 65535),
-    colour=st.sampled_from(["rgb", "gray"]),
-    depth=st.just(8),
-    quality_index=st.integers(0, 63),
-    model_id=st.binary(min_size=8, max_size=8),
+clip_heads = st.builds(
+    ClipHead,
+    time_numerator=st.integers(1, 2**32 - 1),
+    time_denominator=st.integers(1, 2**32 - 1),
+    range=st.sampled_from(["limited", "full"]),
+    chroma=st.sampled_from(["444", "422", "420", "gray", "rgb"]),
+    siting=st.sampled_from(["unknown", "left", "top", "bottom"]),
+    primaries=st.integers(0, 255),
+    transfer=st.integers(0, 255),
+    matrix=st.integers(0, 255),
 )
+
+
+def of_kind(clip: ClipHead | None) -> st.SearchStrategy[Head]:
+    """Heads of clips with this, or of stills."""
+    return st.builds(
+        Head,
+        kind=st.just("clip" if clip else "still"),
+        width=st.integers(1, 65535),
+        height=st.integers(1, 65535),
+        colour=st.sampled_from(["rgb", "gray"]),
+        depth=st.just(8),
+        quality_index=st.integers(0, 63),
+        model_id=st.binary(min_size=8, max_size=8),
+        clip=st.just(clip),
+    )
+
+
+heads = (st.none() | clip_heads).flatmap(of_kind)
 streams = st.binary(max_size=40) | st.sampled_from([127, 128, 300, 17000]).map(bytes)
 units = st.builds(
     Unit,
-    role=st.just("picture"),
+    role=st.sampled_from(["picture", "inter"]),
     index=st.integers(0, 2**32 - 1) | st.integers(0, 300),
     quality_index=st.none() | st.integers(0, 63),
     streams=st.lists(streams, min_size=1, max_size=6).map(tuple) | st.integers(1, 255).map(lambda n: (b"",) * n),

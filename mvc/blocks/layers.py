@@ -68,6 +68,20 @@ class Clamp(nn.Module):
         return x.clamp(-0.5, 0.5)
 
 
+class Average(nn.Module):
+    """The mean of what was added up: total [B, H, W, C] over count [H, W, 1]; 0 where nothing was."""
+
+    def forward(self, total: Tensor, count: Tensor) -> Tensor:
+        return total / count.clamp_min(1)
+
+
+class ToEighths(nn.Module):
+    """Rounded to multiples of 1/8, straight through: what is almost at rest is at rest."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (torch.floor(8 * x.detach() + 0.5) / 8 - x.detach())
+
+
 class Norm(nn.Module):
     """(x - mean) / std over the channels; gain and bias live in the linear layer that follows."""
 

@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import analyze, bench, convert, report, terminal, training
+from mvc.cli import analyze, bench, convert, report, terminal, training, video
 
 NAME = "mvc"
 
@@ -65,7 +65,7 @@ app = typer.Typer(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    help="A learned image codec: pictures in, small .mvc files out, the same picture everywhere.",
+    help="A learned image and video codec: pictures in, small .mvc files out, the same picture everywhere.",
     epilog="--debug, with any command, shows the traceback of an error.",
 )
 
@@ -89,6 +89,7 @@ def _options(
 for _command in (
     convert.encode,
     convert.decode,
+    video.encode_video,
     report.info,
     report.models,
     report.verify,

@@ -153,7 +153,7 @@ def decode(
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
-    """Decode .mvc files into pictures: mvc decode k.mvc -o k.png
+    """Decode .mvc files into pictures: mvc decode k.mvc -o k.png; a clip into a video: -o clip.y4m
 
     The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not.
 
@@ -173,15 +173,22 @@ def decode(
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
-        from mvc.container import read_file
+        from mvc.container import read_file, read_head
 
         clock = _Clock()
+        job.start(force=force, skip=skip_existing)
+        coded = job.coded()
+        head = read_head(coded)
+        check(head.width, head.height)
+        if head.kind == "clip":
+            from mvc.cli.video import decode_clip
+
+            decode_clip(job, coded, lambda own: load(model or own), head, force=force)
+            return
         suffix = _suffix(job, default)
         if suffix != default:
             media.check_extension(job.target)
-        job.start(force=force, skip=skip_existing)
-        head, units = read_file(coded := job.coded())
-        check(head.width, head.height)
+        head, units = read_file(coded)
         clock.lap("read")
         codec = load(model or head.model_id)
         clock.lap("load")

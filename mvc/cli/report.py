@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
+from io import BytesIO
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -113,6 +114,12 @@ def verify(
         coded = job.coded()
         head, units = read_file(coded)
         check(head.width, head.height)
+        if head.kind == "clip":
+            from mvc.clip import ClipCodec
+
+            count = sum(1 for _ in ClipCodec(load(model or head.model_id)).decode(BytesIO(coded)))
+            progress.data(f"{job.name}: ok, {head.width}x{head.height}, {count} frames, {len(coded)} bytes")
+            return
         picture = load(model or head.model_id).decode_units(head, units)
         bpp = bits_per_pixel(len(coded), picture.width, picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"

@@ -6,22 +6,15 @@ It knows nothing of models and pixels, and imports neither torch nor numba.
 from __future__ import annotations
 
 from mvc.container.about import describe
-from mvc.container.stream import (
-    Colour,
-    Head,
-    Reader,
-    Role,
-    Unit,
-    UnitHead,
-    Writer,
-    read_file,
-    read_head,
-    write_file,
-)
+from mvc.container.salvage import Lost, salvage
+from mvc.container.stream import Reader, Writer, read_file, read_head, write_file
+from mvc.container.units import ClipHead, Colour, Head, Role, Unit, UnitHead
 
 __all__ = [
+    "ClipHead",
     "Colour",
     "Head",
+    "Lost",
     "Reader",
     "Role",
     "Unit",
@@ -30,5 +23,6 @@ __all__ = [
     "describe",
     "read_file",
     "read_head",
+    "salvage",
     "write_file",
 ]

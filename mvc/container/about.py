@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from mvc.container import fields
-from mvc.container.chunks import CODE, END, HEAD, VERSION, Source, finish, walk
-from mvc.container.stream import UnitHead, head_of, unit_head
+from mvc.container.chunks import CLIP, CODE, END, HEAD, VERSION, Source, finish, walk
+from mvc.container.units import UnitHead, clip_head_of, head_of, unit_head
 from mvc.errors import Corrupt, Limit, Unsupported
 
 LISTED = 1000
@@ -29,13 +29,18 @@ def describe(data: bytes) -> dict[str, Any]:
     chunks = walk(Source(io.BytesIO(data)))
     first = next(chunks)
     head = head_of(first)
-    listed, count, intact = [first], 1, False
+    listed, count, intact, coded = [first], 1, False, 0
     units: list[UnitHead] = []
+    clip: dict[str, Any] = {}
     for chunk in chunks:
         count += 1
+        coded += chunk.code == CODE.code
         if chunk.code == CODE.code and len(units) < LISTED:
             with suppress(Corrupt, Unsupported, Limit):
                 units.append(unit_head(chunk, head))
+        if chunk.code == CLIP.code and head.kind == "clip" and not clip:
+            with suppress(Corrupt, Unsupported, Limit):
+                clip = {"clip": fields.show(CLIP.fields, asdict(clip_head_of(chunk)))}
         if chunk.code == END.code:
             stored, actual = finish(chunks, chunk)
             intact = stored == actual
@@ -44,8 +49,9 @@ def describe(data: bytes) -> dict[str, Any]:
     return {
         "version": VERSION,
         **fields.show(HEAD.fields, asdict(head)),
+        **clip,
         "size_bytes": len(data),
-        "bits_per_pixel": 8 * len(data) / (head.width * head.height),
+        "bits_per_pixel": 8 * len(data) / (head.width * head.height * (max(1, coded) if head.kind == "clip" else 1)),
         "intact": intact,
         "units": [
             {

@@ -51,7 +51,7 @@ CODE = ChunkType(
     0x02,
     "CODE",
     (
-        Flags((Bits("role", 4, ("picture",)),)),
+        Flags((Bits("role", 4, ("picture", "inter")),)),
         Number("index", 0, 0xFFFFFFFF),
         Number("quality_index", 0, 64, width_bytes=1),  # 64: that of HEAD
         Sizes("sizes"),
@@ -59,10 +59,29 @@ CODE = ChunkType(
     ),
     repeats=True,
 )
+CLIP = ChunkType(
+    0x03,
+    "CLIP",
+    (
+        Flags(
+            (
+                Bits("range", 1, ("limited", "full")),
+                Bits("chroma", 3, ("444", "422", "420", "gray", "rgb")),
+                Bits("siting", 3, ("unknown", "left", "centre", "top-left", "top", "bottom-left", "bottom")),
+            )
+        ),
+        Number("time_numerator", 1, 0xFFFFFFFF),
+        Number("time_denominator", 1, 0xFFFFFFFF),
+        Number("primaries", 0, 255, width_bytes=1),
+        Number("transfer", 0, 255, width_bytes=1),
+        Number("matrix", 0, 255, width_bytes=1),
+    ),
+)
+REFERRING = b"\x01"  # flags of a CODE that is coded given the one before: inter
 END = ChunkType(0x7F, "END", (Number("crc", 0, 0xFFFFFFFF, width_bytes=CRC_BYTES),))
 ANCILLARY_TYPES: tuple[ChunkType, ...] = ()
 
-CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, END, *ANCILLARY_TYPES)}
+CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, CLIP, END, *ANCILLARY_TYPES)}
 
 
 def crc32c(data: bytes, before: int = 0) -> int:
@@ -137,6 +156,7 @@ class Chunk:
     start: int
     length: int
     source: Source
+    number: int = 0  # among those of its type
 
     @property
     def known(self) -> bool:
@@ -177,6 +197,21 @@ def frame(code: int, length: int) -> bytes:
     return bytes(out)
 
 
+@dataclass(frozen=True)
+class Link:
+    """What the checksum of a clip's next unit begins with: the beginning of the file, and what the unit refers to."""
+
+    beginning: int  # CRC-32C of the bytes up to the end of CLIP
+    last: bytes = b""  # the checksum of the unit before
+
+    def crc(self, body: bytes) -> bytes:
+        """The checksum of a unit whose payload begins with `body`."""
+        refers = body[:1] == REFERRING
+        before = crc32c(self.last, self.beginning) if refers else self.beginning
+        framed = frame(CODE.code, len(body) + CRC_BYTES)
+        return crc32c(framed + body, before).to_bytes(CRC_BYTES, "little")
+
+
 def check_signature(data: bytes) -> None:
     """Raise unless `data`, the first bytes of a file, is the signature of a version that can be read.
 
@@ -208,7 +243,11 @@ def walk(source: Source) -> Iterator[Chunk]:
         Corrupt: a malformed length, or bytes after END. Limit: too long a chunk.
     """
     check_signature(source.read(len(SIGNATURE)))
-    seen: Counter[int] = Counter()
+    yield from walk_on(source, Counter())
+
+
+def walk_on(source: Source, seen: Counter[int]) -> Iterator[Chunk]:
+    """The chunks from here on, as `walk`; `seen` says how many of each type came before."""
     code = None
     while code != END.code:
         offset, source.chunk = source.position, None
@@ -218,7 +257,7 @@ def walk(source: Source) -> Iterator[Chunk]:
         length = source.varint("a chunk's length")
         if length > MAX_CHUNK_BYTES:
             raise Limit(f"chunk {label} at byte {offset} claims {length} bytes, more than {MAX_CHUNK_BYTES}")
-        chunk = Chunk(code, label, offset, source.position, length, source)
+        chunk = Chunk(code, label, offset, source.position, length, source, seen[code] - 1)
         yield chunk
         chunk.leave()
     if source.read(1):

@@ -2,85 +2,40 @@
 
 Files are walked, never held: neither side has more than one unit in memory. A still picture has one checksum at its
 end. `Reader` compares it before it hands out anything, if it can go back in the file, so a damaged file is called
-damaged, and only an intact one is told to need a newer mvc. In a clip every unit has a checksum of its own.
+damaged, and only an intact one is told to need a newer mvc. In a clip every unit has a checksum of its own, and the
+file can be entered at any unit.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from itertools import accumulate, pairwise
-from typing import Any, BinaryIO, Literal
+from dataclasses import asdict, replace
+from typing import Any, BinaryIO
 
 from mvc.container import fields
 from mvc.container.chunks import (
     ANCILLARY,
     CHUNK_TYPES,
+    CLIP,
     CODE,
     CRC_BYTES,
     END,
     HEAD,
     SIGNATURE,
     Chunk,
+    Link,
     Source,
     check_crc,
     crc32c,
     frame,
     walk,
+    walk_on,
 )
-from mvc.errors import Checksum, Corrupt, Limit, MvcError, Unsupported
-
-Kind = Literal["still", "clip"]
-Colour = Literal["rgb", "gray"]
-Role = Literal["picture"]
-
-AS_HEAD = 64  # a unit's quality_index in the file where it has none of its own
-UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5  # of a CODE before its streams, at most
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a decoder must know before the first unit (the HEAD chunk, spec section 3.1).
-
-    `width`, `height` in pixels; `depth` in bits per sample; `quality_index` is 0..63; `model_id` is the first 8 bytes
-    of the SHA-256 of the model's exact part.
-    """
-
-    kind: Kind
-    width: int
-    height: int
-    colour: Colour
-    depth: int
-    quality_index: int
-    model_id: bytes
-
-
-@dataclass(frozen=True)
-class Unit:
-    """What is coded at once, and one chunk CODE of the file (spec section 3.2): a picture or a tile of it.
-
-    `role` says what the streams mean, `index` which one of its role it is: a number of a tile, or a time. Units of one
-    role come in ascending order of their indices. `quality_index` is 0..63, or None for that of the head. `streams` are
-    1 to 255; a latent is its hyperlatent's stream and then its slices' in coding order.
-    """
-
-    role: Role
-    index: int
-    quality_index: int | None
-    streams: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class UnitHead:
-    """A unit without its streams: their `sizes`, and the `offset` of the first in the file, all in bytes."""
-
-    role: Role
-    index: int
-    quality_index: int | None
-    sizes: tuple[int, ...]
-    offset: int
+from mvc.container.units import Head, Unit, UnitHead, clip_head_of, head_of, record_of, unit_head, unit_of
+from mvc.errors import Checksum, Corrupt, MvcError, Unsupported
 
 
 class Reader:
@@ -97,20 +52,22 @@ class Reader:
 
     def __init__(self, file: BinaryIO, *, check: bool = True) -> None:
         again = check and file.seekable()
-        start = file.tell() if again else 0
+        self._start = start = file.tell() if file.seekable() else 0
         self.ancillary: list[tuple[str, dict[str, Any]]] = []
-        self._last: dict[str, int] = {}
+        self._last = -1
         self._source = Source(file)
         self._chunks = walk(self._source)
         first = next(self._chunks)
         try:
             self.head = head_of(first)
+            if self.head.kind == "clip":
+                self.head = replace(self.head, clip=clip_head_of(next(self._chunks)))
         except MvcError:
             if again:
                 file.seek(start)
                 _verify(file)
             raise
-        self._crc = self._source.crc or 0
+        self.link, self.beginning = Link(self._source.crc or 0), self._source.position
         if again and self.head.kind == "still":
             file.seek(start)
             _verify(file)
@@ -120,8 +77,8 @@ class Reader:
         for chunk in self._codes():
             payload = chunk.payload()
             if self.head.kind == "clip":
-                payload = self._checked(chunk, payload)
-            unit = _unit(chunk.record(payload))
+                payload, self.link = checked(chunk, payload, self.link)
+            unit = unit_of(chunk.record(payload))
             self._in_order(unit, chunk)
             yield unit
 
@@ -132,6 +89,17 @@ class Reader:
             head = unit_head(chunk, self.head)
             self._in_order(head, chunk)
             yield head
+
+    def go_to(self, unit: UnitHead) -> None:
+        """Let a new loop begin with a unit "picture" that `heads` told of, in a file that can seek.
+
+        What only the whole file tells, its checksum, is not compared then.
+        """
+        self.link = Link(self.link.beginning)
+        self._source = Source(self._source.file)
+        self._source.file.seek(self._start + unit.start)
+        self._source.position, self._source.crc = unit.start, None
+        self._chunks, self._last = walk_on(self._source, Counter({CODE.code: unit.number})), -1
 
     def _codes(self) -> Iterator[Chunk]:
         """The chunks CODE of the file; the others are dealt with here."""
@@ -159,24 +127,10 @@ class Reader:
         with suppress(MvcError):  # whatever an ancillary chunk holds, the picture can be decoded
             self.ancillary.append((CHUNK_TYPES[chunk.code].name, chunk.record(payload)))
 
-    def _checked(self, chunk: Chunk, payload: bytes) -> bytes:
-        """The payload of a unit of a clip without its checksum, which begins with the bytes up to the end of HEAD."""
-        body, stored = payload[:-CRC_BYTES], int.from_bytes(payload[-CRC_BYTES:], "little")
-        if len(payload) < CRC_BYTES:
-            raise Corrupt("the chunk is too short for its checksum", offset=chunk.start, chunk=chunk.label)
-        actual = crc32c(frame(chunk.code, chunk.length) + body, self._crc)
-        if actual != stored:
-            raise Checksum(
-                f"the unit is damaged: its checksum is {actual:08x}, it should be {stored:08x}",
-                offset=chunk.start + len(body),
-                chunk=chunk.label,
-            )
-        return body
-
     def _in_order(self, unit: Unit | UnitHead, chunk: Chunk) -> None:
-        if unit.index <= self._last.get(unit.role, -1):
+        if unit.index <= self._last:
             raise Corrupt(f"{unit.role} {unit.index} is out of order", offset=chunk.offset, chunk=chunk.label)
-        self._last[unit.role] = unit.index
+        self._last = unit.index
 
 
 class Writer:
@@ -189,24 +143,29 @@ class Writer:
     def __init__(self, file: BinaryIO, head: Head) -> None:
         self.size = 0
         self._file, self._clip = file, head.kind == "clip"
-        self._last: dict[str, int] = {}
+        self._last: Unit | None = None
+        if self._clip != (head.clip is not None):
+            raise ValueError(f"a {head.kind} has {'no' if self._clip else 'a'} clip")
         payload = fields.write(HEAD.fields, asdict(head))
+        clip = fields.write(CLIP.fields, asdict(head.clip)) if head.clip else None
         self._crc = 0
         self._write(SIGNATURE)
         self._chunk(HEAD.code, payload)
-        self._head_crc = self._crc
+        if clip is not None:
+            self._chunk(CLIP.code, clip)
+        self._link = Link(self._crc)
 
     def put(self, unit: Unit) -> None:
         """Write a unit."""
-        before = self._last.get(unit.role)
-        if before is not None and unit.index <= before:
-            raise ValueError(f"{unit.role} {unit.index} cannot come behind {unit.role} {before}")
-        payload = fields.write(CODE.fields, _record(unit))
+        last = self._last
+        if last is not None and unit.index <= last.index:
+            raise ValueError(f"{unit.role} {unit.index} cannot come behind {last.role} {last.index}")
+        payload = fields.write(CODE.fields, record_of(unit))
         if self._clip:
-            framed = frame(CODE.code, len(payload) + CRC_BYTES) + payload
-            payload += crc32c(framed, self._head_crc).to_bytes(CRC_BYTES, "little")
+            crc = self._link.crc(payload)
+            payload, self._link = payload + crc, replace(self._link, last=crc)
         self._chunk(CODE.code, payload)
-        self._last[unit.role] = unit.index
+        self._last = unit
 
     def ancillary(self, code: int, payload: bytes) -> None:
         """Write an ancillary chunk, code 0x80..0xff."""
@@ -216,7 +175,7 @@ class Writer:
 
     def close(self) -> None:
         """Write END, once, behind at least one unit."""
-        if not self._last:
+        if self._last is None:
             raise ValueError("a file has at least one unit")
         self._write(frame(END.code, CRC_BYTES))
         self._write(fields.write(END.fields, {"crc": self._crc}))
@@ -260,39 +219,25 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
 
 
 def read_head(data: bytes) -> Head:
-    """Parse HEAD alone; the first 26 bytes of a file suffice, and no checksum is looked at. Raises as `Reader`."""
+    """Parse HEAD, and CLIP where there is one: the first 26, or 43, bytes of a file suffice. Raises as `Reader`.
+
+    No checksum is looked at.
+    """
     return Reader(io.BytesIO(data), check=False).head
 
 
-def head_of(chunk: Chunk) -> Head:
-    """The head in a file's first chunk. Raises Corrupt for another chunk, else as `Chunk.record`."""
-    if chunk.code != HEAD.code:
-        raise Corrupt("the first chunk must be HEAD", offset=chunk.offset, chunk=chunk.label)
-    return Head(**chunk.record(chunk.payload()))
-
-
-def _record(unit: Unit) -> dict[str, Any]:
-    quality = AS_HEAD if unit.quality_index is None else unit.quality_index
-    if unit.quality_index == AS_HEAD:
-        raise Limit(f"quality_index is {AS_HEAD}, outside 0..{AS_HEAD - 1}")
-    own = {"role": unit.role, "index": unit.index, "quality_index": quality}
-    return own | {"sizes": tuple(map(len, unit.streams)), "streams": b"".join(unit.streams)}
-
-
-def _own_quality(record: Mapping[str, Any]) -> int | None:
-    return None if record["quality_index"] == AS_HEAD else record["quality_index"]
-
-
-def _unit(record: Mapping[str, Any]) -> Unit:
-    ends = list(accumulate(record["sizes"], initial=0))
-    streams = tuple(record["streams"][start:end] for start, end in pairwise(ends))
-    return Unit(record["role"], record["index"], _own_quality(record), streams)
-
-
-def unit_head(chunk: Chunk, head: Head) -> UnitHead:
-    """The head of the unit at which a walk stands, of whose payload no more is read than that may take."""
-    length = chunk.length - (CRC_BYTES if head.kind == "clip" else 0)
-    first = chunk.source.take(min(chunk.length, UNIT_HEAD_BYTES), "the payload")
-    cursor = fields.Cursor(first, chunk.start, length, chunk.label)
-    record = fields.begin(CODE.fields[:-1], cursor)
-    return UnitHead(record["role"], record["index"], _own_quality(record), record["sizes"], cursor.position)
+def checked(chunk: Chunk, payload: bytes, link: Link) -> tuple[bytes, Link]:
+    """The payload of a unit of a clip without its checksum, which must be right, and the link for the next unit."""
+    body, stored = payload[:-CRC_BYTES], payload[-CRC_BYTES:]
+    if len(payload) < CRC_BYTES:
+        raise Corrupt("the chunk is too short for its checksum", offset=chunk.start, chunk=chunk.label)
+    actual = link.crc(body)
+    if actual != stored:
+        values = [f"{int.from_bytes(crc, 'little'):08x}" for crc in (actual, stored)]
+        raise Checksum(
+            "the unit is damaged, or what it refers to is not there: "
+            f"its checksum is {values[0]}, it should be {values[1]}",
+            offset=chunk.start + len(body),
+            chunk=chunk.label,
+        )
+    return body, replace(link, last=stored)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.conv import GDN, Conv, Deconv, DropPath
 from mvc.blocks.layers import (
+    Average,
     Clamp,
     Composite,
     Depthwise,
@@ -29,6 +30,7 @@ from mvc.blocks.layers import (
     QualityGain,
     SigmoidGate,
     SiluGate,
+    ToEighths,
 )
 from mvc.blocks.lite import GroupedScan
 from mvc.blocks.semantic import SemanticScan
@@ -38,7 +40,7 @@ from mvc.entropy.tables import ROWS_PER_OCTAVE
 from mvc.errors import WeightsError
 from mvc.exact import functions, weighted_numba
 from mvc.exact.attention import ExactWindowAttention
-from mvc.exact.fixed import COARSE, EXACT_FLOAT64, GAIN_BITS, WEIGHT_LIMIT, Grid, Ranges, shift_round
+from mvc.exact.fixed import COARSE, EXACT_FLOAT64, GAIN_BITS, WEIGHT_LIMIT, Grid, Ranges, divide, shift_round
 from mvc.exact.functions import ExactFunction, ExactSigmoidGate, ExactSiluGate
 from mvc.exact.norms import ExactGatedNorm, ExactGDN, ExactLayerNorm, ExactNorm
 from mvc.exact.scan import ExactScan, ExactSemanticScan
@@ -79,6 +81,20 @@ class ExactClamp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x.clamp(-self.most, self.most)
+
+
+class ExactAverage(nn.Module):
+    def forward(self, total: Tensor, count: Tensor) -> Tensor:
+        return divide(total, count.clamp_min(1).to(total.dtype))
+
+
+class ExactToEighths(nn.Module):
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.bits = grid.fraction_bits - 3
+
+    def forward(self, x: Tensor) -> Tensor:
+        return shift_round(x, self.bits) * (1 << self.bits)
 
 
 class ExactGain(nn.Module):
@@ -136,6 +152,8 @@ LOWERED: dict[type[nn.Module], Callable[[Any, Grid], nn.Module]] = {
     Depthwise: lambda m, grid: ExactDepthwise(m.weight, m.bias, m.activation, grid),
     Leaky: lambda _, grid: ExactLeaky(),
     QualityGain: ExactGain,
+    Average: lambda _, grid: ExactAverage(),
+    ToEighths: lambda _, grid: ExactToEighths(grid),
     Clamp: lambda _, grid: ExactClamp(grid),
     Conv: lambda layer, grid: depthwise_of(layer, grid) if layer.groups > 1 else ExactConv(layer, grid),
     Deconv: ExactDeconv,

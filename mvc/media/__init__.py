@@ -1,4 +1,4 @@
-"""What is outside: picture files in and out (clips come here too)."""
+"""What is outside: picture files in and out; clips are in `mvc.media.clips`."""
 
 from mvc.media.kinds import READABLE
 from mvc.media.pictures import (

@@ -61,6 +61,11 @@ def kind_of(start: bytes) -> str | None:
     return next((kind for signature, kind in _SIGNATURES if start.startswith(signature)), None)
 
 
+def is_video(start: bytes) -> bool:
+    """Whether a file is Matroska, WebM, MP4 or QuickTime by its first bytes; other videos are not known here."""
+    return start.startswith(b"\x1a\x45\xdf\xa3") or (start[4:8] == b"ftyp" and bool(set(_brands(start)) & set(_VIDEO)))
+
+
 def refuse_foreign(start: bytes, label: str) -> None:
     """Raise `SourceError` with a way out for kinds of files that are known and not read."""
     if start.startswith(b"\x93MVC"):

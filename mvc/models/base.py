@@ -7,8 +7,8 @@ The one flow of all of them, in training, encoding, decoding and analysis:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
 
 CoderOf = Callable[[Density], Coder]
+Code = Callable[[str, Tensor | None], Tensor]
+"""Codes the input of the network of this name, None when decoding, and returns y_hat in quantisation steps."""
 CELL_PX = 16
 """Pixels to a side for each position of y, in every model here."""
 
@@ -86,6 +88,21 @@ class Autoencoder(nn.Module):
     def trace(self, coder_of: CoderOf, x: Tensor) -> None:
         """One pass over everything that coding x takes, for counting."""
         self(coder_of(self.density), x, no_index(x))
+
+
+class InterFlow(Protocol):
+    """How a model codes a frame given the one before it: the same in training, encoding and decoding.
+
+    It holds no state: the reference is handed to it.
+    """
+
+    parts: tuple[str, ...]  # the networks that code a frame, in the order in which they do
+
+    def __init__(self, networks: Mapping[str, Autoencoder]) -> None: ...
+
+    def inter(self, code: Code, x: Tensor | None, reference: Tensor, index: Tensor) -> Tensor:
+        """x [B, H, W, 3] in 0..1, or None when decoding, given the reference, like x -> x_hat, like x."""
+        ...
 
 
 def no_index(x: Tensor) -> Tensor:

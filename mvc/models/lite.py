@@ -30,7 +30,7 @@ from mvc.tiling import scaled, windows
 
 PATCH = CELL_PX
 BAND_TOKENS = 2048  # of 16 x 16 pixels
-WINDOW, MARGIN = 48, 2
+WINDOW, MARGIN = 48, 1
 """Latents to a side of the windows that both transforms work on in large pictures, and those added around each.
 
 They bound the memory, and the picture gets better: the scans were trained on 256 pixels, and what they carry over a
@@ -243,6 +243,7 @@ class MambaVCLite(Autoencoder):
     trains_in_half = True
     refines = True
     g_s: Synthesis
+    h_a: HyperAnalysis
     density: HyperDensity
     prior: Prior
     config: Config

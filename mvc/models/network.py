@@ -46,11 +46,24 @@ class Network:
         """A coder for one signal at a quality index; `dtype` carries the integers, float64 or int64."""
         return StreamEncoder(self.hyper_tables, self.latent_tables, index, dtype, self.prior.grid)
 
+    @property
+    def streams(self) -> int:
+        """How many streams a signal has."""
+        return 1 + len(self.prior.widths)
+
     def write(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype = torch.float64) -> Streams:
         """The streams of latents y [1, H/16, W/16, M] in quantisation steps and z."""
+        return self._write(y, z, index, dtype)[0]
+
+    def code(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype = torch.float64) -> tuple[Streams, Tensor]:
+        """As `write`, and what `read` will make of the streams."""
+        streams, y_fixed = self._write(y, z, index, dtype)
+        return streams, y_fixed.float() / self.prior.grid.one
+
+    def _write(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype) -> tuple[Streams, Tensor]:
         coder = self.encoder(index, dtype)
-        self.prior.code(coder, torch.tensor([index], device=y.device), z, y)
-        return coder.streams
+        y_fixed = self.prior.code(coder, torch.tensor([index], device=y.device), z, y)
+        return coder.streams, y_fixed
 
     def read(
         self,

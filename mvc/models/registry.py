@@ -17,6 +17,8 @@ from mvc.errors import WeightsError
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvc.models.base import Autoencoder, InterFlow
+
 MODEL_ID_BYTES = 8
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -28,17 +30,24 @@ class Preset:
     name: str
     about: str
     maker: str
-    kind: Literal["still", "video"] = "still"
     several_rates: bool = False  # one model for all qualities
+    flow: str = ""  # of video: MODULE:CLASS of the InterFlow (mvc/models/base.py)
+
+    @property
+    def kind(self) -> Literal["still", "video"]:
+        return "video" if self.flow else "still"
 
     def make(self, config: Mapping[str, Any] | None = None) -> nn.Module:
         """The untrained networks, float32: an Autoencoder, or for video a module of several.
 
         Fields that `config` lacks are those of the preset. TypeError for a field that does not exist.
         """
-        module, function = self.maker.split(":")  # imported late: most processes need one family alone
-        made: nn.Module = getattr(import_module(f"mvc.models.{module}"), function)(self.name, dict(config or {}))
+        made: nn.Module = _named(self.maker)(self.name, dict(config or {}))
         return made
+
+    def flow_of(self, networks: Mapping[str, Autoencoder]) -> InterFlow | None:
+        """How frames are coded given the one before, by networks of this model; None for still pictures."""
+        return _named(self.flow)(networks) if self.flow else None
 
     @property
     def folder(self) -> Path:
@@ -76,6 +85,11 @@ class Preset:
         return WeightsError(f"the weights of {self.name} cannot be used: {error}", hint="install mvc again")
 
 
+def _named(place: str) -> Any:
+    module, name = place.split(":")  # imported late: most processes need one family alone
+    return getattr(import_module(f"mvc.models.{module}"), name)
+
+
 PRESETS = (
     Preset(
         "mambavc-lite",
@@ -87,9 +101,9 @@ PRESETS = (
     Preset("swinvc", "its variant with Swin blocks, at the paper's size", "papers:make"),
     Preset("convvc", "its convolutional variant, at the paper's size", "papers:make"),
     Preset("samic", "SAMIC: semantic-aware scan and low-rank latents, at the paper's size", "samic:make"),
-    Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks", "ssf:make", kind="video"),
-    Preset("swinvc-ssf", "video: scale-space flow with Swin blocks", "ssf:make", kind="video"),
-    Preset("convvc-ssf", "video: scale-space flow as first published", "ssf:make", kind="video"),
+    Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks", "ssf:make", flow="ssf:ScaleSpaceFlow"),
+    Preset("swinvc-ssf", "video: scale-space flow with Swin blocks", "ssf:make", flow="ssf:ScaleSpaceFlow"),
+    Preset("convvc-ssf", "video: scale-space flow as first published", "ssf:make", flow="ssf:ScaleSpaceFlow"),
 )
 
 

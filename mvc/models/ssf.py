@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
-from mvc.models.base import Autoencoder, CoderOf, no_index
+from mvc.models.base import Autoencoder, Code, CoderOf, no_index
 from mvc.models.coding import Coder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import Density, RateEstimator
@@ -121,12 +121,29 @@ class HyperpriorAutoencoder(Autoencoder):
         return nn.Sequential(*up, Deconv(m, m, 5), *self._blocks(m, 5))
 
 
+class ScaleSpaceFlow:
+    """A frame given the one before it: its motion, the prediction that follows from it, and what is left."""
+
+    parts = ("motion", "residual")
+
+    def __init__(self, networks: Mapping[str, Autoencoder]) -> None:
+        self.motion, self.residual = (networks[name] for name in self.parts)
+
+    def inter(self, code: Code, x: Tensor | None, reference: Tensor, index: Tensor) -> Tensor:
+        """As InterFlow says; the synthesis of the residual sees the motion's latents too."""
+        motion = code("motion", None if x is None else torch.cat([x, reference], -1))
+        prediction = predict(reference, self.motion.synthesise(motion, index))
+        residual = code("residual", None if x is None else x - prediction)
+        return prediction + self.residual.synthesise(residual, index, given=motion)
+
+
 @dataclass
 class CodedFrame:
     """A frame as a model sees it in training."""
 
     x_hat: Tensor  # [B, H, W, 3]
     bits: Tensor  # [B], estimated
+    hyper_bits: Tensor  # [B], those of them that the hyperlatents take
 
 
 class SSFModel(nn.Module):
@@ -134,6 +151,7 @@ class SSFModel(nn.Module):
 
     stride = STRIDE
     rates = 1
+    trains_in_half = False
 
     def __init__(self, config: SSFConfig = MAMBAVC_SSF) -> None:
         super().__init__()
@@ -153,28 +171,33 @@ class SSFModel(nn.Module):
         return x_hat
 
     def code_inter(self, coder_of: CoderOf, x: Tensor, reference: Tensor) -> Tensor:
-        """x given the frame decoded before it -> x_hat; the synthesis of the residual sees the motion's latents too."""
+        """x given the frame decoded before it -> x_hat, with float priors."""
         index = no_index(x)
-        motion = self.motion.code(coder_of(self.motion.density), torch.cat([x, reference], -1), index)
-        prediction = predict(reference, self.motion.synthesise(motion, index))
-        coder = coder_of(self.residual.density)
-        return prediction + self.residual(coder, x - prediction, index, given=motion)
 
-    def forward(self, frames: Tensor) -> list[CodedFrame]:
+        def code(name: str, signal: Tensor | None) -> Tensor:
+            network = self.networks[name]
+            assert signal is not None  # nothing is decoded here
+            return network.code(coder_of(network.density), signal, index).float()
+
+        return ScaleSpaceFlow(self.networks).inter(code, x, reference, index)
+
+    def forward(self, frames: Tensor, noise: bool | None = None) -> list[CodedFrame]:
         """frames [B, T, H, W, 3] in 0..1, sides multiples of the stride: the first is the keyframe.
 
-        Rates are of noisy latents in training and of rounded ones otherwise.
+        Rates are of noisy latents (None: in training mode) or of rounded ones.
         """
+        noise = self.training if noise is None else noise
         coded: list[CodedFrame] = []
         for x in frames.unbind(1):
             coders: list[RateEstimator] = []
 
             def coder_of(density: Density, x: Tensor = x, coders: list[RateEstimator] = coders) -> Coder:
-                coders.append(RateEstimator(density, no_index(x), noise=self.training))
+                coders.append(RateEstimator(density, no_index(x), noise))
                 return coders[-1]
 
             x_hat = self.code_inter(coder_of, x, coded[-1].x_hat) if coded else self.code_keyframe(coder_of, x)
-            coded.append(CodedFrame(x_hat, torch.stack([coder.bits for coder in coders]).sum(0)))
+            bits = torch.stack([coder.bits for coder in coders]).sum(0)
+            coded.append(CodedFrame(x_hat, bits, torch.stack([coder.hyper_bits for coder in coders]).sum(0)))
         return coded
 
     def trace(self, coder_of: CoderOf, x: Tensor) -> None:

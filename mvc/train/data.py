@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -23,6 +23,10 @@ from mvc.errors import SourceError
 from mvc.train.synthetic import drawn_picture
 
 STORE_VERSION = 1
+SCALES = (1.0, 0.6)
+PHOTOGRAPH, GRAPHIC = 0, 1
+Change = Callable[[np.random.Generator, np.ndarray, bool], np.ndarray]
+"""What becomes of a crop: random numbers, uint8 [H, W, 3], whether it is of a photograph -> uint8, same shape."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,17 @@ class Entry:
     offset: int
     height: int
     width: int
+    group: int = PHOTOGRAPH
 
 
 def build_store(
     folder: Path,
     store: Path,
     *,
+    graphics: Path | None = None,
     holdout: int = 0,
     drawn: int = 0,
-    scales: tuple[float, ...] = (1.0, 0.6),
+    scales: Sequence[float] = SCALES,
     smallest_px: int = 256,
     flat_std: float = 10.0,
 ) -> int:
@@ -49,18 +55,29 @@ def build_store(
     Smaller scales hide the compression noise of the source files and add detail per pixel, as a camera's own
     down-sampling does. Pictures with a side under `smallest_px` or almost no contrast are left out. `holdout`
     pictures, chosen by a hash of their names, go into a store of their own (see `held_store`) at full scale.
-    `drawn` pictures of type and line art (synthetic.py) are added.
+    Graphics are a group of their own: those below the folder `graphics`, at full scale only (their pixels mean
+    something), and `drawn` pictures of type and line art (synthetic.py).
     """
-    paths = files.find(folder, files.PICTURE_SUFFIXES)
+    paths = _pictures_below(folder)
+    others = _pictures_below(graphics) if graphics else []
     if len(paths) <= holdout:
-        found = f"only {len(paths)} pictures" if paths else "no pictures"
-        raise SourceError(f"{found} found below {folder}", hint="`pictures` in the recipe names the folder")
+        raise SourceError(f"only {len(paths)} pictures found below {folder}", hint=f"{holdout} are to be held out")
     held = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:holdout]
     if held:
-        _write(_decoded(held, (1.0,), smallest_px, 0.0), held_store(store), {"holdout": 0})
+        _write(_decoded(held, (1.0,), smallest_px, 0.0), (), held_store(store), {"holdout": 0})
     chosen = set(held)
-    pictures = _decoded([p for p in paths if p not in chosen], scales, smallest_px, flat_std)
-    return _write(chain(pictures, map(drawn_picture, range(drawn))), store, {"holdout": holdout, "drawn": drawn})
+    photographs = _decoded([p for p in paths if p not in chosen], scales, smallest_px, flat_std)
+    flat = _decoded(others, (1.0,), smallest_px, flat_std) if others else ()
+    settings = {"holdout": holdout, "drawn": drawn, "scales": list(scales)}
+    return _write(photographs, chain(flat, map(drawn_picture, range(drawn))), store, settings)
+
+
+def _pictures_below(folder: Path) -> list[Path]:
+    paths = files.find(folder, files.PICTURE_SUFFIXES)
+    if not paths:
+        hint = "`pictures` and `graphics` in the recipe name the folders"
+        raise SourceError(f"no pictures found below {folder}", hint=hint)
+    return paths
 
 
 def held_store(store: Path) -> Path:
@@ -68,22 +85,25 @@ def held_store(store: Path) -> Path:
     return store.with_name(store.name + "-held")
 
 
-def _write(pictures: Iterable[np.ndarray], store: Path, settings: dict[str, int]) -> int:
+def _write(
+    photographs: Iterable[np.ndarray], graphics: Iterable[np.ndarray], store: Path, settings: dict[str, object]
+) -> int:
     """Write the store's two files, with what it was made with in the index; return how many pictures there were."""
     entries: list[Entry] = []
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic(store.with_suffix(".bin"), force=True) as out:
-        for samples in pictures:
-            out.write(samples.tobytes())
-            entries.append(Entry(offset, samples.shape[0], samples.shape[1]))
-            offset += samples.size
-    index = {"version": STORE_VERSION, **settings, "pictures": [[e.offset, e.height, e.width] for e in entries]}
+        for group, pictures in ((PHOTOGRAPH, photographs), (GRAPHIC, graphics)):
+            for samples in pictures:
+                out.write(samples.tobytes())
+                entries.append(Entry(offset, samples.shape[0], samples.shape[1], group))
+                offset += samples.size
+    index = {"version": STORE_VERSION, **settings, "pictures": [astuple(e) for e in entries]}
     files.write_atomic(store.with_suffix(".json"), json.dumps(index).encode(), force=True)
     return len(entries)
 
 
-def _decoded(paths: list[Path], scales: tuple[float, ...], smallest_px: int, flat_std: float) -> Iterator[np.ndarray]:
+def _decoded(paths: list[Path], scales: Sequence[float], smallest_px: int, flat_std: float) -> Iterator[np.ndarray]:
     """The usable pictures at each scale, on all cores; SourceError at the end if there was none."""
     usable = False
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -95,7 +115,7 @@ def _decoded(paths: list[Path], scales: tuple[float, ...], smallest_px: int, fla
         raise SourceError(f"none of {len(paths)} pictures could be used", hint=hint)
 
 
-def _decode(path: Path, scales: tuple[float, ...], smallest_px: int, flat_std: float) -> list[np.ndarray]:
+def _decode(path: Path, scales: Sequence[float], smallest_px: int, flat_std: float) -> list[np.ndarray]:
     try:
         with Image.open(path) as opened:
             picture = opened.convert("RGB")
@@ -116,14 +136,20 @@ def _decode(path: Path, scales: tuple[float, ...], smallest_px: int, flat_std: f
 class CropStore:
     """Random crops from a store made by `build_store`."""
 
-    def __init__(self, store: Path) -> None:
-        """Open a store; SourceError if it is missing, damaged or of another version."""
+    def __init__(self, store: Path, graphics_share: float = 0.0, change: Change | None = None) -> None:
+        """Open a store; SourceError if it is missing, damaged or of another version.
+
+        `graphics_share` of the crops are of graphics; 0: as many as they have of the area. `change` has the last word
+        on each.
+        """
+        self.change = change
         hint = f"delete {store}.json and it is built again"
         try:
             index = json.loads(store.with_suffix(".json").read_text())
             version = index["version"]
             self.entries = [Entry(*map(int, row)) for row in index["pictures"]]
-            self.settings = {name: int(index.get(name, 0)) for name in ("holdout", "drawn")}
+            self.settings: dict[str, object] = {name: int(index.get(name, 0)) for name in ("holdout", "drawn")}
+            self.settings["scales"] = list(map(float, index.get("scales", SCALES)))
             self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(f"the crop store {store} is damaged: {error}", hint=hint) from error
@@ -135,6 +161,17 @@ class CropStore:
             raise SourceError(f"the crop store {store} is damaged: it has fewer samples than its index", hint=hint)
         areas = np.array([e.height * e.width for e in self.entries], dtype=np.float64)
         self.weights = areas / areas.sum()
+        if graphics_share:
+            self.weights = self._shared(graphics_share)
+
+    def _shared(self, graphics_share: float) -> np.ndarray:
+        """The weights, scaled so that graphics have this share."""
+        graphic = np.array([e.group == GRAPHIC for e in self.entries])
+        had = float(self.weights[graphic].sum())
+        if not 0 < had < 1:
+            missing = "photographs" if had else "graphics"
+            raise SourceError(f"graphics_share = {graphics_share}, but the crop store has no {missing}")
+        return self.weights * np.where(graphic, graphics_share / had, (1 - graphics_share) / (1 - had))
 
     @staticmethod
     def _end(entry: Entry) -> int:
@@ -169,5 +206,5 @@ class CropStore:
                 crop = crop[:, ::-1]
             if rng.random() < 0.5:
                 crop = crop.transpose(1, 0, 2)
-            out[i] = crop
+            out[i] = crop if self.change is None else self.change(rng, crop, entry.group == PHOTOGRAPH)
         return out

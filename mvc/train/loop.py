@@ -21,14 +21,13 @@ from torch import Tensor, nn
 
 from mvc.errors import SourceError, WeightsError
 from mvc.models import registry
-from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
-from mvc.train import state
+from mvc.train import state, stores
 from mvc.train.checkpoints import UNREADABLE
-from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.grow import describe, grow, is_deeper
 from mvc.train.log import COLUMNS, Report
-from mvc.train.objective import rate_distortion
-from mvc.train.optim import OPTIMIZERS, Adam
+from mvc.train.objective import Objective
+from mvc.train.optim import OPTIMIZERS, Adam, MuonAdamW
 from mvc.train.recipe import Recipe
 from mvc.train.validate import VALIDATED, validate
 
@@ -40,27 +39,10 @@ def trained_with(stored: dict[str, Any], name: str) -> Any:
     return stored["recipe"].get(name, Recipe.__dataclass_fields__[name].default)
 
 
-class Objective(nn.Module):
-    """The objective as a module, so that DistributedDataParallel sees one forward pass."""
-
-    def __init__(self, model: Autoencoder, recipe: Recipe) -> None:
-        super().__init__()
-        self.model, self.dtype = model, getattr(torch, recipe.dtype)
-        self.ms_ssim, self.fixed_lambda = recipe.ms_ssim, recipe.rd_lambda
-
-    def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
-        options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
-        result = rate_distortion(self.model, x, index, noise=noise, dtype=self.dtype, **options)
-        if isinstance(self.model.density, FactorizedDensity):
-            result["tail_loss"] = self.model.density.quantile_loss()
-        return result
-
-
-def _picture_model(recipe: Recipe) -> Autoencoder:
-    model = registry.known(recipe.model).make(recipe.config)
-    if not isinstance(model, Autoencoder):
-        raise SourceError(f"{recipe.model} is for video, which is not trained yet")
-    return model
+def objective_of(model: nn.Module, recipe: Recipe) -> Objective:
+    """What the recipe trains a model for."""
+    dtype = getattr(torch, recipe.dtype)
+    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda)
 
 
 class Trainer:
@@ -76,45 +58,27 @@ class Trainer:
         self.folder = Path(recipe.run)
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
-        self.model = _picture_model(recipe).to(self.device)
+        made: Any = registry.known(recipe.model).make(recipe.config)
+        self.model = made.to(self.device)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         # The quantiles of a learned density have a loss and an optimiser of their own: no other part feels them.
-        density = self.model.density
-        tails = [density.quantiles] if isinstance(density, FactorizedDensity) else []
+        densities = [network.density for network in self.model.networks.values()]
+        tails = [density.quantiles for density in densities if isinstance(density, FactorizedDensity)]
         self.parameters = [p for p in self.model.parameters() if not any(p is tail for tail in tails)]
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr)
         self.tails = Adam(tails, recipe.aux_lr) if tails else None
-        self.objective: nn.Module = Objective(self.model, recipe)
+        self.objective: nn.Module = objective_of(self.model, recipe)
         if self.world > 1:
             # Depthwise kernels of channels-last pictures: one copy more, as the warning says, and no error.
             warnings.filterwarnings("ignore", "Grad strides do not match")
             self.objective = nn.parallel.DistributedDataParallel(self.objective, gradient_as_bucket_view=True)
-        self.step, self.minutes_before = 0, 0.0
-        self.store = self._open_store()
-        self.held = self._open_held()
-
-    def _open_store(self) -> CropStore:
-        recipe, path = self.recipe, Path(self.recipe.store)
-        if self.rank == 0 and not path.with_suffix(".json").exists():
-            pictures, smallest_px = Path(recipe.pictures), recipe.crop_px
-            build_store(pictures, path, holdout=recipe.holdout, drawn=recipe.drawn, smallest_px=smallest_px)
+        self.step, self.minutes_before, self.grown = 0, 0.0, ""
+        if self.rank == 0:
+            stores.build(recipe)
         if self.world > 1:
             dist.barrier()
-        store = CropStore(path)
-        hint = f"delete {path}.json and it is built again, or name another store"
-        if store.smallest_px < recipe.crop_px:
-            size = f"{path} has a picture with a side of {store.smallest_px}"
-            raise SourceError(f"crop_px = {recipe.crop_px}, but {size}", hint=hint)
-        for name, made_with in store.settings.items():
-            if made_with != (wanted := getattr(recipe, name)):
-                raise SourceError(f"{name} = {wanted}, but {path} was built with {made_with}", hint=hint)
-        return store
-
-    def _open_held(self) -> list[np.ndarray]:
-        if not self.recipe.holdout:
-            return []
-        store = CropStore(held_store(Path(self.recipe.store)))
-        return [store.picture(i) for i in range(len(store.entries))]
+        self.store = stores.opened(recipe)
+        self.held = stores.held(recipe)
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -131,12 +95,19 @@ class Trainer:
         }
 
     def load(self, path: Path) -> None:
-        """Go on from a checkpoint, full or packed; WeightsError if it is none, or of another model or optimiser."""
+        """Go on from a checkpoint, full or packed; WeightsError if it is none, or of another model or optimiser.
+
+        Where the recipe's model has deeper stages, the new blocks start near the identity, and `grown` says which.
+        """
         stored = state.read(path)
         for name, value in (("model", self.recipe.model), ("optimizer", self.recipe.optimizer)):
             if (had := trained_with(stored, name)) != value:
                 raise WeightsError(f"{path} was trained with {name} = {had!r}, the recipe has {value!r}")
+        config, former = self.model.config.to_dict(), stored["config"]
         try:
+            if isinstance(self.optimizer, MuonAdamW) and is_deeper(config, former):
+                stored = grow(stored, self.recipe.model, self.model, self.optimizer)
+                self.grown = describe(config, former)
             self.model.load_state_dict(stored["model"])
             for name, value in self.average.items():
                 value.copy_(stored["average"][name])
@@ -153,7 +124,10 @@ class Trainer:
     # --- work ----------------------------------------------------------------------------------------------------
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Crops in 0..1 and quality indices of this step and rank; qualities are spread evenly over the whole batch."""
+        """Crops in 0..1 and quality indices of this step and rank; qualities are spread evenly over the whole batch.
+
+        Crops are [count, H, W, 3], or [count, T, H, W, 3] for a model of clips.
+        """
         rng = np.random.default_rng((self.recipe.seed, self.step, self.rank))
         batch, crop_px = self.recipe.crops_at(self.step)
         count = batch // self.world
@@ -226,7 +200,7 @@ class Trainer:
                 break
             lr = self._lr(share)
             batch, crop_px = recipe.crops_at(self.step)
-            megapixels += batch * crop_px**2 / 1e6
+            megapixels += batch * max(1, recipe.frames) * crop_px**2 / 1e6
             sums.append(self.train_step(lr))
             now = time.monotonic()
             if self.step % recipe.log_steps == 0:
@@ -260,7 +234,7 @@ class Trainer:
         return dict(zip(COLUMNS, values, strict=True))
 
     def _validate(self, report: Report | None, minutes: float) -> None:
-        objective = Objective(self.model, replace(self.recipe, ms_ssim=0.0))  # which no row shows
+        objective = objective_of(self.model, replace(self.recipe, ms_ssim=0.0))  # which no row shows
         indices = VALIDATED if self.model.rates > 1 else (0,)
         self.model.eval()
         rows = validate(objective, self.average, self.held, self.device, indices)

@@ -1,17 +1,20 @@
-"""The training objective: rate from a noisy estimate, distortion through rounded latents, straight through.
+"""The training objectives: rate from a noisy estimate, distortion through rounded latents, straight through.
 
 mambavc-lite trains for all rates at once and may do so in bfloat16. A model of the papers trains for one rate, in
 float32: in bfloat16 latents beyond 256 have steps of two, and a density that is the difference of two sigmoids has
-none of its digits left.
+none of its digits left. A model of clips is trained on short sequences, each coded as a keyframe and frames after it.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mvc.models.base import Autoencoder
+from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
 from mvc.models.lite import rd_lambda
 
@@ -55,6 +58,44 @@ def rate_distortion(
         # dividing by sqrt(lambda) keeps every rate's gradient of about one size
         loss = (weight * distortion + bpp) * (weight / 0.018) ** -0.5
     return {"loss": loss, "bpp": bpp, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse, "x_hat": x_hat}
+
+
+def clip_rate_distortion(model: Any, frames: Tensor, *, noise: bool = True, fixed_lambda: float) -> dict[str, Tensor]:
+    """As `rate_distortion`, the means over sequences of frames [B, T, H, W, 3] of a model of clips.
+
+    Each sequence is coded in its order and in the reverse (MambaVC, section 4.1.1), with gradients through all frames.
+    """
+    both = torch.cat([frames, frames.flip(1)])
+    coded = model(both, noise)
+    pixels = frames.shape[2] * frames.shape[3]
+    bpp, hyper = (torch.stack([getattr(frame, name) for frame in coded], 1) / pixels for name in ("bits", "hyper_bits"))
+    x_hat = torch.stack([frame.x_hat for frame in coded], 1)
+    mse = (x_hat - both).square().mean((2, 3, 4))
+    loss = fixed_lambda * 255**2 * mse + bpp
+    result = {"loss": loss, "bpp": bpp, "hyper_bpp": hyper, "mse": mse}
+    return {name: value.mean(1).view(2, -1).mean(0) for name, value in result.items()}
+
+
+class Objective(nn.Module):
+    """The objective as a module, so that DistributedDataParallel sees one forward pass.
+
+    `x` are pictures [B, H, W, 3] or sequences of them [B, T, H, W, 3], whichever the model is for.
+    """
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype, ms_ssim: float = 0.0, fixed_lambda: float = 0.0) -> None:
+        super().__init__()
+        self.model, self.dtype, self.ms_ssim, self.fixed_lambda = model, dtype, ms_ssim, fixed_lambda
+
+    def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
+        model: Any = self.model
+        if isinstance(model, Autoencoder):
+            options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
+            result = rate_distortion(model, x, index, noise=noise, dtype=self.dtype, **options)
+        else:
+            result = clip_rate_distortion(model, x, noise=noise, fixed_lambda=self.fixed_lambda)
+        densities = [network.density for network in model.networks.values()]
+        learned = [density.quantile_loss() for density in densities if isinstance(density, FactorizedDensity)]
+        return result | ({"tail_loss": torch.stack(learned).sum()} if learned else {})
 
 
 def ms_ssim_loss(x: Tensor, x_hat: Tensor) -> Tensor:

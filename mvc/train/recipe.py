@@ -16,6 +16,8 @@ import torch
 from mvc.errors import BackendError, SourceError, WeightsError
 from mvc.models import registry
 from mvc.quality import DEFAULT_MODEL
+from mvc.train.augment import Augment
+from mvc.train.data import SCALES
 from mvc.train.objective import SMALLEST_PX
 
 _KINDS = {
@@ -24,11 +26,15 @@ _KINDS = {
     "float": (int, float),
     "dict[str, Any]": (dict,),
     "list[int]": (list,),
+    "list[float]": (list,),
     "list[list[int]]": (list,),
 }
 _POSITIVE = ("batch", "lr", "minutes", "clip", "aux_lr", "checkpoint_minutes", "log_steps")
-_SHARES = ("cooldown", "ema", "ms_ssim")
-_NOT_NEGATIVE = ("rd_lambda", "warmup_steps", "steps", "processes", "holdout", "drawn", "validate_minutes", "seed")
+_SHARES = ("cooldown", "ema", "ms_ssim", "moved", "graphics_share", "jitter")
+_NOT_NEGATIVE = (
+    *("rd_lambda", "frames", "warmup_steps", "steps", "processes", "holdout", "drawn", "grain", "validate_minutes"),
+    "seed",
+)
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
     "dtype": ("bfloat16", "float32"),
@@ -42,7 +48,7 @@ CROP_MULTIPLE = 64
 class Recipe:
     """What to train, on what and for how long; paths are relative to the folder `mvc train` is started in."""
 
-    pictures: str  # folder of pictures, searched to any depth
+    pictures: str  # folder of pictures, or for a model of clips of videos; searched to any depth
     store: str  # crop store made from them: this path with .bin and .json (and -held.bin and -held.json)
     run: str  # folder of checkpoint and logs
     model: str = DEFAULT_MODEL  # a name that mvc.models.registry knows
@@ -50,6 +56,9 @@ class Recipe:
     rd_lambda: float = 0.0  # for models of one rate: loss = rd_lambda * 255^2 * MSE + bits per pixel
     batch: int = 16  # crops per step, over all processes
     crop_px: int = 256
+    frames: int = 0  # for a model of clips: of each crop, the first of them a keyframe
+    stills: str = ""  # for a model of clips: folder of pictures to move, too
+    moved: float = 0.0  # share of crops that are moved pictures
     stages: list[list[int]] = field(default_factory=list)  # [step, batch, crop_px]: other crops from this step on
     optimizer: str = "muon"
     lr: float = 1e-3
@@ -66,7 +75,12 @@ class Recipe:
     dtype: str = "bfloat16"
     device: str = "auto"
     processes: int = 0  # 0: one for each core, with one thread; on a GPU machine one for each GPU
+    graphics: str = ""  # folder of pictures that are no photographs, added to the store
     drawn: int = 0  # pictures of type and line art added to the store
+    graphics_share: float = 0.0  # share of the crops that are of `graphics` or drawn; 0: by area
+    scales: list[float] = field(default_factory=lambda: list(SCALES))  # of each photograph in the store
+    grain: float = 0.0  # half of the photographs' crops get noise, with a standard deviation up to this (of 255)
+    jitter: float = 0.0  # share of the crops whose hue, saturation and contrast are changed
     holdout: int = 0  # pictures kept out of the crop store, for validation
     validate_minutes: float = 30.0
     checkpoint_minutes: float = 5.0
@@ -115,6 +129,7 @@ class Recipe:
             if getattr(self, name) not in choices:
                 raise SourceError(f"{name} = {getattr(self, name)!r} should be one of {', '.join(choices)}")
         self._check_schedule()
+        self._check_data()
         for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
             if crop_px < CROP_MULTIPLE or crop_px % CROP_MULTIPLE:
                 raise SourceError(f"crop_px = {crop_px} should be a multiple of {CROP_MULTIPLE}")
@@ -131,6 +146,12 @@ class Recipe:
         if not _grows([row[0] for row in self.stages]):
             raise SourceError("stages should be in the order of their steps")
 
+    def _check_data(self) -> None:
+        if not self.scales or any(type(scale) not in (int, float) or not 0 < scale <= 1 for scale in self.scales):
+            raise SourceError(f"scales = {self.scales} should be numbers above 0 and up to 1")
+        if self.graphics_share and not (self.graphics or self.drawn):
+            raise SourceError(f"graphics_share = {self.graphics_share} needs `graphics`, a folder, or `drawn`")
+
     def _check_model(self) -> None:
         """That the configuration makes a model, and that the objective is one for it."""
         try:
@@ -145,6 +166,20 @@ class Recipe:
             raise SourceError(f"rd_lambda = {self.rd_lambda} should be left out: {self.model} draws it for each crop")
         if model.rates == 1 and not self.rd_lambda:
             raise SourceError(f"rd_lambda = 0 should be more than 0: {self.model} is trained for one rate")
+        clips = preset.kind == "video"
+        if clips != (self.frames > 0) or self.frames == 1:
+            wanted = "at least 2" if clips else "left out"
+            codes = "clips" if clips else "single pictures"
+            raise SourceError(f"frames = {self.frames} should be {wanted}: {self.model} codes {codes}")
+        if (self.moved > 0) != bool(self.stills) or (self.stills and not clips):
+            hint = "moved is the share of crops that are made by moving pictures of that folder, for a model of clips"
+            raise SourceError(f"moved = {self.moved} and stills = {self.stills!r} do not go together", hint=hint)
+        if clips and self.ms_ssim:
+            raise SourceError(f"ms_ssim = {self.ms_ssim} should be left out: {self.model} is trained for squared error")
+        stride = max(network.stride for network in model.networks.values())
+        for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
+            if crop_px % stride:
+                raise SourceError(f"crop_px = {crop_px} should be a multiple of {stride} for {self.model}")
         if not model.trains_in_half and self.dtype != "float32":
             raise SourceError(f'dtype = {self.dtype!r} should be "float32": {self.model} has no other')
 
@@ -152,6 +187,11 @@ class Recipe:
         """`batch` and `crop_px` of a step, 0 being the first."""
         reached = [row for row in self.stages if row[0] <= step]
         return (reached[-1][1], reached[-1][2]) if reached else (self.batch, self.crop_px)
+
+    @property
+    def augment(self) -> Augment | None:
+        """What is done to every crop."""
+        return Augment(self.grain, self.jitter) if self.grain or self.jitter else None
 
     @property
     def batches(self) -> list[int]:

@@ -152,6 +152,8 @@ def _run(
         else:
             with Report(trainer.folder) as report:
                 report.say(f"{world} process(es) on {trainer.device}, from step {trainer.step}")
+                if trainer.grown:
+                    report.say(f"grown: {trainer.grown}")
                 done = trainer.train(report, minutes=minutes, stopped=lambda: stopper.wanted)
             end = "done" if done else f"stopped; `{command}` goes on"
             report.say(f"{end} ({recipe.checkpoint}, step {trainer.step})")

@@ -3,42 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from mvc.tiling import central
+from mvc.train.objective import Objective
 
 VALIDATED = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8; a model of one rate has the index 0 alone
 SIDE_PX = 512
 
 
 def middle(samples: np.ndarray, stride: int = 64) -> np.ndarray:
-    """The middle of a picture [H, W, 3], at most 512 x 512 and sides multiples of a model's stride."""
-    (top, height), (left, width) = (central(side, SIDE_PX, stride) for side in samples.shape[:2])
-    return samples[top : top + height, left : left + width]
+    """The middle of a picture or frames [..., H, W, 3], at most 512 x 512 and sides multiples of a model's stride."""
+    (top, height), (left, width) = (central(side, SIDE_PX, stride) for side in samples.shape[-3:-1])
+    return samples[..., top : top + height, left : left + width, :]
 
 
 @torch.no_grad()
 def validate(
-    objective: nn.Module,
+    objective: Objective,
     average: dict[str, Tensor],
     pictures: list[np.ndarray],
     device: str,
     indices: Sequence[int] = VALIDATED,
 ) -> list[dict[str, float]]:
-    """Mean estimated bits per pixel and PSNR of the averaged weights over the pictures, a row for each quality index.
+    """Mean estimated bits per pixel and PSNR of the averaged weights over pictures or clips, a row for each index.
 
     The processes share the pictures; all must call this, and all get the same rows.
     """
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    model: Any = objective.model
+    stride = max(network.stride for network in model.networks.values())
     weights = {f"model.{name}": value for name, value in average.items()}
     sums = torch.zeros(len(indices), 2, device=device)
     for samples in pictures[rank::world]:
-        x = torch.from_numpy(middle(samples).copy())[None].to(device).float() / 255
+        x = torch.from_numpy(middle(samples, stride).copy())[None].to(device).float() / 255
         for row, quality in enumerate(indices):
             inputs = (x, torch.tensor([quality], device=device))
             result = functional_call(objective, weights, inputs, {"noise": False})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from valid_files import chunks_of, repaired
 from fuzz.bytes_of import SIZES, cut, flips, havoc
 from fuzz.seeds import coded_seeds
 from mvc.container import read_file
-from mvc.container.chunks import END, SIGNATURE, crc32c, frame
+from mvc.container.chunks import CLIP, CODE, END, SIGNATURE, Link, crc32c, frame
 
 
 def varint(value: int, padding: int = 0) -> bytes:
@@ -27,6 +27,8 @@ def varint(value: int, padding: int = 0) -> bytes:
         out[-1] |= 0x80
         out.append(0)
     return bytes(out)
+
+ROLES = ("picture", "inter")
 
 
 @dataclass
@@ -72,17 +74,19 @@ class Parts:
         sides = varint(self.width, self.padding) + varint(self.height)
         payload = bytes([self.flags]) + sides + bytes([self.quality]) + self.model_id + self.behind
         data = SIGNATURE + b"".join(frame(kind, len(payload)) + payload for kind in self.kinds)
-        until_head = crc32c(data)
+        link = Link(crc32c(data))
         for chunk in self.chunks:
             if isinstance(chunk, Coded):
                 payload = chunk.payload()
                 if self.flags & 3 == 1:
-                    framed = frame(2, len(payload) + 4) + payload
-                    payload += crc32c(framed, until_head if clip_checked else 1).to_bytes(4, "little")
-                data += frame(2, len(payload)) + payload
+                    crc = link.crc(payload) if clip_checked else b"cksm"
+                    payload, link = payload + crc, replace(link, last=crc)
+                data += frame(CODE.code, len(payload)) + payload
             else:
                 kind, payload, length = chunk
                 data += (frame(kind, len(payload)) if length is None else bytes([kind]) + length) + payload
+                if kind == CLIP.code:
+                    link = Link(crc32c(data))
         return repaired(data + frame(END.code, 4) + bytes(4))
 
 
@@ -96,7 +100,7 @@ def taken_apart(data: bytes) -> Parts:
         if code == 2:
             unit = next(own)
             quality = 64 if unit.quality_index is None else unit.quality_index
-            chunks.append(Coded(0, unit.index, quality, list(unit.streams)))
+            chunks.append(Coded(ROLES.index(unit.role), unit.index, quality, list(unit.streams)))
         else:
             chunks.append((code, payload, None))
     return Parts(flags, head.width, head.height, head.quality_index, head.model_id, chunks)

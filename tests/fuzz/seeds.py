@@ -13,7 +13,7 @@ from valid_files import Content
 
 from mvc import codec as codecs
 from mvc.codec import Codec
-from mvc.container import Head, Unit, read_file, write_file
+from mvc.container import ClipHead, Head, Unit, read_file, write_file
 from mvc.picture import Picture
 
 
@@ -23,12 +23,13 @@ def content(random: Random) -> Content:
     def unit(index: int) -> Unit:
         sizes = [random.choice([0, 1, 5, 40, 127, 128, 300]) for _ in range(random.choice([1, 2, 4, 6, 30]))]
         quality = random.choice([None, random.randrange(64)])
-        return Unit("picture", index, quality, tuple(map(random.randbytes, sizes)))
+        return Unit(random.choice(["picture", "inter"]), index, quality, tuple(map(random.randbytes, sizes)))
 
     indices = sorted({random.choice([0, 1, 2, 7, 300, 2**32 - 1]) for _ in range(random.randrange(1, 5))})
     sides = random.choice([1, 17, 640, 65535]), random.choice([1, 17, 640, 65535])
-    kind, colour = random.choice(["still", "clip"]), random.choice(["rgb", "gray"])
-    head = Head(kind, *sides, colour, 8, random.randrange(64), random.randbytes(8))
+    clip = random.choice([None, ClipHead(random.randrange(1, 2**32), random.randrange(1, 300))])
+    kind, colour = "clip" if clip else "still", random.choice(["rgb", "gray"])
+    head = Head(kind, *sides, colour, 8, random.randrange(64), random.randbytes(8), clip)
     extras = [(random.randrange(5), random.randrange(0x80, 256), random.randbytes(9)) for _ in range(2)]
     return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]))
 

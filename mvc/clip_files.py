@@ -1,0 +1,64 @@
+"""Between videos and ClipCodec: frames as it takes them, and what a clip says of times and colours, there and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import Literal
+
+from mvc.clip import MAX_TIME, Timed
+from mvc.colour import Colour
+from mvc.container import ClipHead, Head
+from mvc.errors import SourceError
+from mvc.frames import Clip, ClipInfo, Frame, PixelFormat
+
+CHROMA: dict[Literal["444", "422", "420", "gray", "rgb"], PixelFormat] = {
+    "420": "yuv420p",
+    "422": "yuv422p",
+    "444": "yuv444p",
+    "gray": "gray",
+    "rgb": "gbrp",
+}
+Siting = Literal["left", "centre", "top-left", "top", "bottom-left", "bottom"]
+SITINGS: tuple[Siting, ...] = ("left", "centre", "top-left", "top", "bottom-left", "bottom")  # by their code points
+
+
+def clip_head(info: ClipInfo) -> ClipHead:
+    """What the file says of a clip; SourceError for times in units that it has no numbers for."""
+    unit = info.time_base
+    if max(unit.numerator, unit.denominator) > MAX_TIME:
+        raise SourceError(f"the clip counts its times in units of {unit} s, finer than the format has")
+    colour = info.colour
+    return ClipHead(
+        unit.numerator,
+        unit.denominator,
+        "full" if colour.full_range else "limited",
+        next(name for name, layout in CHROMA.items() if layout == info.pixel_format),
+        "unknown" if colour.siting is None else SITINGS[colour.siting],
+        colour.primaries,
+        colour.transfer,
+        colour.matrix,
+    )
+
+
+def clip_info(head: Head) -> ClipInfo:
+    """What `write_clip` has to know of a clip in a file."""
+    clip = head.clip
+    assert clip is not None, "a still picture is no clip"
+    siting = None if clip.siting == "unknown" else SITINGS.index(clip.siting)
+    colour = Colour(clip.primaries, clip.transfer, clip.matrix, clip.range == "full", siting)
+    return ClipInfo(head.width, head.height, Fraction(clip.time_base), colour, CHROMA[clip.chroma])
+
+
+def timed(clip: Clip) -> Iterator[Timed]:
+    """The frames of a clip as pictures, with times that begin at 0."""
+    first: int | None = None
+    for frame in clip.frames():
+        first = frame.time if first is None else first
+        yield frame.to_picture(), frame.time - first
+
+
+def shown(info: ClipInfo, frames: Iterable[Timed]) -> Iterator[Frame]:
+    """Decoded frames as planes of the clip's own layout."""
+    for picture, time in frames:
+        yield Frame.of_picture(picture, time).converted(info.pixel_format, info.colour)

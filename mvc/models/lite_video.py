@@ -1,0 +1,201 @@
+"""The networks of mambavc-lite for clips: keyframe, motion and residual, for all rates (docs/decisions.md).
+
+What decides symbols or the prediction is made of layers that mvc/exact can lower: the priors (video_prior.py) and the
+motion's synthesis. Tensors are channels last.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from mvc.blocks.layers import (
+    Composite,
+    Depthwise,
+    Leaky,
+    Linear,
+    QualityGain,
+    ToEighths,
+    shuffle,
+    small,
+    unshuffle,
+)
+from mvc.blocks.lite import ConvBlock, Stage
+from mvc.models.base import Autoencoder
+from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
+from mvc.models.prior import Residual
+from mvc.models.video_prior import MotionPrior, TemporalPrior
+from mvc.quality import INDICES
+
+FLOW_PX = 8  # pixels to a side for each vector of the decoded flow
+PIXELS = FLOW_PX**2 * 3
+COARSER = 1.5  # log of how much coarser a hyperlatent of frames starts than one of pictures: they cost a hundredth
+STEPS_PX = (1.0, 0.4)  # of the motion's latents, at the lowest and the highest quality
+
+
+@dataclass(frozen=True)
+class VideoConfig:
+    """`picture` is of the keyframe's and the residual's networks."""
+
+    picture: Config = field(default_factory=Config)
+    motion: int = 16  # latents of the motion, and of its hyperlatent
+    motion_width: int = 64
+    motion_features: int = 64
+    temporal_width: int = 160
+
+
+class MotionAnalysis(nn.Module):
+    """g_a of the motion, encoder only: what `motion_input` gives -> y [B, H/16, W/16, M].
+
+    It starts as an orthonormal transform of the searched flow: of 2 x 2 vectors their mean, their slopes and the rest.
+    """
+
+    def __init__(self, latents: int, width: int) -> None:
+        super().__init__()
+        self.inp = Linear(2 * PIXELS + 2, width)
+        self.stage8 = Stage(ConvBlock(width))
+        self.merge = Linear(4 * width, 2 * width)
+        self.stage16 = Stage(ConvBlock(2 * width), ConvBlock(2 * width))
+        self.head = small(Linear(2 * width, latents))
+        self.skip = Linear(8, latents, bias=False)
+        self.skip.weight.data = haar(latents)
+        self.gain = QualityGain(latents)
+        self.gain.log_gain.data -= _log_steps(self.gain)
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        flow = x[..., 2 * PIXELS :]
+        f = self.stage8(self.inp(torch.cat([x[..., : 2 * PIXELS], 0.1 * flow], -1)))
+        y = self.head(self.stage16(self.merge(unshuffle(f, 2)))) + self.skip(unshuffle(flow, 2))
+        return self.gain(y.float(), index)
+
+
+class MotionSynthesis(Composite):
+    """g_s of the motion: y_hat [B, H/16, W/16, M] -> [B, H/8, W/8, 3], flow right and down in pixels, and the scale.
+
+    Rounded to eighths, and lowered in what codes, so that the prediction is the same everywhere.
+    """
+
+    def __init__(self, latents: int, width: int) -> None:
+        super().__init__()
+        self.gain = QualityGain(latents)
+        self.gain.log_gain.data += _log_steps(self.gain)
+        self.skip = Linear(latents, 8, bias=False)
+        self.skip.weight.data = haar(latents).t().contiguous()
+        self.up, self.act = Linear(latents, width), Leaky()
+        self.up.weight.data *= 0.2
+        self.mix16, self.mid16 = Residual(Depthwise(width, 5, "leaky")), Linear(width, width)
+        self.split = Linear(width, 4 * width)
+        self.mix8, self.mid8 = Residual(Depthwise(width, 5, "leaky")), Linear(width, width)
+        self.out = small(Linear(width, 3))
+        self.round = ToEighths()
+
+    def forward(self, y_hat: Tensor, index: Tensor) -> Tensor:
+        y = self.gain(y_hat, index)
+        f = self.mix16(self.act(self.up(y)))
+        f = shuffle(self.split(f + self.act(self.mid16(f))), 2)
+        f = self.mix8(f)
+        motion = self.out(f + self.act(self.mid8(f)))
+        base = shuffle(self.skip(y), 2)
+        rounded: Tensor = self.round(torch.cat([base + motion[..., :2], motion[..., 2:]], -1))
+        return rounded
+
+
+def motion_input(x: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
+    """What the motion is analysed from: pictures [B, H, W, 3] in 0..1, the second warped by flow [B, H/8, W/8, 2]."""
+    return torch.cat([4 * unshuffle(x - warped, FLOW_PX), unshuffle(warped, FLOW_PX) - 0.5, flow], -1)
+
+
+def haar(latents: int) -> Tensor:
+    """[latents, 8], orthonormal rows: of 2 x 2 vectors in the order of `unshuffle`, first all of x, then of y."""
+    square = torch.tensor([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2
+    rows = torch.zeros(latents, 8)
+    for direction in range(2):
+        rows[4 * direction : 4 * direction + 4, direction::2] = square
+    return rows
+
+
+def _log_steps(gain: QualityGain) -> Tensor:
+    low, high = STEPS_PX
+    return torch.linspace(low, high, gain.log_gain.shape[0]).log()[:, None]
+
+
+class MotionAutoencoder(Autoencoder):
+    """x of its flow is what `motion_input` gives; x_hat is flow and scale at 1/8 of the picture's sides."""
+
+    stride = STRIDE
+    rates = INDICES
+    trains_in_half = True
+    g_a: MotionAnalysis
+    h_a: HyperAnalysis
+
+    def __init__(self, config: VideoConfig) -> None:
+        super().__init__()
+        c = self.config = config
+        self.hyper = c.motion
+        self.g_a = MotionAnalysis(c.motion, c.motion_width)
+        self.g_s = MotionSynthesis(c.motion, c.motion_width)
+        self.h_a = HyperAnalysis(Config(slices=((c.motion, 2),), hyper=c.motion))
+        self.density = HyperDensity(c.motion)
+        self.prior: MotionPrior = MotionPrior(c.motion, c.motion_features, c.motion + c.picture.latents)
+
+    def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+        y = self.g_a(x, index)
+        return y, self.h_a(y.to(x.dtype), index)
+
+    def synthesise(
+        self, y_hat: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> Tensor:
+        motion: Tensor = self.g_s(y_hat, index)
+        return motion
+
+
+class ResidualAutoencoder(MambaVCLite):
+    """What the prediction lacks, coded as a picture is; its prior sees three latents: keyframe, last frame, motion."""
+
+    def __init__(self, config: VideoConfig) -> None:
+        super().__init__(config.picture)
+        latents = config.picture.latents
+        self.prior = TemporalPrior(config.picture, 2 * latents + config.motion, config.temporal_width)
+
+
+class LiteVideo(nn.Module):
+    """The three networks of a model for clips."""
+
+    rates = INDICES
+    stride = STRIDE
+    trains_in_half = True
+
+    def __init__(self, config: VideoConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or VideoConfig()
+        self.keyframe = MambaVCLite(self.config.picture)
+        self.motion = MotionAutoencoder(self.config)
+        self.residual = ResidualAutoencoder(self.config)
+
+    @property
+    def networks(self) -> dict[str, Autoencoder]:
+        """The autoencoders by what they code."""
+        return {"picture": self.keyframe, "motion": self.motion, "residual": self.residual}
+
+
+@torch.no_grad()
+def from_still(still: MambaVCLite, config: VideoConfig | None = None) -> LiteVideo:
+    """Keyframe and residual with the weights of a trained still-picture model; motion starts from the searched flow.
+
+    The residual's hyperlatent starts coarser and everything else as in the still model. RuntimeError if its sizes are
+    not those of `config.picture`.
+    """
+    model = LiteVideo(config or VideoConfig(picture=still.config))
+    model.keyframe.load_state_dict(still.state_dict())
+    missing = model.residual.load_state_dict(still.state_dict(), strict=False)
+    if missing.unexpected_keys or any(not key.startswith("prior.temporal.") for key in missing.missing_keys):
+        raise RuntimeError(f"the still model has other parts: {missing}")
+    residual = model.residual
+    residual.h_a.gain.log_gain.sub_(COARSER)
+    residual.prior.h_s.gain_in.log_gain.add_(COARSER)
+    residual.density.mean.mul_(math.exp(-COARSER))
+    residual.density.scale.log_gain.sub_(COARSER)
+    return model
