@@ -11,8 +11,9 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
-from mvc.cli.convert import codec_loader, quality_index
+from mvc.cli.convert import quality_index
 from mvc.cli.jobs import protect
+from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, Force, Model, Threads
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn

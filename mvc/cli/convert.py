@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import time
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +13,7 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, plan
+from mvc.cli.loading import codec_loader
 from mvc.cli.options import (
     DeviceOption,
     Effort,
@@ -33,11 +31,10 @@ from mvc.cli.options import (
 )
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
-from mvc.environment import no_collections
 from mvc.quality import bits_per_pixel
 
 if TYPE_CHECKING:
-    from mvc.codec import Codec
+    pass
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 
@@ -53,21 +50,6 @@ class _Clock:
         now = time.perf_counter()
         self.seconds[stage] = round(now - self._last, 4)
         self._last = now
-
-
-def codec_loader(device: options.Device, threads: int | None) -> Callable[[str | bytes], Codec]:
-    """A function that loads the codec of a model's name or id when it is called: a bad input is told before."""
-
-    @cache
-    def load(model: str | bytes) -> Codec:
-        with no_collections():
-            from mvc import codec
-
-            loaded = codec.load(model, device.value, threads)
-            gc.freeze()  # nothing of it will go: the collector need not walk through it again and again
-        return loaded
-
-    return load
 
 
 def encode(

@@ -11,9 +11,9 @@ import typer
 
 import mvc
 from mvc.cli import options
-from mvc.cli.convert import codec_loader
 from mvc.cli.info import show_info
 from mvc.cli.jobs import Job, expand
+from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, FileModel, Inputs, MaxMemory, MaxPixels, Quiet, Threads
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, set_quiet, warn

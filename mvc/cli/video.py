@@ -14,8 +14,8 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
-from mvc.cli.convert import codec_loader
 from mvc.cli.jobs import STREAM, Job, protect
+from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, Force, Model, Output, Quiet, Threads
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import note, set_quiet, warn

@@ -60,10 +60,16 @@ class TemporalPrior(Prior):
         given: Tensor | None = None,
     ) -> Tensor:
         """`given` [B, H, W, G] is in the units of the prior, None for nothing known."""
-        features = self.h_s(coder.hyper(z), index)
-        if given is not None:
-            features = features + self.temporal(given)
+        features = _features(self, coder, index, z, given)
         return self.code_latent(coder, features, y)
+
+
+def _features(
+    prior: TemporalPrior | MotionPrior, coder: Coder, index: Tensor, z: Tensor | None, given: Tensor | None
+) -> Tensor:
+    """What the hyperlatent says of the latents [B, H, W, P], and what is known of earlier ones."""
+    features: Tensor = prior.h_s(coder.hyper(z), index)
+    return features if given is None else features + prior.temporal(given)
 
 
 class MotionPrior(CodingPrior):
@@ -98,9 +104,7 @@ class MotionPrior(CodingPrior):
         given: Tensor | None = None,
     ) -> Tensor:
         """As TemporalPrior. All passes are one stream."""
-        features = self.h_s(coder.hyper(z), index)
-        if given is not None:
-            features = features + self.temporal(given)
+        features = _features(self, coder, index, z, given)
         batch, height, width, _ = features.shape
         y_hat = features.new_zeros(batch, height, width, self.channels)
         known = features.new_zeros(height, width, 1)
