@@ -21,8 +21,9 @@ from mvc.evaluate.bdrate import bd_rate
 from mvc.media import read_picture
 from mvc.train import state
 from mvc.train.data import SUFFIXES
-from mvc.train.loop import Objective, trained_with
+from mvc.train.objective import Objective
 from mvc.train.recipe import Recipe
+from mvc.train.trained import trained_with
 from mvc.train.validate import validate
 
 QUALITIES = (4, 18, 32, 46, 60)

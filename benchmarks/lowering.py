@@ -17,7 +17,8 @@ from mvc.codec import Codec
 from mvc.media import read_picture
 from mvc.models.estimate import RateEstimator
 from mvc.models.weights import load
-from mvc.train.export import load_checkpoint, make_weights
+from mvc.train.export import make_weights
+from mvc.train.trained import load_checkpoint
 
 INDICES = (0, 18, 36, 54)
 

@@ -1,11 +1,12 @@
-"""A second, independent decoder of mvc files, down to the symbols and y_hat: one file, stdlib and numpy.
+"""A second, independent decoder of mvc files, down to the symbols and y_hat: stdlib and numpy alone.
 
     python conformance/reference_decoder.py FILE.mvc --weights mvc/weights/mambavc-lite [--sha256]
 
 It follows bitstream_spec.md section by section, imports nothing of the package, and computes in 64-bit
 integers. It prints two SHA-256 sums: of the symbols (int32, little-endian, in decoding order, hyperlatent
 first, then slice after slice) and of y_hat (int32, little-endian, [H, W, M]). A symbol-exact decoder
-(section 1.4) has the same ones. Section 6, the samples, is not its business.
+(section 1.4) has the same ones. Section 6, the samples, is not its business. It decodes stills; clips are decoded by
+reference_clips.py beside it, which is made of the same parts.
 """
 
 from __future__ import annotations
@@ -350,12 +351,12 @@ RANGES = {  # section 5.4
 
 
 def read_safetensors(data: bytes) -> dict[str, Array]:
-    """The exact tensors of a weights file: those that begin with `exact.` or `tables.`, as stored."""
+    """The exact tensors of a weights file (sections 5.8 and 5.10), as stored."""
     length = int.from_bytes(data[:8], "little")
     require(8 + length <= len(data), "Weights", "the header is cut")
     tensors = {}
     for name, entry in json.loads(data[8 : 8 + length]).items():
-        if name.startswith(("exact.", "tables.")):
+        if name.removeprefix("motion.").removeprefix("residual.").startswith(("exact.", "exact_g_s.", "tables.")):
             begin, end = (8 + length + offset for offset in entry["data_offsets"])
             require(end <= len(data), "Weights", f"{name} is cut")
             tensors[name] = np.frombuffer(data[begin:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
@@ -379,13 +380,15 @@ class Model:
         self.exact_hash = exact_hash(config, tensors)
         names = ("gain_in", "gain")
         self.gains = {name: tensors[f"exact.h_s.{name}.table"].astype(np.int64) for name in names}
+        if "exact_g_s.gain.table" in tensors:  # the motion of a clip
+            self.gains["exact_g_s.gain"] = tensors["exact_g_s.gain.table"].astype(np.int64)
         self.hyper_rows, self.latent_rows = (self._rows(tensors, which) for which in ("hyper", "latent"))
         self.layers: dict[str, Layer] = {}
         for name in (n.removesuffix(".weight") for n in tensors if n.endswith(".weight")):
             weight, bias = (tensors[f"{name}.{part}"].astype(np.int64) for part in ("weight", "bias"))
             self.layers[name.removeprefix("exact.")] = weight, bias, int(tensors[f"{name}.shift"])
         for name, values in tensors.items():
-            if name.startswith("exact."):
+            if name.startswith(("exact.", "exact_g_s.")):
                 kind, low, high = RANGES[name.rpartition(".")[2]]
                 valid = values.dtype == kind and low <= values.min() and values.max() <= high
                 require(valid, "Weights", f"{name} is of another type, or outside {low}..{high}")
@@ -471,19 +474,23 @@ def bound(layer: Layer, is_depthwise: bool) -> int:
 # Sections 5.5 and 5.6: hyperlatent, contexts, corrections
 
 
-def decode_hyper(stream: bytes, model: Model, quality: int, height: int, width: int) -> Array:
+def decode_hyper(decoder: StreamDecoder, model: Model, quality: int, height: int, width: int) -> Array:
     """z [Hz, Wz, Z]."""
     channels = model.config["hyper"]
     first = quality // 4 * channels
-    decoder = StreamDecoder(stream, "stream 0")
     symbols = decoder.take(model.hyper_rows[first : first + channels] * (height * width))
-    decoder.finish()
     z = np.array(symbols, np.int64).reshape(height, width, channels)
     decoder.require(abs(z).max() <= 4095, "Corrupt", "a hyperlatent symbol is out of range")
     return z
 
 
-def hyper_synthesis(model: Model, z: Array, quality: int) -> Array:
+def sizes_of(head: Head) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Section 5.1: rows and columns of y_hat, and of z."""
+    height, width = -(-head.height // 16), -(-head.width // 16)
+    return (height, width), (-(-height // 4), -(-width // 4))
+
+
+def hyper_synthesis(model: Model, z: Array, quality: int, height: int, width: int) -> Array:
     """features [H, W, P]."""
     layers = model.layers
     x = gain(256 * z, model.gains["gain_in"][quality])
@@ -491,7 +498,7 @@ def hyper_synthesis(model: Model, z: Array, quality: int) -> Array:
     x = x + depthwise(x, layers["h_s.mix1.layer"])
     x = shuffle(linear(x, layers["h_s.up2"]), 2)
     x = x + depthwise(x, layers["h_s.mix2.layer"])
-    return gain(x, model.gains["gain"][quality])
+    return gain(x, model.gains["gain"][quality])[:height, :width]
 
 
 def context(model: Model, name: str, support: Array) -> tuple[Array, Array, Array]:
@@ -518,45 +525,63 @@ def pass_masks(height: int, width: int, passes: int) -> list[Array]:
     return [np.ones_like(odd)] if passes == 1 else [~odd, odd]
 
 
-def decode_slice(stream: bytes, model: Model, k: int, support: Array) -> tuple[Array, list[int]]:
-    """y_hat of slice k [H, W, m], and its symbols in coding order."""
+def decode_pass(
+    decoder: StreamDecoder, model: Model, mask: Array, mean: Array, rows: Array, order: list[int]
+) -> Array:
+    """What the symbols of a pass stand for before their correction, [H, W, m]; they are appended to `order`."""
+    read = decoder.take([model.latent_rows[row] for row in rows[mask].ravel().tolist()])
+    order += read
+    symbols = np.zeros_like(mean)
+    symbols[mask] = np.array(read, np.int64).reshape(-1, mean.shape[2])
+    return clamp(256 * symbols + mean)
+
+
+def decode_slice(decoder: StreamDecoder, model: Model, k: int, support: Array) -> tuple[Array, list[int], Array]:
+    """y_hat of slice k [H, W, m], its symbols in coding order, and where any of them says something, bool [H, W]."""
     height, width, _ = support.shape
     channels, passes = model.config["slices"][k]
-    decoder, order = StreamDecoder(stream, f"stream {k + 1}"), []
+    order: list[int] = []
+    sent = np.zeros((height, width), bool)
     y_hat = np.zeros((height, width, channels), np.int64)
     for index, mask in enumerate(pass_masks(height, width, passes)):
         name = f"contexts.{k}.{index}"
         seen = support if index == 0 else np.concatenate([support, y_hat], 2)
         hidden, mean, rows = context(model, name, seen)
-        read = decoder.take([model.latent_rows[row] for row in rows[mask].ravel().tolist()])
-        symbols = np.zeros_like(mean)
-        symbols[mask] = np.array(read, np.int64).reshape(-1, channels)
-        values = clamp(256 * symbols + mean)
+        values = decode_pass(decoder, model, mask, mean, rows, order)
+        sent |= mask & (2 * abs(values - mean) > 256).any(2)
         values = values + correction(model, name, hidden, values)
         y_hat[mask] = values[mask]
-        order += read
-    decoder.finish()
-    return y_hat, order
+    return y_hat, order, sent
+
+
+def check_head(head: Head, exact_hash: bytes) -> None:
+    """Section 6.4."""
+    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
+    known = exact_hash[:8]
+    require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
 
 
 def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
     """The header, each stream's symbols in coding order (hyperlatent first), and y_hat [H, W, M]."""
     head, units = read_file(data)
-    require(head.kind == "still", "Unsupported", f"the file is a {head.kind}")
-    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")  # section 6.4
-    known = model.exact_hash[:8]
-    require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
+    require(head.kind == "still", "Unsupported", f"the file is a {head.kind}; reference_clips.py decodes those")
+    check_head(head, model.exact_hash)
     found = [(unit.role, unit.index) for unit in units]
     require(found == [("picture", 0)], "Corrupt", f"the file has {len(units)} units, not one picture 0")
     quality, (hyper, *slices) = units[0].quality_index, units[0].streams
     quality = head.quality_index if quality is None else quality
     expected = len(model.config["slices"])
     require(len(slices) == expected, "Corrupt", f"{len(slices)} slices, and the model has {expected}")
-    z = decode_hyper(hyper, model, quality, -(-head.height // 64), -(-head.width // 64))
-    support = hyper_synthesis(model, z, quality)
+    y_size, z_size = sizes_of(head)
+    decoder = StreamDecoder(hyper, "stream 0")
+    z = decode_hyper(decoder, model, quality, *z_size)
+    decoder.finish()
+    support = hyper_synthesis(model, z, quality, *y_size)
     features, symbols = support.shape[2], [z.ravel().tolist()]
     for k, stream in enumerate(slices):
-        y_hat, order = decode_slice(stream, model, k, support)
+        decoder = StreamDecoder(stream, f"stream {k + 1}")
+        y_hat, order, _ = decode_slice(decoder, model, k, support)
+        decoder.finish()
         support = np.concatenate([support, y_hat], 2)
         symbols.append(order)
     return head, symbols, support[..., features:]

@@ -4,13 +4,19 @@
     picture = mvc.decode(data)                 # Picture; picture.samples is uint8 [H, W, 3] or [H, W]
     mvc.info("k.mvc")                          # what the file says about itself, without loading weights
 
+    mvc.encode_video("a.mp4", "a.mvc")         # and back: mvc.decode_video("a.mvc", "a.mkv")
+    for frame in mvc.open("a.mvc").frames():   # each decoded when it is asked for
+        frame.to_picture()
+
 Importing this package imports neither torch nor numpy; they come with the first call that needs them.
 """
 
 from __future__ import annotations
 
+import builtins
 import os
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from mvc.arguments import MAX_PIXELS, check_device, check_model, check_most, check_threads
@@ -31,6 +37,7 @@ from mvc.quality import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
+    DEFAULT_VIDEO_MODEL,
     MAX_EFFORT,
     check_effort,
     check_target,
@@ -46,6 +53,9 @@ if TYPE_CHECKING:
 
     from mvc.media import LossWarning, read_picture, write_picture
     from mvc.picture import Picture
+    from mvc.video.decode import decode_video
+    from mvc.video.encode import encode_video
+    from mvc.video.reader import open as open
 
     Stored = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
     Encodable = Stored | Picture | Image.Image | NDArray[Any]
@@ -54,6 +64,7 @@ __all__ = [
     "DEFAULT_EFFORT",
     "DEFAULT_MODEL",
     "DEFAULT_QUALITY",
+    "DEFAULT_VIDEO_MODEL",
     "MAX_EFFORT",
     "BackendError",
     "Checksum",
@@ -70,7 +81,9 @@ __all__ = [
     "WeightsError",
     "__version__",
     "decode",
+    "decode_video",
     "encode",
+    "encode_video",
     "info",
     "quality_index",
     "read_picture",
@@ -80,6 +93,9 @@ __all__ = [
 _LAZY = {
     "Picture": "mvc.picture",
     "LossWarning": "mvc.media",
+    "decode_video": "mvc.video.decode",
+    "encode_video": "mvc.video.encode",
+    "open": "mvc.video.reader",  # not in __all__: a star import is not to hide the builtin
     "read_picture": "mvc.media",
     "write_picture": "mvc.media",
 }
@@ -172,9 +188,20 @@ def info(source: Stored) -> dict[str, Any]:
     told (`intact` is False) and not an error. Raises `FormatError`, `Unsupported` or `Limit` where the file
     cannot be parsed at all.
     """
-    from mvc.container import describe
+    from mvc.container import describe, read_head, whole
 
+    if isinstance(source, (str, os.PathLike)) and whole.is_mvc(source):
+        with builtins.open(source, "rb") as file:
+            clip = False
+            with suppress(MvcError):
+                clip = read_head(file.read(_HEAD_BYTES)).kind == "clip"
+            if clip:  # of any size
+                file.seek(0)
+                return describe(file)
     return describe(_mvc_bytes(source))
+
+
+_HEAD_BYTES = 64  # more than there are before a file's first unit
 
 
 def _mvc_bytes(source: Stored) -> bytes:

@@ -1,38 +1,46 @@
-"""Clips: frames -> units -> frames. Keyframes go through codec.py; the other frames are coded given the one before.
+"""Clips: frames -> units -> frames. Keyframes stand for themselves; the others are coded given the one before.
 
-frame -> [keyframe: as a picture; else: motion and residual given the reference] -> unit -> container, and back
+frame -> [keyframe: network "picture"; else: the flow's networks, given what is known] -> unit -> container, and back
 
-The reference is the frame before as a decoder shows it, its samples rounded to 8 bits. It is a value that goes from
-frame to frame here; no network remembers anything.
+What is known goes from frame to frame as a value: the frame before as a decoder shows it, its samples rounded to
+8 bits, and latents. No network remembers anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import accumulate, chain, pairwise
-from typing import BinaryIO
+from itertools import chain
+from typing import BinaryIO, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mvc.clip_choice import Attempt, Parts, State, cheapest, motion_helps
+from mvc.clip_files import MAX_TIME
 from mvc.codec import Codec, place
 from mvc.container import ClipHead, Head, Lost, Reader, Unit, Writer, salvage
+from mvc.effort.refine import INTER_ITERATIONS
+from mvc.entropy.parts import Joint, JointReader, JointWriter
+from mvc.entropy.tables import Tables
 from mvc.errors import Corrupt, FormatError, SourceError, Unsupported, at
+from mvc.frames import Frame
 from mvc.models import registry
-from mvc.models.base import Piece
-from mvc.models.streams import Streams
+from mvc.models.base import Code, Coded, Known, Piece
 from mvc.ops.computing import computing
-from mvc.picture import Picture
 from mvc.quality import check_effort, check_index
+from mvc.signals import SIGNALS, Signal
 from mvc.tiling import Tile, Tiling
 
 DEFAULT_GOP = 12
-MAX_TIME = 0xFFFFFFFF
-
-Timed = tuple[Picture, int]
-"""A frame and when it is shown, in units of the clip's time base, 0..MAX_TIME."""
+MOTION_PART = "motion"
+KEY_OFFSET = 8
+"""Keyframes are coded so many quality indices finer: all frames up to the next one are made from them."""
+PARTS = Tables(
+    np.array([0, 32768, 49152, 65535, 65536], np.uint32), *(np.array([value], np.int32) for value in (0, 1, 0))
+)
+"""The first symbol of a frame between keyframes: 0 for both parts, 1 without motion, 2 without residual."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +53,26 @@ class Loss:
 
 
 class ClipCodec:
-    """Encodes and decodes clips with the model of a codec. With a still-picture model every frame is a keyframe."""
+    """Encodes and decodes clips with the model of a codec. With a still-picture model every frame is a keyframe.
+
+    Frames have times of 0..MAX_TIME, in units of the clip's time base.
+    """
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
         self.networks = {name: network.to(codec.device) for name, network in codec.weights.networks.items()}
         models = {name: network.model for name, network in self.networks.items()}
-        self.flow = registry.known(codec.weights.name).flow_of(models)
+        preset = registry.known(codec.weights.name)
+        self.flow = preset.flow_of(models)
+        self.packing = preset.packing
+        tables = [own for network in self.networks.values() for own in (network.hyper_tables, network.latent_tables)]
+        self.joint = Joint([PARTS, *tables])
 
     # --- encode ------------------------------------------------------------------------------------------------------
 
     def encode(
         self,
-        frames: Iterable[Timed],
+        frames: Iterable[Frame],
         file: BinaryIO,
         clip: ClipHead,
         *,
@@ -74,7 +89,7 @@ class ClipCodec:
 
     def steps(
         self,
-        frames: Iterable[Timed],
+        frames: Iterable[Frame],
         file: BinaryIO,
         clip: ClipHead,
         *,
@@ -87,9 +102,8 @@ class ClipCodec:
         first = next(frames, None)
         if first is None:
             raise SourceError("the clip has no frames")
-        picture, index = first[0], min(check_index(index), self.codec.rates - 1)
-        size, model_id = (picture.width, picture.height), self.codec.model_id
-        head = Head("clip", *size, picture.colour, 8, index, model_id, clip)
+        index = min(check_index(index), self.codec.rates - 1)
+        head = Head("clip", first.width, first.height, _colour(first), 8, index, self.codec.model_id, clip)
         writer, count = Writer(file, head), 0
         try:
             for unit, _ in self.coded(head, chain([first], frames), gop=gop, effort=effort):
@@ -101,43 +115,87 @@ class ClipCodec:
                 writer.close()
 
     def coded(
-        self, head: Head, frames: Iterable[Timed], *, gop: int = DEFAULT_GOP, effort: int = 0
-    ) -> Iterator[tuple[Unit, Picture]]:
+        self, head: Head, frames: Iterable[Frame], *, gop: int = DEFAULT_GOP, effort: int = 0
+    ) -> Iterator[tuple[Unit, Frame]]:
         """The unit of each frame, and the frame as it will be decoded. Raises as `encode`."""
         if gop < 1:
             raise ValueError(f"gop is {gop}, and a keyframe every frame is the least")
         check_effort(effort)
-        reference: Picture | None = None
-        last = -1
-        for number, (picture, time) in enumerate(frames):
-            _check_frame(head, picture, time, last)
+        state: State | None = None
+        signal, last = self._signal(head), -1
+        for number, frame in enumerate(frames):
+            _check_frame(head, frame, last)
+            last = frame.time
             with computing(self.codec.threads), torch.no_grad():
-                if reference is None or self.flow is None or number % gop == 0:
-                    streams = self.codec.streams(picture, _whole(head), head.quality_index, effort)
-                    unit = Unit("picture", time, None, streams)
-                    reference = self._keyframe(head, unit)
+                samples = signal.samples(frame)
+                if state is None or self.flow is None or number % gop == 0:
+                    unit, state = self._write_keyframe(head, signal, samples, last, effort, alone=gop == 1)
                 else:
-                    unit, reference = self._write(head, picture, time, reference)
-            last = time
-            yield unit, reference
+                    unit, state = self._write(head, signal, samples, last, state, INTER_ITERATIONS[effort])
+            yield unit, signal.frame(state.samples, last)
 
-    def _write(self, head: Head, picture: Picture, time: int, reference: Picture) -> tuple[Unit, Picture]:
-        streams: list[bytes] = []
+    def _write_keyframe(
+        self, head: Head, signal: Signal, samples: np.ndarray, time: int, effort: int, *, alone: bool
+    ) -> tuple[Unit, State]:
+        """`alone`: no other frame is made from it."""
+        index = head.quality_index
+        if self.flow is not None and not alone:
+            index = min(index + KEY_OFFSET, self.codec.rates - 1)
+        y, z = self.codec.latents(signal.tensor(samples), _whole(head), index, effort)
+        writer = JointWriter(self.joint)
+        y_hat = self.codec.network.put(writer, y, z, index, self.codec.dtype).y_hat
+        own = None if index == head.quality_index else index
+        return Unit("picture", time, own, (writer.finish(),)), self._keyframe(signal, y_hat, index)
 
-        def code(name: str, x: Tensor | None) -> Tensor:
-            network = self.networks[name]
-            y, z = network.model.analyse(_given(x), self._indices(head.quality_index))
-            own, y_hat = network.code(y, z, head.quality_index, self.codec.dtype)
-            streams.extend(own)
-            return y_hat
+    def _write(
+        self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, iterations: int = 0
+    ) -> tuple[Unit, State]:
+        index, x = head.quality_index, signal.tensor(samples)
+        whole = self._attempt(head, signal, x, state, iterations)
+        attempts = [whole]
+        if self.codec.rates > 1:
+            attempts += [self._attempt(head, signal, None, state, 0, parts) for parts in whole.less()]
+            if whole.mostly(MOTION_PART) and not motion_helps(attempts, samples):
+                attempts.append(self._attempt(head, signal, x, state, iterations, without=MOTION_PART))
+        best = cheapest(attempts, samples, index)
+        return Unit("inter", time, None, (best.stream,)), best.state
 
-        x = self.codec.to_tensor(picture)
-        decoded = self._inter(head, code, x, reference, head.quality_index)
-        return Unit("inter", time, None, tuple(streams)), decoded
+    def _attempt(
+        self,
+        head: Head,
+        signal: Signal,
+        x: Tensor | None,
+        state: State,
+        iterations: int,
+        parts: Parts | None = None,
+        without: str = "",
+    ) -> Attempt:
+        """A way to code x; or without x what a decoder makes of `parts` that are coded already."""
+        assert self.flow is not None
+        index = head.quality_index
+        coded: Parts = {} if parts is None else parts
+
+        def code(name: str, x: Tensor | None, given: Tensor | None) -> Coded | None:
+            if x is None or name == without:
+                return coded[name][1] if name in coded else None
+            network, writer = self.networks[name], JointWriter(self.joint)
+            own = iterations if network.model.refines else 0
+            y, z = self.codec.refined(name, x, (head.height, head.width), index, own, given)
+            found = network.put(writer, y, z, index, self.codec.dtype, given)
+            if found.sent is not None and not found.sent.any():
+                return None  # it says nothing
+            coded[name] = writer, found
+            return found
+
+        after = state if parts == {} else self._inter(signal, code, x, state, index)
+        if not coded:
+            return Attempt({}, b"", state)  # a repeated frame changes nothing of what is known
+        writers = {name: writer for name, (writer, _) in coded.items()}
+        return Attempt(coded, _joined(self.joint, self.flow.parts, writers), after)
 
     # --- decode ------------------------------------------------------------------------------------------------------
 
-    def decode(self, file: BinaryIO, *, start: int = 0, lost: Callable[[Loss], None] | None = None) -> Iterator[Timed]:
+    def decode(self, file: BinaryIO, *, start: int = 0, lost: Callable[[Loss], None] | None = None) -> Iterator[Frame]:
         """The frames from the time `start` on, as they arrive.
 
         In a file that can seek, decoding begins with the nearest keyframe at or before `start`; a pipe is read from its
@@ -145,28 +203,30 @@ class ClipCodec:
         else FormatError tells the place, and the frames before it have been handed out.
         """
         head, parts = self._parts(file, start, lost is not None)
+        signal = self._signal(head)
         after: int | None = None
         reason = ""
-        reference: Picture | None = None
+        state: State | None = None
         for part in _from_keyframe(parts, start):
             if isinstance(part, Lost):
-                reason, reference = reason or f"bytes {part.start} to {part.end - 1} cannot be read", None
+                # What comes next is a keyframe or refers to the unit before: the bytes may have held sound alone.
+                reason = reason or f"bytes {part.start} to {part.end - 1} cannot be read"
                 continue
-            if lost and part.role == "inter" and reference is None:
+            if lost and part.role == "inter" and state is None:
                 continue  # what it refers to is lost
             try:
-                picture = self._read(head, part, reference)
+                read = self._read(head, signal, part, state)
             except FormatError as error:
                 if lost is None:
                     raise
-                reason, reference = reason or str(error), None
+                reason, state = reason or str(error), None
                 continue
             if lost and reason:
                 lost(Loss(after, part.index, reason))
                 reason = ""
-            reference, after = picture, part.index
+            state, after = read, part.index
             if part.index >= start:
-                yield picture, part.index
+                yield signal.frame(state.samples, part.index)
         if lost and reason:
             lost(Loss(after, None, reason))
 
@@ -179,7 +239,7 @@ class ClipCodec:
         reader = Reader(file)
         self._check(reader.head)
         if start and file.seekable():
-            _go_to_keyframe(reader, start)
+            go_to_keyframe(reader, start)
         return reader.head, iter(reader)
 
     def _check(self, head: Head) -> None:
@@ -187,53 +247,81 @@ class ClipCodec:
             raise Unsupported("the file is a still picture, not a clip", hint="decode it as a picture")
         self.codec.check_head(head)
 
-    def _read(self, head: Head, unit: Unit, reference: Picture | None) -> Picture:
-        with computing(self.codec.threads), torch.no_grad():
+    def _read(self, head: Head, signal: Signal, unit: Unit, state: State | None) -> State:
+        size = head.height, head.width
+        device, dtype = self.codec.device, self.codec.dtype
+        with computing(self.codec.threads), torch.no_grad(), at(f"{unit.role} {unit.index}"):
+            index = self.codec.index_of(head, unit, 1)
             if unit.role == "picture":
-                return self._keyframe(head, unit)
-            with at(f"{unit.role} {unit.index}"):
-                if reference is None or self.flow is None:
-                    why = "its model codes keyframes alone" if reference else "there is no frame before it"
-                    raise Corrupt(f"the frame cannot be decoded: {why}")
-                counts = [self.networks[name].streams for name in self.flow.parts]
-                index = self.codec.index_of(head, unit, sum(counts))
-                ends = pairwise(accumulate(counts, initial=0))
-                streams: dict[str, Streams] = {
-                    name: unit.streams[a:b] for name, (a, b) in zip(self.flow.parts, ends, strict=True)
-                }
+                reader = self.reader(self.joint, unit.streams[0])
+                y_hat = self.codec.network.take(reader, index, size, device, dtype).y_hat
+                reader.finish()
+                return self._keyframe(signal, y_hat, index)
+            if state is None or self.flow is None:
+                why = "its model codes keyframes alone" if state else "there is no frame before it"
+                raise Corrupt(f"the frame cannot be decoded: {why}")
+            if not unit.streams[0]:
+                return state
+            reader = self.reader(self.joint, unit.streams[0])
+            parts = _parts_of(reader, self.flow.parts)
 
-                def code(name: str, x: Tensor | None) -> Tensor:
-                    network = self.networks[name]
-                    size = _whole(head).cells(network.model.stride)
-                    with at(name):
-                        return network.read(streams[name], index, size, self.codec.device, self.codec.dtype)
+            def code(name: str, x: Tensor | None, given: Tensor | None) -> Coded | None:
+                if name not in parts:
+                    return None
+                with at(name):
+                    return self.networks[name].take(reader, index, size, device, dtype, given)
 
-                return self._inter(head, code, None, reference, index)
+            read = self._inter(signal, code, None, state, index)
+            reader.finish()
+            return read
 
     # --- both --------------------------------------------------------------------------------------------------------
 
-    def _keyframe(self, head: Head, unit: Unit) -> Picture:
-        samples = _empty(head)
-        self.codec.read_into(samples, head, unit, _whole(head))
-        return Picture(samples)
+    def _keyframe(self, signal: Signal, y_hat: Tensor, index: int) -> State:
+        samples = signal.empty()
+        place(self.codec.model.pieces(y_hat, self._indices(index)), samples)
+        return State(samples, self.flow.first(y_hat) if self.flow else {})
 
-    def _inter(
-        self, head: Head, code: Callable[[str, Tensor | None], Tensor], x: Tensor | None, reference: Picture, index: int
-    ) -> Picture:
+    def _inter(self, signal: Signal, code: Code, x: Tensor | None, state: State, index: int) -> State:
         """What both ends show of a frame: the same operations, and the same numbers in them."""
         assert self.flow is not None
-        x_hat = self.flow.inter(code, x, self.codec.to_tensor(reference), self._indices(index))
-        samples = _empty(head)
+        known = Known(signal.reference(state.samples), state.latents)
+        x_hat, latents = self.flow.inter(code, x, known, self._indices(index))
+        samples = signal.empty()
         place([Piece(0, 0, x_hat)], samples)
-        return Picture(samples)
+        return State(samples, latents)
+
+    def reader(self, joint: Joint, stream: bytes) -> JointReader:
+        """What reads the stream of a unit."""
+        return JointReader(joint, stream)
+
+    def _signal(self, head: Head) -> Signal:
+        align = max(network.model.align for network in self.networks.values())
+        return SIGNALS[self.packing](head, align, self.codec.device)
 
     def _indices(self, index: int) -> Tensor:
         return torch.tensor([index], device=self.codec.device)
 
 
-def _given(x: Tensor | None) -> Tensor:
-    assert x is not None, "an encoder has the signal"
-    return x
+def _joined(joint: Joint, parts: tuple[str, ...], written: dict[str, JointWriter]) -> bytes:
+    """The stream of a frame: which parts it has, and these; nothing for a frame that is the one before once more."""
+    if not written:
+        return b""
+    missing = [1 + number for number, name in enumerate(parts) if name not in written]
+    stream = JointWriter(joint)
+    stream.put(np.array(missing or [0], np.int32), np.zeros(1, np.int32), PARTS)
+    for name in parts:
+        if name in written:
+            stream.add(written[name])
+    return stream.finish()
+
+
+def _parts_of(reader: JointReader, parts: tuple[str, ...]) -> list[str]:
+    """The parts that a frame has, of two."""
+    missing = int(reader.take(np.zeros(1, np.int32), PARTS)[0])
+    if not 0 <= missing <= len(parts):
+        raise Corrupt(f"a frame has the parts {missing}, which is not known")
+    return [name for number, name in enumerate(parts) if 1 + number != missing]
 
 
 def _whole(head: Head) -> Tile:
@@ -241,21 +329,23 @@ def _whole(head: Head) -> Tile:
     return tile
 
 
-def _empty(head: Head) -> np.ndarray:
-    shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
-    return np.empty(shape, np.uint8)
+def _colour(frame: Frame) -> Literal["rgb", "gray"]:
+    return "gray" if len(frame.planes) == 1 else "rgb"
 
 
-def _check_frame(head: Head, picture: Picture, time: int, last: int) -> None:
-    if (picture.width, picture.height, picture.colour) != (head.width, head.height, head.colour):
-        own, first = (f"{p.width}x{p.height} {p.colour}" for p in (picture, head))
-        raise SourceError(f"the frame at time {time} is {own}, those before it {first}", hint="scale it to their size")
-    if not last < time <= MAX_TIME:
+def _check_frame(head: Head, frame: Frame, last: int) -> None:
+    if (frame.width, frame.height, _colour(frame)) != (head.width, head.height, head.colour):
+        own = f"{frame.width}x{frame.height} {_colour(frame)}"
+        first = f"{head.width}x{head.height} {head.colour}"
+        raise SourceError(
+            f"the frame at time {frame.time} is {own}, those before it {first}", hint="scale it to their size"
+        )
+    if not last < frame.time <= MAX_TIME:
         hint = "times must grow from frame to frame; a coarser time base makes them smaller"
-        raise SourceError(f"a frame has the time {time}, outside {last + 1}..{MAX_TIME}", hint=hint)
+        raise SourceError(f"a frame has the time {frame.time}, outside {last + 1}..{MAX_TIME}", hint=hint)
 
 
-def _go_to_keyframe(reader: Reader, start: int) -> None:
+def go_to_keyframe(reader: Reader, start: int) -> None:
     """Let the reader go on with the last keyframe at or before a time; with the first unit if there is none."""
     chosen = None
     for head in reader.heads():

@@ -1,17 +1,18 @@
-"""Between videos and ClipCodec: frames as it takes them, and what a clip says of times and colours, there and back."""
+"""Between videos and ClipCodec: frames with its times, and what a clip says of times and colours, there and back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Literal
 
-from mvc.clip import MAX_TIME, Timed
 from mvc.colour import Colour
 from mvc.container import ClipHead, Head
 from mvc.errors import SourceError
 from mvc.frames import Clip, ClipInfo, Frame, PixelFormat
 
+MAX_TIME = 0xFFFFFFFF
 CHROMA: dict[Literal["444", "422", "420", "gray", "rgb"], PixelFormat] = {
     "420": "yuv420p",
     "422": "yuv422p",
@@ -50,15 +51,15 @@ def clip_info(head: Head) -> ClipInfo:
     return ClipInfo(head.width, head.height, Fraction(clip.time_base), colour, CHROMA[clip.chroma])
 
 
-def timed(clip: Clip) -> Iterator[Timed]:
-    """The frames of a clip as pictures, with times that begin at 0."""
+def timed(clip: Clip) -> Iterator[Frame]:
+    """The frames of a clip, with times that begin at 0."""
     first: int | None = None
     for frame in clip.frames():
         first = frame.time if first is None else first
-        yield frame.to_picture(), frame.time - first
+        yield replace(frame, time=frame.time - first)
 
 
-def shown(info: ClipInfo, frames: Iterable[Timed]) -> Iterator[Frame]:
+def shown(info: ClipInfo, frames: Iterable[Frame]) -> Iterator[Frame]:
     """Decoded frames as planes of the clip's own layout."""
-    for picture, time in frames:
-        yield Frame.of_picture(picture, time).converted(info.pixel_format, info.colour)
+    for frame in frames:
+        yield frame.converted(info.pixel_format, info.colour)

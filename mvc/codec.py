@@ -26,6 +26,7 @@ from mvc.metrics import psnr as psnr_of
 from mvc.models import weights as stored
 from mvc.models.base import Piece
 from mvc.models.prior import Prior
+from mvc.models.registry import PICTURE
 from mvc.models.streams import Streams
 from mvc.models.weights import Weights
 from mvc.ops.computing import computing
@@ -119,17 +120,20 @@ class Codec:
     @torch.no_grad()
     def latents(self, x: Tensor, tile: Tile, index: int, effort: int = 0) -> tuple[Tensor, Tensor]:
         """y and z of a padded tile x [1, H, W, 3], refined as far as the effort goes."""
-        indices = torch.tensor([index], device=self.device)
         iterations = ITERATIONS[effort] if self.refines else 0
-        if iterations:
-            return refine(self.network, self._float_prior, x, (tile.height, tile.width), indices, iterations)
-        return self.model.analyse(x, indices)
+        return self.refined(PICTURE, x, (tile.height, tile.width), index, iterations)
 
-    @property
-    def _float_prior(self) -> Prior:
-        if "float" not in self._kept:
-            self._kept["float"] = float_prior(self.network).to(self.device)
-        return self._kept["float"]
+    @torch.no_grad()
+    def refined(
+        self, name: str, x: Tensor, size: tuple[int, int], index: int, iterations: int, given: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """y and z of a signal of this height and width, by the network of this name; as refine.py has them."""
+        network, indices = self.weights.networks[name], torch.tensor([index], device=self.device)
+        if not iterations:
+            return network.model.analyse(x, indices)
+        if name not in self._kept:
+            self._kept[name] = float_prior(network).to(self.device)
+        return refine(network, self._kept[name], x, size, indices, iterations, given)
 
     def encode_to(
         self,
@@ -230,14 +234,14 @@ class Codec:
         """The latents of a unit, and the quality index that it was coded with."""
         with at(f"CODE {unit.index}" if head.kind == "still" else f"{unit.role} {unit.index}"):
             index = self.index_of(head, unit, self.network.streams)
-            size = tile.cells(self.model.stride)
+            size = tile.height, tile.width
             return self.network.read(unit.streams, index, size, self.device, self.dtype), index
 
     def to_tensor(self, picture: Picture, tile: Tile | None = None) -> Tensor:
-        """[1, H, W, 3] in 0..1 of a tile, or all, padded by replication to multiples of the model's stride."""
+        """[1, H, W, 3] in 0..1 of a tile, or all, padded by replication to what the model takes."""
         if tile is None:
             (tile,) = Tiling(picture.width, picture.height)
-        bottom, right = tile.padding(self.model.stride)
+        bottom, right = tile.padding(self.model.align)
         own = picture.samples[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
         edges = ((0, bottom), (0, right), (0, 0))
         padded = np.pad(np.atleast_3d(own), edges, mode="edge")  # still bytes: at 4K floats take 100 MB

@@ -77,7 +77,7 @@ def _cache_of(function: Function) -> Any:
 def _sources() -> str:
     """Hash of what any kernel may be made of: code and constants of other files are compiled into it."""
     digest, package = hashlib.sha256(), Path(__file__).parent
-    for folder in (".", "entropy", "exact", "ops"):
+    for folder in (".", "entropy", "exact", "lossless", "ops"):
         for path in sorted((package / folder).glob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -22,6 +22,7 @@ MAX_EFFORT = 3
 DEFAULT_MODEL = "mambavc-lite"
 DEFAULT_QUALITY = 4.0
 DEFAULT_EFFORT = 1
+DEFAULT_VIDEO_MODEL = "mambavc-ssf-lite"
 
 
 def quality_index(quality: float) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from mvc.environment import prepare
+
+if TYPE_CHECKING:
+    from fake_codec import FakeCodec
 
 prepare()  # as the command-line tool does
 
@@ -21,6 +25,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
+    """A lossless codec in the place of the real one."""
+    import fake_codec
+
+    return fake_codec.install(monkeypatch)
+
 
 # No test is judged by a clock: the machine may be busy.
 hypothesis.settings.register_profile("untimed", deadline=None)

@@ -8,8 +8,10 @@ cannot decode the file. What each is refused for is said in test_container.py.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,8 @@ from test_spec import SPEC
 from valid_files import assemble, chunks_of, repaired
 
 from mvc import codec as codecs
-from mvc.container import ClipHead, Head, Unit, read_file, write_file
+from mvc.container import ClipHead, Head, Unit, Writer, read_file, write_file
+from mvc.container.sound import Packet, SoundWriter, Track
 from mvc.picture import Picture
 
 BAD = Path(__file__).parent / "bad"
@@ -124,6 +127,15 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "078.unit-under-another-clip-head", with_about(about[:2] + b"\x18" + about[3:])
     later = write_file(CLIP_HEAD, [Unit("picture", 5, None, STREAMS)])
     yield "079.inter-before-its-picture", assemble(chunks_of(later) + chunks_of(CLIP)[3:])
+    file = io.BytesIO()
+    writer = Writer(file, CLIP_HEAD)
+    sound = SoundWriter(writer, [Track(48000, 2, Fraction(1, 48000), "opus", "", b"nut")])
+    sound.put([Packet(0, 0, 960, b"packet")])
+    sound.close()
+    writer.put(Unit("picture", 0, None, STREAMS))
+    writer.close()
+    yield "080.sound-changed", file.getvalue().replace(b"packet", b"racket")
+    yield "081.sound-cut", file.getvalue()[: file.getvalue().index(b"packet") + 3]
 
 
 def model_files() -> Iterator[tuple[str, bytes]]:
@@ -134,8 +146,8 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     hyper, *slices = unit.streams
     model = reference.read_model(WEIGHTS)
     hyper_rows = model.hyper_rows[QUALITY // 4 * model.config["hyper"] :][: model.config["hyper"]]
-    z = reference.decode_hyper(hyper, model, QUALITY, 1, 1)
-    *_, rows = reference.context(model, "contexts.0.0", reference.hyper_synthesis(model, z, QUALITY))
+    z = reference.decode_hyper(reference.StreamDecoder(hyper, "hyper"), model, QUALITY, 1, 1)
+    *_, rows = reference.context(model, "contexts.0.0", reference.hyper_synthesis(model, z, QUALITY, 3, 4))
 
     def with_stream(number: int, change: Callable[[bytes], bytes]) -> bytes:
         changed = list(unit.streams)
@@ -182,8 +194,8 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     extremes = crafted([4095 if c % 2 else -4095 for c in range(len(hyper_rows))], hyper_rows)
     yield "124.hyperlatents-4095-before-other-slices", with_stream(0, lambda stream: extremes)
     # Latents of a million, all of them escapes
-    network, rng = codecs.load(device="cpu").network, np.random.default_rng(1)
-    y = torch.from_numpy(rng.uniform(-1e6, 1e6, (1, 4, 4, network.model.config.latents))).float()
+    network, rng = codecs.load(device="cpu").network, np.random.default_rng(5)
+    y = torch.from_numpy(rng.uniform(-1e6, 1e6, (1, 3, 4, network.model.config.latents))).float()
     with torch.no_grad():
         escapes = network.write(y, torch.from_numpy(np.array(z, np.float32))[None], QUALITY)
     cut = (*escapes[:2], escapes[2][: len(escapes[2]) // 2 * 2 - 40], *escapes[3:])

@@ -211,7 +211,7 @@ def test_records_what_the_file_holds(name: str) -> None:
     found = record(codec, source, quality)
     data = codec.encode(source, quality, effort=0)
     np.testing.assert_array_equal(found.y_hat, codec.decode_latent(*read_file(data))[0].numpy())
-    assert found.y.shape[:2] == (8, 8) and found.visible == (5, 7)
+    assert found.y.shape[:2] == ((5, 7) if name == "mambavc-lite" else (8, 8)) and found.visible == (5, 7)
     assert np.abs(found.rounded - found.y).max() <= 0.5 + 2 / codec.network.prior.grid.one
     symbols = found.rounded - found.mean
     np.testing.assert_array_equal(symbols, np.rint(symbols))
@@ -249,7 +249,7 @@ def test_bits_of_a_file(name: str) -> None:
     guesses = [found.estimated_hyper_bits, *found.estimated_slice_bits]
     for real, guess in zip([found.hyper_bits, *found.slice_bits], guesses, strict=True):
         assert real == pytest.approx(guess, rel=0.005, abs=48)  # a stream ends with the coder's state
-    assert found.map_bits.shape == (8, 8)
+    assert found.map_bits.shape == own.y.shape[:2]
     assert found.map_bits.sum() == pytest.approx(found.estimated_bits)
     numbers = found.numbers()
     assert sum([numbers["real"]["framing_bits"], found.hyper_bits, *found.slice_bits]) == found.file_bits
@@ -291,7 +291,7 @@ def test_report_has_what_was_asked_for() -> None:
     assert [entry["picture"] for entry in content["deviation"]] == ["a", "b"]
     assert np.shape(content["deviation"][1]["map_steps"]) == (3, 4)  # ceil(40 / 16), ceil(50 / 16)
     assert np.shape(content["allocation"][0]["estimated"]["map_bits"]) == (4, 8)
-    assert content["erf"]["g_a"]["crop_px"] == [64, 64]
+    assert content["erf"]["g_a"]["crop_px"] == [48, 48]  # 40 rows, padded
     only = json.loads(analyse(tiny_codec(), pictures[:1], QUALITY, ["deviation"]).to_json())
     assert set(only) & set(ANALYSES) == {"deviation"}
     with pytest.raises(SourceError, match="no picture"):

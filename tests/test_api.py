@@ -28,10 +28,7 @@ PNG = saved(Image.fromarray(RGB))
 TRANSPARENT = saved(Image.new("RGBA", (30, 20), (9, 9, 9, 0)))
 
 
-@pytest.fixture(autouse=True)
-def codec(monkeypatch: pytest.MonkeyPatch) -> fake_codec.FakeCodec:
-    """A lossless codec in the place of the real one."""
-    return fake_codec.install(monkeypatch)
+pytestmark = pytest.mark.usefixtures("codec")
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,6 @@ import time
 import types
 from pathlib import Path
 
-import fake_codec
 import numpy as np
 import pytest
 from command import SAMPLES, Terminal, fails, pixels, run
@@ -26,11 +25,6 @@ from mvc.cli.jobs import plan
 from mvc.cli.options import parse_size
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError
-
-
-@pytest.fixture
-def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
-    return fake_codec.install(monkeypatch)
 
 
 @pytest.fixture
@@ -360,6 +354,21 @@ def test_verify(codec: FakeCodec, folder: Path) -> None:
     assert "MS-SSIM not defined below 161" in run("verify", "k.mvc", "--against", "k.png").stdout
     fails(run("verify", "k.mvc", "--against", "large.png"), 1, "cannot be compared")
     fails(run("verify", "k.mvc", "--against", "none.png"), 1, "none.png")
+    fails(run("verify", "k.mvc", "large.mvc", "--against", "k.png"), 2, "one picture, but there are 2 files")
+
+
+def test_verify_against_a_folder_of_originals(codec: FakeCodec, folder: Path) -> None:
+    for name in ("a.png", "b.bmp", "deep/a.png"):
+        path = folder / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.roll(SAMPLES, len(name), 0)).save(path)
+    assert run("encode", "in", "-o", "coded").exit_code == 0
+    assert run("verify", "coded", "--against", "in").stdout.count("PSNR inf dB") == 3
+    assert run("verify", "coded/b.mvc", "coded/deep/a.mvc", "--against", "in/deep").exit_code == 1  # has no b
+    Image.fromarray(SAMPLES).save(folder / "in" / "b.png")
+    result = run("verify", "coded", "--against", "in")
+    assert result.exit_code == 1 and result.stdout.count("PSNR inf dB") == 2
+    assert "several originals: b.bmp, b.png of the name b" in " ".join(result.stderr.split())
 
 
 def test_doctor_runs_a_picture_through_the_codec(codec: FakeCodec, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import fake_codec
 import numpy as np
 import pytest
 from command import SAMPLES, fails, pixels, run
@@ -29,11 +28,6 @@ from mvc.picture import Picture
 
 TESTS = Path(__file__).parent
 CHILD = "import fake_codec, pytest; fake_codec.install(pytest.MonkeyPatch())\nfrom mvc.cli import main\nmain()"
-
-
-@pytest.fixture
-def codec(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
-    return fake_codec.install(monkeypatch)
 
 
 @pytest.fixture

@@ -520,6 +520,8 @@ BAD_FILES = {
     "077.clip-head-too-long": (errors.Corrupt, "goes on after its last field (chunk CLIP"),
     "078.unit-under-another-clip-head": (errors.Checksum, "the unit is damaged"),
     "079.inter-before-its-picture": (errors.Checksum, "or what it refers to is not there"),
+    "080.sound-changed": (errors.Checksum, "the file is damaged"),
+    "081.sound-cut": (errors.Truncated, "payload has 16 of 23 bytes (chunk SOUND 0"),
 }
 BAD_STREAMS = {
     "101.hyperlatent-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
@@ -531,7 +533,7 @@ BAD_STREAMS = {
     "107.state-padded": (errors.Corrupt, "state that is too small (chunk CODE 0 stream 1)"),
     "108.streams-swapped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 1)"),
     "109.sizes-shifted": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
-    "110.hyperlatent-4096": (errors.Corrupt, "hyperlatent symbol is out of range (chunk CODE 0 stream 0)"),
+    "110.hyperlatent-4096": (errors.Corrupt, "hyperlatent symbol is out of range (chunk CODE 0 hyperlatent)"),
     "111.hyperlatent-over-2^20": (errors.Corrupt, "absurdly large (chunk CODE 0 stream 0)"),
     "112.latent-over-2^20": (errors.Corrupt, "absurdly large (chunk CODE 0 stream 1)"),
     "113.escape-of-40-zeros": (errors.Corrupt, "absurdly large (chunk CODE 0 stream 1)"),
@@ -544,10 +546,10 @@ BAD_STREAMS = {
     "120.another-size": (errors.Truncated, "end too early (chunk CODE 0 stream 0)"),
     "121.another-quality": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
     "122.clip": (errors.Unsupported, "is a clip"),
-    "123.hyperlatent-minus-4096": (errors.Corrupt, "hyperlatent symbol is out of range (chunk CODE 0 stream 0)"),
+    "123.hyperlatent-minus-4096": (errors.Corrupt, "hyperlatent symbol is out of range (chunk CODE 0 hyperlatent)"),
     "124.hyperlatents-4095-before-other-slices": (errors.Truncated, "end too early (chunk CODE 0 stream 1)"),
     "125.escape-cut": (errors.Truncated, "end too early (chunk CODE 0 stream 2)"),
-    "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 3)"),
+    "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 1)"),
     "127.inter-in-a-still": (errors.Corrupt, "has 1, the last inter 0"),
 }
 

@@ -213,6 +213,8 @@ def test_extreme_inputs_stay_within_the_input_limit() -> None:
     ]
 
     class Extreme:
+        size = (8, 8)
+
         def hyper(self, z: None) -> Tensor:
             return whole((1, 2, 2, CONFIG.hyper), streams.HYPER_LIMIT) * ONE
 

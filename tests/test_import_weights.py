@@ -32,11 +32,12 @@ from mvc.models.estimate import RateEstimator
 from mvc.models.papers import PaperConfig, PaperModel
 from mvc.models.ssf import SSFModel
 from mvc.train import state
-from mvc.train.export import export, load_checkpoint
+from mvc.train.export import export
 from mvc.train.foreign import translate
 from mvc.train.importing import Imported, _config, fit, import_weights
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
+from mvc.train.trained import load_checkpoint
 from tests import tiny_model
 
 STILL = {"mambavc": papers.MAMBAVC, "swinvc": papers.SWINVC, "convvc": papers.CONVVC}

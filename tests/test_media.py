@@ -200,7 +200,8 @@ def test_an_mvc_file_gets_a_hint() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "PPM"])
 def test_truncated_files_raise_one_clear_line(kind: str) -> None:
     data = saved(Image.fromarray(RNG.integers(0, 256, (40, 40, 3), dtype=np.uint8)), kind)
-    for length in (9, 20, len(data) // 2, len(data) - 40):
+    late = [len(data) - 40] if kind != "JPEG" else []  # of which most is there; see test_media_kinds.py
+    for length in (9, 20, len(data) // 2, *late):
         with pytest.raises(SourceError) as caught:
             media.read_picture(data[:length], name="k")
         assert "\n" not in str(caught.value)

@@ -207,6 +207,30 @@ def test_damage_of_what_is_needed_is_one_clear_line() -> None:
         media.read_picture(data[:20], name="k")
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_jpeg_that_is_cut_off_is_read_with_a_warning(mode: str, progressive: bool) -> None:
+    noise = np.random.default_rng(5).integers(0, 256, (96, 64, 3)).astype(np.uint8)
+    whole = saved(Image.fromarray(noise).convert(mode), "JPEG", quality=85, progressive=progressive)
+    assert not any("cut off" in loss for loss in media.read_picture(whole).losses)
+    assert not any("cut off" in loss for loss in media.read_picture(whole + b"a film").losses)
+    expected = media.read_picture(whole).picture.samples
+    for missing in (1, 2):  # of the mark that ends it
+        found = media.read_picture(whole[:-missing])
+        assert any("cut off at its end: nothing else" in loss for loss in found.losses)
+        assert np.array_equal(found.picture.samples, expected)
+    found = media.read_picture(whole[:-40])
+    (told,) = (loss for loss in found.losses if "cut off at its end" in loss)
+    if progressive:
+        assert told.endswith("it is coarser than it should be")
+    else:
+        row = int(told.split("the rows from ")[1].split()[0])
+        assert 48 <= row < 96 and np.array_equal(found.picture.samples[:row], expected[:row])
+    start = whole.index(b"\xff\xda")
+    with pytest.raises(SourceError, match=r"is cut off: (only a coarse|\d+ of its 96 rows)|truncated"):
+        media.read_picture(whole[: start + 100])
+
+
 def test_damage_in_metadata_never_changes_a_picture() -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x0110] = "MAKER " * 9, "MODEL " * 9

@@ -14,12 +14,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import CONFIG, decoded_digests, picture, sha256, tiny_codec, tiny_weights
-from valid_files import Content, assemble, contents
+from valid_files import Content, assemble, clips_with_sound, contents, repaired
 
 from mvc import errors
 from mvc import picture as pictures
 from mvc.blocks.layers import shuffle
 from mvc.container import ClipHead, Head, Unit, chunks, fields, read_file, whole, write_file
+from mvc.container.sound import SoundReader
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import MAX_HALF_WIDTH, MAX_VALUE, Tables, gaussian_tables, tables_from_pmfs
 from mvc.exact import fixed, lower
@@ -121,6 +122,36 @@ def test_valid_files(content: Content) -> None:
     assert SPEC["read_file"](content.data()) == in_words(content.head, content.units)
 
 
+def sound_of(data: bytes) -> tuple[list[Any], list[Any]]:
+    reader = SoundReader(io.BytesIO(data))
+    packets = [tuple(packet) for packet in reader.before(None)]
+    return [
+        {
+            "number": number,
+            "sample_rate": track.sample_rate,
+            "channels": track.channels,
+            "time_base": track.time_base.as_integer_ratio(),
+            "parts": [track.codec.encode(), track.language.encode(), track.header],
+        }
+        for number, track in enumerate(reader.tracks)
+    ], packets
+
+
+@settings(deadline=None)
+@given(clips_with_sound, st.data())
+def test_sound(content: Content, draw: st.DataObject) -> None:
+    """Both readers take the same sound from a valid file, and from one with a byte changed in a chunk of sound."""
+    data = content.data()
+    assert SPEC["read_sound"](data) == sound_of(data) and sound_of(data)[0]
+    assert SPEC["read_file"](data) == in_words(content.head, content.units)
+    own = [c for c in chunks.walk(chunks.Source(io.BytesIO(data))) if c.code in (0x81, 0x82) and c.length]
+    chunk = draw.draw(st.sampled_from(own))
+    place = draw.draw(st.integers(chunk.start, chunk.start + chunk.length - 1))
+    changed = repaired(data[:place] + bytes([data[place] ^ draw.draw(st.integers(1, 255))]) + data[place + 1 :])
+    assert SPEC["read_sound"](changed) == sound_of(changed)  # which an unknown chunk of such a code had not
+    assert ours(changed) == ours(data)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_both_readers_agree_on_damaged_files(draw: st.DataObject) -> None:
@@ -154,7 +185,14 @@ def test_every_changed_byte_of_the_example(content: tuple[Head, list[Unit]]) -> 
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [("3.1", chunks.HEAD), ("3.2", chunks.CODE), ("3.3", chunks.CLIP), ("3.5", chunks.END)],
+    [
+        ("3.1", chunks.HEAD),
+        ("3.2", chunks.CODE),
+        ("3.3", chunks.CLIP),
+        ("3.5", chunks.END),
+        ("3.7", chunks.TRACK),
+        ("3.8", chunks.SOUND),
+    ],
 )
 def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
     text = section(number)
@@ -162,7 +200,16 @@ def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
     assert [tuple(row) for row in table(text, "Field")] == fields.rows(kind.fields)
 
 
-@pytest.mark.parametrize(("number", "kind"), [("3.1", chunks.HEAD), ("3.2", chunks.CODE), ("3.3", chunks.CLIP)])
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        ("3.1", chunks.HEAD),
+        ("3.2", chunks.CODE),
+        ("3.3", chunks.CLIP),
+        ("3.7", chunks.TRACK),
+        ("3.8", chunks.SOUND),
+    ],
+)
 def test_semantics_cover_every_field(number: str, kind: chunks.ChunkType) -> None:
     text = section(number)
     described = [

@@ -25,8 +25,9 @@ from mvc.models.papers import PaperConfig
 from mvc.models.sizes import MAX_WEIGHTS, _weights
 from mvc.models.weights import MANIFEST_FILE, WEIGHTS_FILE, load
 from mvc.train import state
-from mvc.train.export import export, load_checkpoint
+from mvc.train.export import export
 from mvc.train.importing import read_tensors
+from mvc.train.trained import load_checkpoint
 
 LITE, PAPER = range(2)
 

@@ -20,6 +20,7 @@ from mvc.clip import ClipCodec
 from mvc.codec import Codec
 from mvc.container import ClipHead
 from mvc.errors import SourceError
+from mvc.frames import Frame
 from mvc.models import ssf
 from mvc.models.weights import load
 from mvc.picture import Picture
@@ -311,10 +312,10 @@ def test_the_command_trains_resumes_and_exports_what_codes(
         "residual",
     }
     coded = io.BytesIO()
-    source = [(Picture(samples), time) for time, samples in enumerate(frames_of(0, 3))]
-    assert codec.encode(source, coded, ClipHead(), index=0) == 3
+    source = [Frame.of_picture(Picture(samples), time) for time, samples in enumerate(frames_of(0, 3))]
+    assert codec.encode(source, coded, ClipHead(chroma="rgb"), index=0) == 3
     shown = list(codec.decode(io.BytesIO(coded.getvalue())))
-    assert [time for _, time in shown] == [0, 1, 2]
+    assert [frame.time for frame in shown] == [0, 1, 2]
     with pytest.raises(SourceError, match="no tables are fitted"):
         export(recipe.checkpoint, tmp_path / "weights", Path(recipe.store))
 

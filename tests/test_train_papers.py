@@ -22,10 +22,11 @@ from mvc.models.papers import PaperConfig
 from mvc.models.weights import load as load_weights
 from mvc.train import state
 from mvc.train.data import CropStore, build_store
-from mvc.train.export import WIDEST, export, hyper_tables, load_checkpoint
+from mvc.train.export import WIDEST, export, hyper_tables
 from mvc.train.log import Report
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
+from mvc.train.trained import load_checkpoint
 from tests import tiny_model
 
 RECIPES = Path(__file__).parent.parent / "recipes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from typing import Any
 from unittest import mock
@@ -18,10 +19,12 @@ import mvc
 from mvc.blocks.conv import Conv
 from mvc.codec import Codec
 from mvc.container import read_file
+from mvc.entropy import parts
 from mvc.exact.fixed import COARSE, Grid
-from mvc.models import papers, registry, samic, ssf, streams
+from mvc.models import papers, registry, samic, ssf
 from mvc.models.base import Autoencoder
 from mvc.models.lite import Config, MambaVCLite
+from mvc.models.lite_video import LiteVideo, VideoConfig, from_still
 from mvc.models.weights import Weights
 from mvc.picture import Picture
 from mvc.train.export import make_weights
@@ -91,18 +94,18 @@ def recorded() -> Iterator[list[np.ndarray]]:
     """The symbols that codecs write or read meanwhile, in coding order."""
     symbols: list[np.ndarray] = []
 
-    class Encoder(streams.Encoder):
+    class Encoder(parts.Encoder):
         def put(self, values: ArrayLike, rows: ArrayLike) -> None:
             symbols.append(np.asarray(values))
             super().put(values, rows)
 
-    class Decoder(streams.Decoder):
+    class Decoder(parts.Decoder):
         def take(self, rows: ArrayLike) -> NDArray[np.int32]:
             taken = super().take(rows)
             symbols.append(taken)
             return taken
 
-    with mock.patch.object(streams, "Encoder", Encoder), mock.patch.object(streams, "Decoder", Decoder):
+    with mock.patch.object(parts, "Encoder", Encoder), mock.patch.object(parts, "Decoder", Decoder):
         yield symbols
 
 
@@ -126,8 +129,9 @@ def encoded_digests(
     code = codec.network.prior.code
 
     def kept(*arguments: Any) -> Tensor:
-        y_hat.append(code(*arguments))
-        return y_hat[-1]
+        coded = code(*arguments)
+        y_hat.append(coded.clone())
+        return coded
 
     with recorded() as symbols, mock.patch.object(codec.network.prior, "code", kept):
         data = codec.encode(source, quality, effort)
@@ -177,3 +181,30 @@ def tiny_video_weights(name: str) -> Weights:
                 network.g_s[-1].weight.mul_(0.1 if part == "motion" else 0.4)
             model.keyframe.g_s[-1].bias.fill_(0.5)
     return make_weights(model, {"about": "random, for tests"}, name=name)
+
+
+CLIP_CONFIG = VideoConfig(picture=replace(CONFIG, packing=2), motion_width=32, motion_features=32, temporal_width=32)
+
+
+def tiny_clip_network() -> LiteVideo:
+    """mambavc-ssf-lite from the tiny still model; what starts at zero says something, and what rests is predicted."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        made = from_still(tiny_network(), CLIP_CONFIG).eval()
+        with torch.no_grad():
+            for network in (made.motion, made.residual):
+                network.prior.temporal.out.weight.normal_(std=0.3)
+                for name, parameter in network.prior.named_parameters():
+                    if name.endswith("mean.weight"):  # means of symbols that are mostly zero
+                        parameter.mul_(10 if network is made.motion else 1 / SPREAD)
+            for context in made.motion.prior.contexts:
+                context.lrp_out.weight.mul_(10)
+            made.motion.g_s.out.weight.mul_(5)  # scales above zero, too
+            made.motion.g_s.out.bias[2] = 0.3
+    return made
+
+
+@cache
+def tiny_clip_weights() -> Weights:
+    """That model, ready to code."""
+    return make_weights(tiny_clip_network(), {"about": "random, for tests"}, name="mambavc-ssf-lite")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from fractions import Fraction
 
 from hypothesis import strategies as st
 from tiny_model import picture, tiny_codec
 
 from mvc.container import ClipHead, Head, Unit, Writer, read_file
 from mvc.container.chunks import END, SIGNATURE, Source, crc32c, frame, walk
+from mvc.container.sound import Packet, SoundWriter, Track
 
 
 def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
@@ -35,15 +37,22 @@ class Content:
     head: Head
     units: tuple[Unit, ...]
     extras: tuple[tuple[int, int, bytes], ...] = ()
+    tracks: tuple[Track, ...] = ()
+    packets: tuple[Packet, ...] = ()
 
     def data(self) -> bytes:
-        """The file."""
+        """The file; its packets of sound are written in equal parts before each unit and behind the last."""
         file = io.BytesIO()
         writer = Writer(file, self.head)
+        sound = SoundWriter(writer, self.tracks) if self.tracks else None
         for count in range(len(self.units) + 1):
             for where, code, payload in self.extras:
                 if min(where, len(self.units)) == count:
                     writer.ancillary(code, payload)
+            if sound:
+                sound.put(self.packets[count :: len(self.units) + 1])
+                if count == len(self.units):
+                    sound.close()
             if count < len(self.units):
                 writer.put(self.units[count])
         writer.close()
@@ -96,6 +105,27 @@ def in_order(drawn: list[Unit]) -> tuple[Unit, ...]:
 
 extras = st.lists(st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40)), max_size=4)
 contents = st.builds(Content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
+
+
+counts = st.integers(1, 2**32 - 1)
+texts = st.text(st.characters(codec="utf-8"), max_size=8)
+tracks = st.builds(Track, counts, st.integers(1, 255), st.builds(Fraction, counts, counts), texts, texts, streams)
+times = st.none() | st.integers(-(2**63), 2**63 - 1) | st.integers(-2000, 2000)
+packets = st.builds(Packet, st.integers(0, 1), times, st.integers(0, 2**32 - 1) | st.just(1024), streams)
+following = st.builds(
+    lambda track, start, sizes: [Packet(track, start + 960 * n, 960, bytes(size)) for n, size in enumerate(sizes)],
+    st.integers(0, 1),
+    st.integers(-2000, 2000),
+    st.lists(st.integers(0, 300), max_size=12),
+)
+clips_with_sound = st.builds(
+    Content,
+    clip_heads.flatmap(of_kind),
+    st.lists(units, min_size=1, max_size=3).map(in_order),
+    extras.map(tuple),
+    st.lists(tracks, min_size=2, max_size=2).map(tuple),
+    (st.lists(packets, max_size=6) | following).map(tuple),
+)
 
 
 @st.composite

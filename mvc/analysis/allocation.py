@@ -75,11 +75,21 @@ def hyper_bits(recorded: Recorded, tables: Tables, index: int) -> Bits:
     return symbol_bits(tables, np.rint(recorded.z_hat).astype(np.int64), rows.astype(np.int64))
 
 
+def _owners(count: int, owners: int) -> tuple[NDArray[np.intp], Bits]:
+    """Along an axis: which hyperlatent each of `count` latents lies under, and its share of it.
+
+    Each has a power of two of them, the last one perhaps fewer.
+    """
+    own = np.arange(count) >> (-(-count // owners) - 1).bit_length()
+    return own, 1 / np.bincount(own)[own]
+
+
 def allocation(file: bytes, latent: Bits, hyper: Bits, widths: tuple[int, ...], cell_px: int = CELL_PX) -> Allocation:
     """Of an .mvc file and the estimates for its latents [h, w, M], in slices of `widths`, and z [h/4, w/4, Z]."""
     _, (unit,) = read_file(file)
-    cells = latent.shape[0] // hyper.shape[0], latent.shape[1] // hyper.shape[1]
-    spread = np.kron(hyper.sum(-1), np.full(cells, 1 / (cells[0] * cells[1])))
+    rows, row_share = _owners(latent.shape[0], hyper.shape[0])
+    columns, column_share = _owners(latent.shape[1], hyper.shape[1])
+    spread = hyper.sum(-1)[rows][:, columns] * np.outer(row_share, column_share)
     return Allocation(
         file_bits=8 * len(file),
         hyper_bits=8 * len(unit.streams[0]),

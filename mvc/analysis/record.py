@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mvc.codec import Codec
+from mvc.entropy.parts import SeparateWriter
 from mvc.models.base import CELL_PX
 from mvc.models.coding import Coder
 from mvc.models.prior import CodingPrior
@@ -114,7 +115,7 @@ def record(codec: Codec, picture: Picture, index: int) -> Recorded:
     x = codec.to_tensor(picture)
     (tile,) = Tiling(picture.width, picture.height)
     latents = codec.latents(x, tile, index)
-    prior, coder = codec.network.prior, codec.network.encoder(index, codec.dtype)
+    prior, coder = codec.network.prior, codec.network.encoder(SeparateWriter(), index, codec.dtype)
     indices = torch.tensor([index], device=codec.device)
     return code(prior, coder, indices, latents, unit=prior.grid.one, visible=tile.cells(CELL_PX))
 

@@ -83,7 +83,7 @@ def analyse(
         raise SourceError("there is no picture to analyse")
     index = min(index, codec.model.rates - 1)
     report = Report(codec.weights.name, codec.model_id.hex(), index, list(pictures))
-    side = crop_side(pictures, codec.model.stride, crop_px)
+    side = crop_side(pictures, codec.model.align, crop_px)
     correlations, fields = [], []
     for name, picture in pictures:
         on_step(name)
@@ -109,13 +109,13 @@ def analyse(
     return report
 
 
-def crop_side(pictures: Sequence[tuple[str, Picture]], stride: int, most_px: int) -> int:
+def crop_side(pictures: Sequence[tuple[str, Picture]], align: int, most_px: int) -> int:
     """Of the square crops for receptive fields: the largest that all padded pictures have, `most_px` at the most.
 
-    A multiple of the stride, and never less than one.
+    A multiple of what the model pads to, and never less than one.
     """
-    padded = (round_up(side, stride) for _, picture in pictures for side in (picture.height, picture.width))
-    return max(stride, min(most_px // stride * stride, *padded))
+    padded = (round_up(side, align) for _, picture in pictures for side in (picture.height, picture.width))
+    return max(align, min(most_px // align * align, *padded))
 
 
 def gradients(codec: Codec, picture: Picture, index: int, side: int) -> list[tuple[erf.Map, tuple[float, float]]]:

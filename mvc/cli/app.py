@@ -11,7 +11,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import analyze, bench, convert, report, terminal, training, video
+from mvc.cli import analyze, bench, bench_video, convert, play, report, terminal, training, video
 
 NAME = "mvc"
 
@@ -90,11 +90,13 @@ for _command in (
     convert.encode,
     convert.decode,
     video.encode_video,
+    play.play,
     report.info,
     report.models,
     report.verify,
     report.doctor,
     bench.bench,
+    bench_video.bench_video,
     analyze.analyze,
     training.train,
     training.export,

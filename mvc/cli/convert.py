@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -31,10 +31,9 @@ from mvc.cli.options import (
 )
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
+from mvc.cli.video import FramesOption, Jobs, NoAudio, Recover, StartOption, decode_clip, start_of
 from mvc.quality import bits_per_pixel
-
-if TYPE_CHECKING:
-    pass
+from mvc.video.moments import Part, threads_of
 
 LOSSY = (".jpg", ".jpeg", ".webp")
 
@@ -132,41 +131,51 @@ def decode(
     force: Force = False,
     skip_existing: SkipExisting = False,
     quiet: Quiet = False,
+    start: StartOption = None,
+    frames: FramesOption = None,
+    recover: Recover = False,
+    no_audio: NoAudio = False,
+    jobs: Jobs = 1,
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
     """Decode .mvc files into pictures: mvc decode k.mvc -o k.png; a clip into a video: -o clip.y4m
 
-    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not.
+    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not. Clips become y4m, mp4, mkv,
+    webm, mov or numbered pictures (-o %04d.png), with their sound where the format has any.
 
     Of two inputs the second is the output if it is named like a picture and does not exist.
     """
     _set_up(force, skip_existing, quiet)
     check = options.limits(max_pixels, max_memory)
     default = f".{(form or options.Format.png).value}"
-    jobs = plan(inputs, output, default)
-    for job in jobs:
+    plans = plan(inputs, output, default)
+    for job in plans:
         suffix = _suffix(job, default)
         if form and suffix.lower() != default:
             raise UsageError(f"-o {job.target} and --format {form.value} exclude each other")
         if quality is not None and suffix.lower() not in LOSSY:
             raise UsageError("--quality is for jpg and webp", hint="say --format jpg, or -o NAME.jpg")
-    load = codec_loader(device, threads)
+    load = codec_loader(device, threads_of(threads, jobs))
+    part = Part(start_of(start), frames, recover, not no_audio, jobs)
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import media
-        from mvc.container import read_file, read_head
+        from mvc.container import read_file, read_head, whole
 
         clock = _Clock()
         job.start(force=force, skip=skip_existing)
-        coded = job.coded()
+        with job.opened() as (clip, file):
+            if clip:
+                check(clip.width, clip.height)
+                source = file if job.source == STREAM or files.is_stream(job.source) else job.source
+                decode_clip(job, source, lambda own: load(model or own), part, progress, force=force)
+                return
+            coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
         head = read_head(coded)
         check(head.width, head.height)
-        if head.kind == "clip":
-            from mvc.cli.video import decode_clip
-
-            decode_clip(job, coded, lambda own: load(model or own), head, force=force)
-            return
+        if part != Part(jobs=jobs):
+            raise UsageError(f"{job.name} is a still picture: --start, --frames, --recover, --no-audio are for clips")
         suffix = _suffix(job, default)
         if suffix != default:
             media.check_extension(job.target)
@@ -181,7 +190,7 @@ def decode(
         clock.lap("write")
         _tell(job, coded, len(data), progress, stats, clock)
 
-    run_all("decoding", jobs, lambda job: job.name, action)
+    run_all("decoding", plans, lambda job: job.name, action)
 
 
 def _suffix(job: Job, default: str) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import mvc
-from mvc.cli.jobs import Job, expand
+from mvc import files
+from mvc.cli.jobs import STREAM, Job, expand
 from mvc.cli.progress import Progress, run_all
 from mvc.files import MVC_SUFFIX
 
@@ -23,7 +24,7 @@ def show_info(inputs: list[str], *, as_json: bool, check: Callable[[int, int], N
     names = [name for name, _ in expand(inputs, (MVC_SUFFIX,))]
 
     def action(job: Job, progress: Progress) -> None:
-        facts = mvc.info(job.coded())
+        facts = _facts(job)
         if check:
             check(facts["width"], facts["height"])
         if not as_json:
@@ -36,11 +37,29 @@ def show_info(inputs: list[str], *, as_json: bool, check: Callable[[int, int], N
     run_all("reading", [Job(name) for name in names], lambda job: job.name, action)
 
 
+def _facts(job: Job) -> dict[str, Any]:
+    """Of a file by its name, which is walked; what comes through a pipe is read."""
+    if job.source == STREAM or files.is_stream(job.source):
+        return mvc.info(job.coded())
+    return mvc.info(job.source)
+
+
 def _text(name: str, facts: dict[str, Any]) -> list[str]:
     size, bpp = facts["size_bytes"], facts["bits_per_pixel"]
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
     lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES]
     lines.append(f"{'checksum':>13}  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
+    if "frames" in facts:
+        rates = f"{facts['frames_per_second']:.4g} frames/s, {facts['bits_per_second'] / 1000:.1f} kbit/s"
+        lines.append(f"{'clip':>13}  {facts['frames']} frames, {facts['seconds']:.3f} s, {rates}")
+        share = 100 * facts["keyframe_bytes"] / max(1, facts["size_bytes"])
+        lines.append(f"{'keyframes':>13}  {facts['keyframes']}, which take {share:.0f} % of the file")
+    for track in facts.get("sound", {}).get("tracks", ()):
+        name = f"{track['codec']}, {track['sample_rate']} Hz, {track['channels']} channels"
+        name += f", {track['language']}" if track["language"] else ""
+        lines.append(f"{'sound':>13}  {name}: {track['seconds']:.3f} s, {track['bytes']} bytes")
+    if facts.get("sound", {}).get("damaged"):
+        lines.append(f"{'sound':>13}  {facts['sound']['damaged']} pieces are damaged")
     for unit in facts["units"]:
         streams = ", ".join(map(str, unit["stream_bytes"]))
         name = f"{unit['role']} {unit['index']}"

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import stat
 import sys
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from mvc import files
 from mvc.cli.progress import Skipped
 from mvc.cli.terminal import StdoutError, UsageError
-from mvc.container import whole
+from mvc.container import Head, read_head, whole
 from mvc.errors import Limit, MvcError, NotMvc, SourceError
 from mvc.files import MVC_SUFFIX, PICTURE_SUFFIXES
 
 STREAM = "-"
+HEAD_BYTES = 64  # more than there are before a file's first unit
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,26 @@ class Job:
             most = f"{files.MAX_PIPED_BYTES >> 20} MiB"
             raise Limit(f"{self.name} gives more than {most}, the most that is read of a pipe", hint="name a file")
         return data
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[Head | None, BinaryIO]]:
+        """The input, which is to be an .mvc file, and its head if that is a clip's: clips are not read as a whole."""
+        from mvc.media.clip_source import Piped
+
+        with ExitStack() as stack:
+            file: BinaryIO = sys.stdin.buffer
+            if self.source != STREAM:
+                files.check_input(self.source)
+                try:
+                    file = stack.enter_context(open(self.source, "rb"))
+                except OSError as error:
+                    raise SourceError(f"cannot read {self.name}: {files.reason(error)}") from error
+            start = files.read_up_to(file, HEAD_BYTES, name=self.name)
+            head = None
+            with suppress(MvcError):
+                head = read_head(start)
+            rest: Any = Piped(start, file)
+            yield (head if head and head.kind == "clip" else None), io.BufferedReader(rest)
 
     def coded(self) -> bytes:
         """The input, which is to be an .mvc file: bounded in size, else unchecked."""

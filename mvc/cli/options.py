@@ -53,6 +53,15 @@ def parse_size(text: str, option: str = "--size") -> int:
     return size
 
 
+def parse_bits(text: str) -> float:
+    """Bits per second from `500k`, `1.5M` or `64000` (powers of 1000), as FFmpeg writes them; above 0."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)(?:bps|bit/s|bits/s)?", text.strip(), re.ASCII)
+    bits = float(match[1]) * 1000 ** " km".index(match[2].lower() or " ") if match else 0
+    if bits <= 0:
+        raise UsageError(f"--bitrate {text}: not a bitrate; write 500k, 1.5M or 64000, in bits per second")
+    return bits
+
+
 def parse_pixels(text: str) -> int:
     """A number of pixels from `250000`, `500k` or `16.5M` (powers of 1000); at least 1."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmMgG]?)", text.strip(), re.ASCII)

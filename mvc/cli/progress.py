@@ -56,6 +56,13 @@ class Progress:
             if self._bar:
                 self._bar.update(self._bar.task_ids[0], completed=self._done, description=self._text())
 
+    def now(self, name: str) -> None:
+        """What the item that is under way has come to."""
+        with self._lock:
+            self._name = name
+            if self._bar:
+                self._bar.update(self._bar.task_ids[0], description=self._text())
+
     def data(self, *lines: str) -> None:
         """Lines of results on stdout, which may be the terminal that shows the bar; `StdoutError` if they get lost."""
         with self._lock:

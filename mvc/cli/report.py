@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
-from io import BytesIO
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
 import mvc
+from mvc import files
 from mvc.cli import options
 from mvc.cli.info import show_info
-from mvc.cli.jobs import Job, expand
+from mvc.cli.jobs import STREAM, Job, expand
 from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, FileModel, Inputs, MaxMemory, MaxPixels, Quiet, Threads
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, set_quiet, warn
 from mvc.errors import BackendError, MvcError
-from mvc.files import MVC_SUFFIX
+from mvc.files import MVC_SUFFIX, PICTURE_SUFFIXES
 from mvc.quality import bits_per_pixel
 
 if TYPE_CHECKING:
+    from mvc.codec import Codec
     from mvc.picture import Picture
 
 COMPLEXITY_COLUMNS = ("g_a", "h_a", "h_s + contexts", "g_s", "total")
@@ -93,7 +96,11 @@ def verify(
     inputs: Inputs,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="PICTURE", help="The original: print PSNR, MS-SSIM and bpp."),
+        typer.Option(
+            "--against",
+            metavar="PICTURE",
+            help="The original, or the folder of those of several files: print PSNR, MS-SSIM and bpp.",
+        ),
     ] = None,
     model: FileModel = None,
     device: DeviceOption = options.Device.auto,
@@ -106,29 +113,76 @@ def verify(
     set_quiet(quiet)
     check = options.limits(max_pixels, max_memory)
     load = codec_loader(device, threads)
-    original = None if against is None else _original(against)
+    pairs = expand(inputs, (MVC_SUFFIX,))
+    original = _originals(against, pairs)
 
     def action(job: Job, progress: Progress) -> None:
-        from mvc.container import read_file
+        from mvc.container import read_file, whole
 
-        coded = job.coded()
+        with job.opened() as (clip, file):
+            if clip:
+                check(clip.width, clip.height)
+                progress.data(f"{job.name}: ok, {clip.width}x{clip.height}, {_verified(job, file, load, model)}")
+                return
+            coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
         head, units = read_file(coded)
         check(head.width, head.height)
-        if head.kind == "clip":
-            from mvc.clip import ClipCodec
-
-            count = sum(1 for _ in ClipCodec(load(model or head.model_id)).decode(BytesIO(coded)))
-            progress.data(f"{job.name}: ok, {head.width}x{head.height}, {count} frames, {len(coded)} bytes")
-            return
         picture = load(model or head.model_id).decode_units(head, units)
         bpp = bits_per_pixel(len(coded), picture.width, picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
         if original is not None:
-            progress.data(f"{line}, {_quality_text(original, picture)}")
+            progress.data(f"{line}, {_quality_text(original(job.source), picture)}")
         elif not quiet:
             progress.data(line)
 
-    run_all("verifying", [Job(name) for name, _ in expand(inputs, (MVC_SUFFIX,))], lambda job: job.name, action)
+    run_all("verifying", [Job(name) for name, _ in pairs], lambda job: job.name, action)
+
+
+def _originals(against: str | None, pairs: Sequence[tuple[str, str]]) -> Callable[[str], Picture] | None:
+    """From the name of a file to its original: the one picture there is, or that of the same name below a folder.
+
+    `pairs` are those of `expand`. A picture that cannot be read is told at once, before anything is decoded.
+    """
+    if against is None:
+        return None
+    if Path(against).is_dir():
+        kept = dict(pairs)
+        return lambda name: _original(_same_name(against, kept[name]))
+    if len(pairs) > 1:
+        hint = "name the folder of the originals, which are found by their names; or verify one file at a time"
+        raise UsageError(f"--against names one picture, but there are {len(pairs)} files", hint=hint)
+    picture = _original(against)
+    return lambda _: picture
+
+
+def _same_name(folder: str, name: str) -> str:
+    """The one picture in a folder that differs from a name by its suffix alone."""
+    wanted = Path(folder, name)
+    plain = wanted.with_suffix("")
+    found = [path for path in files.find(wanted.parent, PICTURE_SUFFIXES) if path.with_suffix("") == plain]
+    if len(found) != 1:
+        many = f"several originals: {', '.join(path.name for path in found)}" if found else "no original"
+        raise MvcError(f"{wanted.parent} has {many} of the name {wanted.stem}")
+    return str(found[0])
+
+
+def _verified(job: Job, file: BinaryIO, load: Callable[[str | bytes], Codec], model: str | None) -> str:
+    """Decode a clip as it comes: its frames and their sound."""
+    from mvc.container.sound import SoundReader
+    from mvc.video.reader import ClipFile
+
+    named = job.source != STREAM and not files.is_stream(job.source)
+    clip = ClipFile(job.source if named else file, lambda own: load(model or own), name=job.name)
+    text = f"{sum(1 for _ in clip.frames())} frames"
+    if named:
+        text += f", {os.path.getsize(job.source)} bytes"
+        with clip.opened() as again:
+            sound = SoundReader(again)
+            packets = sum(1 for _ in sound.before(None))
+        if sound.damaged:
+            raise MvcError(f"{sound.damaged} pieces of its sound are damaged; all frames can be decoded")
+        text += f", {packets} packets of sound" if packets else ""
+    return text
 
 
 def _original(path: str) -> Picture:

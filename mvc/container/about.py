@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any
+from fractions import Fraction
+from typing import Any, BinaryIO
 
 from mvc.container import fields
-from mvc.container.chunks import CLIP, CODE, END, HEAD, VERSION, Source, finish, walk
+from mvc.container.chunks import CLIP, CODE, END, HEAD, SOUND, TRACK, VERSION, Source, finish, walk
+from mvc.container.sound import SoundReader
 from mvc.container.units import UnitHead, clip_head_of, head_of, unit_head
 from mvc.errors import Corrupt, Limit, Unsupported
 
@@ -16,9 +18,11 @@ LISTED = 1000
 """Chunks, and units, that are listed: a file may have millions."""
 
 
-def describe(data: bytes) -> dict[str, Any]:
+def describe(data: bytes | BinaryIO) -> dict[str, Any]:
     """What `mvc info` prints, in JSON-ready values: the head, the checksum, the units, every chunk.
 
+    `data` is the file, or a file object that can seek and stands at its beginning, which is walked and not held.
+    Of a clip: also how many frames and keyframes it has, seconds, frames and bits per second, and its sound.
     Unlike `Reader` it does not refuse a wrong checksum (`intact` is False then), unknown chunks, chunks out of order or
     units that cannot be parsed: it is there to look at such files. It lists the first 1000 units and chunks, and END;
     `chunk_count` is the number of all chunks.
@@ -26,18 +30,25 @@ def describe(data: bytes) -> dict[str, Any]:
     Raises:
         FormatError, Unsupported, Limit: the framing or the head cannot be parsed.
     """
-    chunks = walk(Source(io.BytesIO(data)))
+    file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
+    begin = file.tell()
+    chunks = walk(Source(file))
     first = next(chunks)
     head = head_of(first)
     listed, count, intact, coded = [first], 1, False, 0
     units: list[UnitHead] = []
     clip: dict[str, Any] = {}
+    tally = _Tally()
     for chunk in chunks:
         count += 1
         coded += chunk.code == CODE.code
-        if chunk.code == CODE.code and len(units) < LISTED:
+        tally.sound_bytes += chunk.length if chunk.code in (TRACK.code, SOUND.code) else 0
+        if chunk.code == CODE.code and (head.kind == "clip" or len(units) < LISTED):
             with suppress(Corrupt, Unsupported, Limit):
-                units.append(unit_head(chunk, head))
+                unit = unit_head(chunk, head)
+                tally.add(unit)
+                if len(units) < LISTED:
+                    units.append(unit)
         if chunk.code == CLIP.code and head.kind == "clip" and not clip:
             with suppress(Corrupt, Unsupported, Limit):
                 clip = {"clip": fields.show(CLIP.fields, asdict(clip_head_of(chunk)))}
@@ -46,12 +57,18 @@ def describe(data: bytes) -> dict[str, Any]:
             intact = stored == actual
         if count <= LISTED or chunk.code == END.code:
             listed.append(chunk)
+    size = listed[-1].start + listed[-1].length
+    if clip:
+        clip |= tally.facts(Fraction(clip["clip"]["time_numerator"], clip["clip"]["time_denominator"]), size)
+        if tally.sound_bytes:
+            file.seek(begin)
+            clip["sound"] = {"bytes": tally.sound_bytes, **_sound(file)}
     return {
         "version": VERSION,
         **fields.show(HEAD.fields, asdict(head)),
         **clip,
-        "size_bytes": len(data),
-        "bits_per_pixel": 8 * len(data) / (head.width * head.height * (max(1, coded) if head.kind == "clip" else 1)),
+        "size_bytes": size,
+        "bits_per_pixel": 8 * size / (head.width * head.height * (max(1, coded) if head.kind == "clip" else 1)),
         "intact": intact,
         "units": [
             {
@@ -74,3 +91,54 @@ def describe(data: bytes) -> dict[str, Any]:
             for chunk in listed
         ],
     }
+
+
+class _Tally:
+    """What the units of a clip come to."""
+
+    def __init__(self) -> None:
+        self.frames = self.keyframes = self.keyframe_bytes = self.sound_bytes = 0
+        self.first = self.last = 0
+
+    def add(self, unit: UnitHead) -> None:
+        self.first = self.first if self.frames else unit.index
+        self.last = unit.index
+        self.frames += 1
+        if unit.role == "picture":
+            self.keyframes += 1
+            self.keyframe_bytes += sum(unit.sizes)
+
+    def facts(self, unit_s: Fraction, size: int) -> dict[str, Any]:
+        """Seconds, and rates: the last frame is as long as the mean of the others."""
+        span = (self.last - self.first) * unit_s
+        seconds = span * self.frames / (self.frames - 1) if self.frames > 1 else unit_s
+        return {
+            "frames": self.frames,
+            "keyframes": self.keyframes,
+            "keyframe_bytes": self.keyframe_bytes,
+            "seconds": float(seconds),
+            "frames_per_second": float(self.frames / seconds),
+            "bits_per_second": float(8 * size / seconds),
+        }
+
+
+def _sound(file: BinaryIO) -> dict[str, Any]:
+    """Tracks of sound, and for each how many packets it has, their bytes, and the seconds that they last."""
+    reader = SoundReader(file)
+    sums = [[0, 0, 0] for _ in reader.tracks]
+    for packet in reader.before(None):
+        for place, value in enumerate((1, len(packet.data), packet.duration)):
+            sums[packet.track][place] += value
+    tracks = [
+        {
+            "codec": track.codec,
+            "sample_rate": track.sample_rate,
+            "channels": track.channels,
+            "language": track.language,
+            "packets": packets,
+            "bytes": size,
+            "seconds": float(units * track.time_base),
+        }
+        for track, (packets, size, units) in zip(reader.tracks, sums, strict=True)
+    ]
+    return {"damaged": reader.damaged, "tracks": tracks}

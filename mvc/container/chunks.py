@@ -22,7 +22,7 @@ SIGNATURE = MAGIC + bytes([VERSION])
 
 ANCILLARY = 0x80
 MAX_CHUNK_BYTES = 1 << 30
-CRC_BYTES = 4  # the payload of END, and the end of every CODE of a clip
+CRC_BYTES = 4  # the payload of END, and the end of every CODE, TRACK and SOUND of a clip
 PIECE_BYTES = 1 << 18  # read at once: a length that the file does not keep costs no more memory
 
 
@@ -79,7 +79,34 @@ CLIP = ChunkType(
 )
 REFERRING = b"\x01"  # flags of a CODE that is coded given the one before: inter
 END = ChunkType(0x7F, "END", (Number("crc", 0, 0xFFFFFFFF, width_bytes=CRC_BYTES),))
-ANCILLARY_TYPES: tuple[ChunkType, ...] = ()
+TRACK = ChunkType(
+    0x81,
+    "TRACK",
+    (
+        Number("number", 0, 254, width_bytes=1),
+        Number("sample_rate", 1, 0xFFFFFFFF),
+        Number("channels", 1, 255, width_bytes=1),
+        Number("time_numerator", 1, 0xFFFFFFFF),
+        Number("time_denominator", 1, 0xFFFFFFFF),
+        Sizes("sizes"),
+        Raw("parts"),
+    ),
+    repeats=True,
+)
+SOUND = ChunkType(
+    0x82,
+    "SOUND",
+    (
+        Flags((Bits("timed", 1, (False, True)),)),
+        Number("number", 0, 254, width_bytes=1),
+        Number("time", 0, 0xFFFFFFFFFFFFFFFF, width_bytes=8),
+        Number("duration", 0, 0xFFFFFFFF),
+        Sizes("sizes"),
+        Raw("packets"),
+    ),
+    repeats=True,
+)
+ANCILLARY_TYPES = (TRACK, SOUND)
 
 CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, CLIP, END, *ANCILLARY_TYPES)}
 
@@ -204,11 +231,11 @@ class Link:
     beginning: int  # CRC-32C of the bytes up to the end of CLIP
     last: bytes = b""  # the checksum of the unit before
 
-    def crc(self, body: bytes) -> bytes:
-        """The checksum of a unit whose payload begins with `body`."""
-        refers = body[:1] == REFERRING
+    def crc(self, body: bytes, code: int = CODE.code) -> bytes:
+        """The checksum of a chunk whose payload begins with `body`: of a unit, or of sound, which refers to none."""
+        refers = code == CODE.code and body[:1] == REFERRING
         before = crc32c(self.last, self.beginning) if refers else self.beginning
-        framed = frame(CODE.code, len(body) + CRC_BYTES)
+        framed = frame(code, len(body) + CRC_BYTES)
         return crc32c(framed + body, before).to_bytes(CRC_BYTES, "little")
 
 

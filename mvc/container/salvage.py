@@ -2,8 +2,8 @@
 
 Where the walk from chunk to chunk breaks (a unit is not what was written, or its length is not), the next unit is
 looked for byte by byte: a checksum of 32 bits over unit and beginning of the file says when it is found. As that of a
-frame "inter" begins with the checksum before it, such frames count as lost up to the next "picture". Chunks without
-checksums may be anything: a unit whose type was changed into that of an ancillary chunk is passed by as one.
+frame "inter" begins with the checksum before it, such frames count as lost up to the next "picture". Ancillary chunks
+may be anything: a unit whose type was changed into that of an ancillary chunk is passed by as one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class _Search:
             elif chunk and chunk.code == END.code and chunk.start + chunk.length == self.size:
                 return
             elif chunk and chunk.code & ANCILLARY:
-                place = chunk.start + chunk.length  # which has no checksum: if it is wrong, the search begins at `sure`
+                place = chunk.start + chunk.length  # which is not checked: if it is wrong, the search begins at `sure`
             else:
                 place = self._next(sure + 1, last)
                 yield Lost(sure, place)

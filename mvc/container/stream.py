@@ -43,7 +43,8 @@ class Reader:
 
     A still picture in a file that can seek is read twice, the first time for its checksum alone; `check=False` leaves
     that out. On a pipe the checksum is compared at the end: until then no unit is known to be undamaged. `ancillary`
-    has the name and fields of every known ancillary chunk passed so far; one that cannot be parsed is left out.
+    has the name and fields of every known ancillary chunk passed so far; one that cannot be parsed is left out, and so
+    are those that may come without end: sound.py reads them.
 
     Raises, here and in the loop:
         FormatError: NotMvc, Truncated, Checksum or Corrupt, with the place.
@@ -113,7 +114,7 @@ class Reader:
                 if not found:
                     raise Corrupt("the file has no coded unit", offset=chunk.offset)
             elif not chunk.critical:
-                if chunk.known:
+                if chunk.known and not CHUNK_TYPES[chunk.code].repeats:
                     self._note(chunk)
             else:
                 chunk.leave()  # framing before meaning
@@ -166,6 +167,10 @@ class Writer:
             payload, self._link = payload + crc, replace(self._link, last=crc)
         self._chunk(CODE.code, payload)
         self._last = unit
+
+    def linked(self, code: int, payload: bytes) -> None:
+        """Write an ancillary chunk of a clip with the checksum that units have (spec section 2.4)."""
+        self.ancillary(code, payload + self._link.crc(payload, code))
 
     def ancillary(self, code: int, payload: bytes) -> None:
         """Write an ancillary chunk, code 0x80..0xff."""

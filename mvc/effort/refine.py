@@ -15,17 +15,17 @@ from torch import Tensor
 from mvc.blocks.layers import at_quality
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
-from mvc.models.base import CELL_PX
-from mvc.models.lite import MambaVCLite, make_prior
+from mvc.models.lite import MambaVCLite
 from mvc.models.network import Network
 from mvc.models.prior import Prior
+from mvc.models.video_prior import TemporalPrior
 from mvc.quality import INDICES
-from mvc.tiling import even_parts
+from mvc.tiling import cells, even_parts
 
 ITERATIONS = (0, 1, 4, 40)  # for each effort
+INTER_ITERATIONS = (0, 1, 4, 16)  # the same for frames between keyframes
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
-CAREFUL = 4.0  # for weights that come without
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
@@ -37,28 +37,37 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 def float_prior(network: Network) -> Prior:
     """The prior that the network has in integers, as a float network: nearly the same means and scales, faster."""
-    c = network.model.config
     with torch.random.fork_rng(devices=[]):
-        untrained = make_prior(c)
+        untrained = cast("MambaVCLite", network.model).untrained_prior()
     return to_float(network.prior, untrained).requires_grad_(False)
 
 
 def refine(
-    network: Network, prior: Prior, x: Tensor, size: tuple[int, int], index: Tensor, iterations: int
+    network: Network,
+    prior: Prior,
+    x: Tensor,
+    size: tuple[int, int],
+    index: Tensor,
+    iterations: int,
+    given: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, 3].
+    """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C].
 
     `size` is (height, width) of the picture in x; what lies beyond is padding, whose error costs nothing. `prior` is
-    that of `float_prior`. Works patch by patch, in bfloat16 where the processor has it.
+    that of `float_prior`, `given` what it sees beside. Works patch by patch, in bfloat16 where the processor has it.
     """
     factors = factors_at(network, index)
+    model = cast("MambaVCLite", network.model)
+    cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
     with torch.no_grad():
         y, z = network.model.analyse(x, index)
-        features = prior.h_s(torch.round(z), index)
+        features = prior.h_s(torch.round(z), index)[:, : y.shape[1], : y.shape[2]]
+        if given is not None:
+            features = features + cast("TemporalPrior", prior).temporal(given)
     for rows, columns in _patches(y.shape[1], y.shape[2]):
-        real = [min(side, s.stop * CELL_PX) - s.start * CELL_PX for side, s in zip(size, (rows, columns), strict=True)]
+        real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
-            top, left = rows.start * CELL_PX, columns.start * CELL_PX
+            top, left = rows.start * cell, columns.start * cell
             target = x[:, top : top + real[0], left : left + real[1]]
             patch = _patch(network, prior, target, features[:, rows, columns], index)
             own = y[:, rows, columns]
@@ -72,7 +81,7 @@ def refine(
 
 def _patch(network: Network, prior: Prior, target: Tensor, features: Tensor, index: Tensor) -> Patch:
     g_s = cast("MambaVCLite", network.model).g_s
-    return Patch(g_s, prior, target, features, index, fast_dtype(target.device))
+    return Patch(g_s, prior, target, features, index, fast_dtype(target.device), network.model.watched)
 
 
 def _patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -82,7 +91,7 @@ def _patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:
 
 def factors_at(network: Network, index: Tensor) -> tuple[float, float]:
     """The model's curvatures at a quality index [1], over that of its linear path, from its export."""
-    table = torch.tensor(network.curvature or [[CAREFUL, CAREFUL]] * ANCHORS)
+    table = torch.tensor(network.curvature or [[network.model.careful] * 2] * ANCHORS)
     first, later = at_quality(table, index.cpu())[0].tolist()
     return first, later
 
@@ -91,7 +100,7 @@ def factors_at(network: Network, index: Tensor) -> tuple[float, float]:
 def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[float]]:
     """For the manifest: which curvatures make the cheapest files at ANCHORS qualities, [ANCHORS][first, later].
 
-    pictures are [1, H, W, 3] in 0..1, sides multiples of the model's stride. Tried out, because no derivative tells how
+    pictures are [1, H, W, C] in 0..1, sides multiples of the model's stride. Tried out, because no derivative tells how
     the errors of many symbols that move together add up; one too small does harm, one too large does nothing.
     """
     prior, chosen = float_prior(network), []
@@ -99,7 +108,7 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
         patches = []
         for x in pictures:
             y, z = network.model.analyse(x, index[None])
-            features = prior.h_s(torch.round(z), index[None])
+            features = prior.h_s(torch.round(z), index[None])[:, : y.shape[1], : y.shape[2]]
             patches.append((_patch(network, prior, x, features, index[None]), y))
 
         def total(first: float, later: float, iterations: int, patches: list[tuple[Patch, Tensor]] = patches) -> float:

@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.base import CELL_PX
-from mvc.models.lite import Synthesis, rd_lambda
+from mvc.models.lite import Synthesis, error_weights, rd_lambda
+from mvc.models.lite_flow import spread
 from mvc.models.prior import Prior
 from mvc.ops.rate import step_bits
 
@@ -72,6 +72,7 @@ class _Symbols:
         self.dtype = dtype
         self._passes: list[tuple[Tensor, Tensor | None]] = []
         self._slices: list[Tensor] = []
+        self.sent: Tensor | None = None  # in how many passes there was a symbol at each position, [B, H, W, 1]
 
     def hyper(self, z: Tensor) -> Tensor:
         return torch.round(z)
@@ -80,6 +81,8 @@ class _Symbols:
         mean, log_scale = mean.float(), log_scale.float()
         symbols = torch.round(y - mean)
         values = symbols + mean
+        sent = (symbols != 0).any(-1, keepdim=True).float() * (1 if mask is None else mask)
+        self.sent = sent if self.sent is None else self.sent + sent
         self._passes.append((torch.stack([values, *step_bits(symbols, log_scale)]), mask))
         return values.to(self.dtype)
 
@@ -98,17 +101,27 @@ class _Symbols:
 class Patch:
     """A part of the picture with what is constant while its symbols change.
 
-    target [1, h, w, 3] are the pixels that count, features [1, H, W, P] the hyperlatent's. The factors of its methods
+    target [1, h, w, C] are the samples that count, features [1, H, W, P] the hyperlatent's. With `sparse` nothing is
+    decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). The factors of its methods
     are curvatures over that of the linear path: in the first iteration, where all latents may move, and in the others.
     """
 
     def __init__(
-        self, g_s: Synthesis, prior: Prior, target: Tensor, features: Tensor, index: Tensor, dtype: torch.dtype
+        self,
+        g_s: Synthesis,
+        prior: Prior,
+        target: Tensor,
+        features: Tensor,
+        index: Tensor,
+        dtype: torch.dtype,
+        sparse: bool = False,
     ) -> None:
+        self.sparse = sparse
         self.g_s, self.prior, self.target, self.index, self.dtype = g_s, prior, target, index, dtype
         self.features = features.to(dtype)
+        self.weights = error_weights(target.shape[-1]).sqrt().to(target.device)
         self.bits_per_error = float(rd_lambda(index)) * 255**2 / 3  # mean over the channels, sum over the pixels
-        self.linear_curvature = self.bits_per_error * g_s.gain.gains(index)[0] ** 2
+        self.linear_curvature = self.bits_per_error * self.weights[0] ** 2 * g_s.gain.gains(index)[0] ** 2
 
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
@@ -147,7 +160,7 @@ class Patch:
         with torch.no_grad():
             leaf = self.prior.code_latent(coder, self.features, y).float().requires_grad_()
         with torch.enable_grad():
-            difference = self._difference(leaf)
+            difference = self._difference(leaf, coder)
             error = self.bits_per_error * difference.square().sum()
         gradient = torch.autograd.grad(error, leaf)[0]
         values, bits, down, up = coder.prices()
@@ -158,19 +171,22 @@ class Patch:
     def cost(self, y: Tensor) -> float:
         """Bits and squared error, in bits, of encoding y."""
         coder = _Symbols(self.dtype)
-        difference = self._difference(self.prior.code_latent(coder, self.features, y).float())
+        difference = self._difference(self.prior.code_latent(coder, self.features, y).float(), coder)
         return float(coder.prices()[1].sum() + self.bits_per_error * difference.square().sum())
 
-    def _difference(self, y_hat: Tensor) -> Tensor:
-        """What y_hat decodes to, less the target."""
+    def _difference(self, y_hat: Tensor, coder: _Symbols) -> Tensor:
+        """What y_hat decodes to, less the target, weighed by what its square counts."""
         x_hat = self.g_s(y_hat, self.index, self.dtype)
-        return x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target
+        if self.sparse and coder.sent is not None:
+            x_hat = x_hat * spread(coder.sent)
+        return (x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target) * self.weights
 
     def _by_position(self, difference: Tensor, y: Tensor) -> Tensor:
         """The squared error, in bits, at each of the latent's positions: [1, H, W, 1]."""
-        beyond = [CELL_PX * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
+        cell = self.g_s.patch
+        beyond = [cell * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
         each = F.pad(difference.square().sum(-1), (0, beyond[1], 0, beyond[0]))
-        return self.bits_per_error * CELL_PX**2 * F.avg_pool2d(each[:, None], CELL_PX).permute(0, 2, 3, 1)
+        return self.bits_per_error * cell**2 * F.avg_pool2d(each[:, None], cell).permute(0, 2, 3, 1)
 
     @torch.no_grad()
     def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:

@@ -28,6 +28,7 @@ __all__ = [
     "TOTAL_BITS",
     "Tables",
     "gaussian_tables",
+    "joined",
     "mixture_tables",
     "tables_from_pmfs",
 ]
@@ -135,6 +136,17 @@ class Tables:
         return _from_frequencies(
             stored["frequency"].astype(np.int64), half_width, stored["lowest"].astype(np.int32)
         )
+
+
+def joined(tables: Sequence[Tables]) -> Tables:
+    """The rows of several, those of each behind those of the one before."""
+    starts, end = [], 0
+    for own in tables:
+        starts.append(own.start + np.int32(end))
+        end += own.cdf.size
+    parts = ([getattr(own, name) for own in tables] for name in ("cdf", "half_width", "lowest"))
+    cdf, half_width, lowest = (np.concatenate(part) for part in parts)
+    return Tables(cdf, np.concatenate(starts), half_width, lowest)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mvc.errors import BackendError, MvcError
 from mvc.evaluate.curves import METRICS, Curve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _PANEL_INCHES = (6.4, 5.2)
@@ -37,7 +38,6 @@ def draw(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
     Raises `BackendError` without matplotlib, `MvcError` for a file of another kind or that cannot be written.
     """
     check_plot(path)
-    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     metrics = [metric for metric in METRICS if any(len(curve.points(metric)[0]) > 1 for curve in curves)]
@@ -57,6 +57,42 @@ def draw(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
         axes.set_ylabel(f"{METRICS[metric]}, dB")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
+    _save(figure, path, title)
+
+
+class Panel(NamedTuple):
+    """Lines of one panel, by name: values across and up."""
+
+    title: str
+    across: str
+    up: str
+    lines: dict[str, tuple[list[float], list[float]]]
+
+
+def draw_panels(rows: Sequence[Sequence[Panel]], path: Path, *, title: str = "") -> None:
+    """Write panels in rows, the rates across on a logarithmic scale; those without lines stay empty. As `draw`."""
+    check_plot(path)
+    from matplotlib.figure import Figure
+
+    if not any(panel.lines for row in rows for panel in row):
+        raise MvcError("there is no curve to draw")
+    size = (_PANEL_INCHES[0] * len(rows[0]), 0.75 * _PANEL_INCHES[1] * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    for places, row in zip(figure.subplots(len(rows), len(rows[0]), squeeze=False), rows, strict=True):
+        for axes, panel in zip(places, row, strict=True):
+            axes.set_axis_off() if not panel.lines else axes.set_xscale("log")
+            for number, (name, (across, up)) in enumerate(panel.lines.items()):
+                axes.plot(across, up, "o-", color=f"C{number % 10}", lw=1.8, ms=4, label=name)
+            axes.set(title=panel.title, xlabel=panel.across, ylabel=panel.up)
+            axes.grid(alpha=0.3)
+            if panel.lines:
+                axes.legend(fontsize="small")
+    _save(figure, path, title)
+
+
+def _save(figure: Figure, path: Path, title: str) -> None:
+    from matplotlib import rc_context
+
     if title:
         figure.suptitle(title)
     try:

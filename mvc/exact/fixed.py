@@ -50,7 +50,7 @@ def shift_round(x: Tensor, bits: int | float) -> Tensor:
     """floor(x / 2^bits + 1/2): the one rounding rule of the format."""
     if x.dtype == torch.int64:
         return (x + ((1 << int(bits)) >> 1)) >> int(bits)
-    return torch.floor(x * 2.0 ** -int(bits) + 0.5)
+    return (x * 2.0 ** -int(bits)).add_(0.5).floor_()
 
 
 def to_fixed(x: Tensor, grid: Grid = COARSE) -> Tensor:

@@ -111,8 +111,13 @@ class ExactGain(nn.Module):
         self.register_buffer("table", torch.round(gains * (1 << GAIN_BITS)).clamp(0, GAIN_LIMIT).to(torch.int32))
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
-        gains = self.table[quality].to(x.dtype)[:, None, None]
-        return shift_round(x * gains, GAIN_BITS).clamp(-self.limit, self.limit)
+        gains = self.table[quality].to(x.dtype)
+        if x.dtype == torch.float64 and x.device.type == "cpu" and len(gains) == 1:
+            out = torch.empty_like(x, memory_format=torch.contiguous_format)
+            flat, target = (array(t.view(-1, x.shape[-1])) for t in (x.contiguous(), out))
+            run(weighted_numba.gain, len(flat), flat, array(gains[0]), 2.0**-GAIN_BITS, float(self.limit), target)
+            return out
+        return shift_round(x * gains[:, None, None], GAIN_BITS).clamp_(-self.limit, self.limit)
 
 
 class ExactLogScale(nn.Module):

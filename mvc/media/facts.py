@@ -44,7 +44,7 @@ class Facts:
 
     `orientation` as in EXIF, 1 ... 8. `frames` is None where Pillow knows. `depth` in bits per sample. `metadata` names
     what is there, in words of `METADATA`; `colours` says in words what is not sRGB; `damaged` names skipped parts;
-    `others` are losses in whole sentences.
+    `others` are losses in whole sentences. `cut_off`: the file ends before its picture does.
     """
 
     data: bytes
@@ -55,6 +55,7 @@ class Facts:
     colours: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    cut_off: bool = False
 
     @classmethod
     def of_image(cls, image: Any) -> Facts:

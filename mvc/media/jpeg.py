@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
+
+import numpy as np
+from PIL import Image
+
+from mvc.errors import SourceError
 from mvc.media.facts import Facts, read_ifd
 
 _SOI, _SOS, _EOI, _COM, _JFIF, _EXIF, _ICC, _PHOTOSHOP, _ADOBE = 0xD8, 0xDA, 0xD9, 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _FRAMES = 0xB001
+_LAST_FREQUENCY = 63
+_END = b"\xff\xd9"
+_RUBBISH = bytes(range(1, 255)) * 16  # is read as symbols of some kind
 
 
 def look(data: bytes) -> Facts:
@@ -35,7 +45,47 @@ def look(data: bytes) -> Facts:
         at += 2 + length
     facts.add_exif(exif)
     facts.data = b"".join((*kept, view[start:]))
+    if data.find(_END, at) < 0:
+        facts.cut_off = True
+        facts.data += _END  # with which libjpeg decodes what is there
     return facts
+
+
+def judge_cut(facts: Facts, progressive: bool, label: str) -> None:
+    """Say from which row on a file without its end is damaged; SourceError where that is more than half of it.
+
+    What is missing shows where something else in its place gives other pixels. Of a progressive file that is the scan
+    that broke off; those that should follow it refine the rows before, too.
+    """
+    if progressive and not _has_details(facts.data):
+        raise SourceError(f"{label} is cut off: only a coarse version of it is there", hint="get the file again")
+    endings = _END, _RUBBISH + _END
+    shown, other = (
+        np.asarray(Image.open(io.BytesIO(facts.data.removesuffix(_END) + ending), formats=("JPEG",)))
+        for ending in endings
+    )
+    rows = np.flatnonzero((shown != other).reshape(len(shown), -1).any(1))
+    sound = int(rows[0]) if len(rows) else len(shown)
+    if sound < len(shown) / 2:
+        raise SourceError(f"{label} is cut off: {sound} of its {len(shown)} rows are whole", hint="get the file again")
+    where = "nothing else seems to be missing"
+    if len(rows):
+        where = "it is coarser than it should be" if progressive else f"the rows from {sound} on are damaged"
+    facts.others.append(f"the file is cut off at its end: {where}")
+
+
+def _has_details(data: bytes) -> bool:
+    """Whether a progressive file comes to the highest frequencies of every component."""
+    seen: set[int] = set()
+    fine: set[int] = set()
+    for scan in re.finditer(rb"\xff\xda..(.)", data, re.DOTALL):  # no symbols look like that
+        count = scan[1][0]
+        # Pairs of a component and its tables, then the first and the last frequency.
+        header = data[scan.end() : scan.end() + 2 * count + 2]
+        seen.update(header[: 2 * count : 2])
+        if header[-1:] == bytes([_LAST_FREQUENCY]):
+            fine.update(header[: 2 * count : 2])
+    return seen <= fine
 
 
 def _needed(marker: int, body: bytes) -> bool:

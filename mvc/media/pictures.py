@@ -79,6 +79,8 @@ def read_picture(source: Readable, *, name: str | None = None) -> Source:
         with Image.open(io.BytesIO(facts.data), formats=(kind,) if kind else kinds.UNSIGNED) as image:
             check_size(*image.size, name=label)
             facts.add_info(image)
+            if facts.cut_off:
+                jpeg.judge_cut(facts, "progressive" in image.info, label)
             with libtiff_silenced(kind == "TIFF"):
                 picture, losses = convert(image, facts, label)
     return Source(picture, losses, label)

@@ -16,12 +16,32 @@ from torch import Tensor, nn
 from mvc.models.coding import Coder
 from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
+from mvc.tiling import cells, round_up
 
 CoderOf = Callable[[Density], Coder]
-Code = Callable[[str, Tensor | None], Tensor]
-"""Codes the input of the network of this name, None when decoding, and returns y_hat in quantisation steps."""
 CELL_PX = 16
 """Pixels to a side for each position of y, in every model here."""
+
+
+class Coded(NamedTuple):
+    """What both ends have of a coded signal."""
+
+    y_hat: Tensor  # [B, H/16, W/16, M] in quantisation steps
+    sent: Tensor | None = None  # [B, H/16, W/16, 1]: in how many passes there was a symbol, if that was watched
+
+
+Code = Callable[[str, Tensor | None, Tensor | None], Coded | None]
+"""Codes the input of the network of this name, None when decoding, with what its prior is given, as y_hat is.
+
+None for a part that is left out of this frame.
+"""
+
+
+class Known(NamedTuple):
+    """What both ends know when a frame is coded."""
+
+    frame: Tensor  # the reference, as the flow takes it
+    latents: Mapping[str, Tensor]  # y_hat of earlier frames, as the flow names them
 
 
 class Piece(NamedTuple):
@@ -33,16 +53,21 @@ class Piece(NamedTuple):
 
 
 class Autoencoder(nn.Module):
-    """One coded signal. Tensors are channels last, x [B, H, W, C] with sides that are multiples of `stride`.
+    """One coded signal. Tensors are channels last, x [B, H, W, C] with sides that are multiples of `align` pixels.
 
     `index` is the quality index [B], of which autoencoders of one rate (`rates` = 1) take no notice. `given` is what
     both ends know already, for those that code one thing given another.
     """
 
-    stride: int  # in pixels, of z: y [B, H/16, W/16, M] and z [B, H/stride, W/stride, Z]
+    align: int  # in pixels: what the sides of x are padded to
+    stride: int  # in pixels, of z: y [B, H/16, W/16, M] and z of as many strides as cover it
     rates: int = 1
     hyper: int  # channels of z
     trains_in_half: bool = False  # whether training may run in bfloat16
+    deadzone: float = 0.0  # by how much nearer to its mean an encoder takes a latent to be, in quantisation steps
+    watched: bool = False  # whether it is of use to know where a symbol was sent
+    exact_synthesis: bool = False  # whether g_s is lowered too, so that what it makes decides symbols
+    careful: float = 4.0  # the curvature that is taken then, where the weights come without one (mvc/effort)
     refines: bool = False  # whether the encoder can search for better symbols (mvc/effort)
 
     g_a: nn.Module
@@ -51,6 +76,11 @@ class Autoencoder(nn.Module):
     prior: CodingPrior
     density: Any  # a mvc.models.estimate.Density
     config: Any
+
+    def sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows and columns of y and of z for a picture of this size in pixels."""
+        y = round_up(height, self.align) // CELL_PX, round_up(width, self.align) // CELL_PX
+        return y, (cells(y[0], self.stride // CELL_PX), cells(y[1], self.stride // CELL_PX))
 
     def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         """y = g_a(x), in units of the quantisation step, and z = h_a(y)."""
@@ -100,8 +130,12 @@ class InterFlow(Protocol):
 
     def __init__(self, networks: Mapping[str, Autoencoder]) -> None: ...
 
-    def inter(self, code: Code, x: Tensor | None, reference: Tensor, index: Tensor) -> Tensor:
-        """x [B, H, W, 3] in 0..1, or None when decoding, given the reference, like x -> x_hat, like x."""
+    def first(self, y_hat: Tensor) -> dict[str, Tensor]:
+        """What stays known of a keyframe's latents, beside the frame."""
+        ...
+
+    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """x in 0..1, or None when decoding, given what is known -> x_hat, like x, and the latents known then."""
         ...
 
 

@@ -20,7 +20,8 @@ WHOLE = slice(None)
 class Coder(Protocol):
     """What the loop needs of an estimator, an encoder or a decoder.
 
-    One whose attribute `in_strips` is true is handed each pass in strips from top to bottom, all others at once.
+    One whose attribute `in_strips` is true is handed each pass in strips from top to bottom, all others at once. One
+    that decodes has the rows and columns of y as `size`.
     """
 
     def hyper(self, z: Any) -> Tensor:
@@ -45,6 +46,12 @@ class Prediction(NamedTuple):
     mean: Tensor  # [B, H, W, m]
     log_scale: Tensor  # as `Coder.latent` takes it
     correction: Callable[[Tensor], Tensor]  # of y_hat [B, H, W, m]
+
+
+def size_of(coder: Coder, y: Tensor | None) -> tuple[int, int]:
+    """Rows and columns of the latents that are coded."""
+    rows, columns = y.shape[1:3] if y is not None else coder.size  # type: ignore[attr-defined]
+    return rows, columns
 
 
 def checkerboard(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,11 +140,45 @@ class Support:
         self.end = self.edges[index + 1]
 
     def rows(self, rows: slice) -> Tensor:
-        """All that is known of some rows, in the type of the prior; of all rows while there are gradients."""
+        """All that is known of some rows; of all rows while there are gradients.
+
+        In the type of the prior, but float32 for one of float64: exact linear layers widen that as they go.
+        """
         if self.room is None:
             return torch.cat(self.parts, -1)
-        return self.room[:, rows, :, : self.end].to(self.dtype)
+        known = self.room[:, rows, :, : self.end]
+        return known if self.dtype == torch.float64 else known.to(self.dtype)
 
     def latents(self) -> Tensor:
         """The slices so far."""
         return torch.cat(self.parts[1:], -1) if self.room is None else self.room[..., self.edges[0] : self.end]
+
+
+class Watched:
+    """A coder that remembers at which places anything was sent: where nothing was, a frame is its prediction.
+
+    `one` is the quantisation step in the prior's units. `sent` [B, H, W, 1] counts the passes with a symbol there.
+    """
+
+    def __init__(self, coder: Coder, one: int = 1) -> None:
+        self.coder, self.one = coder, one
+        self.sent: Tensor | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """That of a coder that decodes."""
+        size: tuple[int, int] = self.coder.size  # type: ignore[attr-defined]
+        return size
+
+    def hyper(self, z: Any) -> Tensor:
+        return self.coder.hyper(z)
+
+    def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        y_hat = self.coder.latent(y, mean, log_scale, mask)
+        sent = (2 * (y_hat - mean).detach().abs() > self.one).any(-1, keepdim=True).to(mean.dtype)
+        sent = sent if mask is None else sent * mask
+        self.sent = sent if self.sent is None else self.sent + sent
+        return y_hat
+
+    def end_slice(self) -> None:
+        self.coder.end_slice()

@@ -151,8 +151,8 @@ def measure(model: Any, width: int, height: int) -> Complexity:
 
 
 def complexity(name: str, width: int, height: int) -> Complexity:
-    """Cost of a model for a picture of this size, which is padded to the model's stride as coding would."""
+    """Cost of a model for a picture of this size, which is padded as coding would."""
     with torch.device("meta"):
         model: Any = registry.known(name).make().eval()
-    padded = [round_up(side, model.stride) for side in (width, height)]
+    padded = [round_up(side, model.align) for side in (width, height)]
     return measure(model, *padded)

@@ -25,18 +25,19 @@ from mvc.models.base import CELL_PX, Autoencoder, Piece
 from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.sizes import check_sizes
+from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
 from mvc.tiling import scaled, windows
 
 PATCH = CELL_PX
-BAND_TOKENS = 2048  # of 16 x 16 pixels
+BAND_TOKENS = 512  # of 16 x 16 pixels
 WINDOW, MARGIN = 48, 1
 """Latents to a side of the windows that both transforms work on in large pictures, and those added around each.
 
 They bound the memory, and the picture gets better: the scans were trained on 256 pixels, and what they carry over a
 thousand is of no use (docs/decisions.md).
 """
-STRIDE = 64  # picture sizes the networks take are multiples of this
+STRIDE = 64  # pixels to a side for each position of z
 BLOCKS = ("vss", "swin", "conv")
 LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
 
@@ -44,6 +45,19 @@ LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
 def rd_lambda(index: Tensor) -> Tensor:
     """Weight of the mean squared error on the 0..255 scale against bits per pixel, for quality index 0..63."""
     return LAMBDA_MIN * LAMBDA_SPAN ** (index.float() / (INDICES - 1))
+
+
+# Of packed 4:2:0: the error in luma of the limited range against that in RGB, and the share of either chroma plane. RGB
+# alone would weigh them with 1.1 and 0.8, luma alone with 0.
+LUMA_SCALE, CHROMA_WEIGHT = (255 / 219) ** 2, 0.35
+
+
+def error_weights(samples: int) -> Tensor:
+    """What the squared error of each channel counts, so that the sum over a position is one of RGB."""
+    if samples != SAMPLES:
+        return torch.ones(samples)
+    luma = 3 * LUMA_SCALE
+    return torch.tensor([luma] * 4 + [PACKING**2 * CHROMA_WEIGHT * luma] * 2)
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,7 @@ class Config:
     features: int = 160
     context_hidden: int = 128
     block: str = BLOCKS[0]  # what the stages are made of; the other kinds are for comparison (benchmarks/blocks.py)
+    packing: int = 1  # pixels to a side of each position of x: 1 for RGB, 2 for packed 4:2:0 (mvc/planes.py)
 
     def __post_init__(self) -> None:
         check_sizes(self, BLOCKS)
@@ -71,11 +86,22 @@ class Config:
     def latents(self) -> int:
         return sum(channels for channels, _ in self.slices)
 
+    @property
+    def align(self) -> int:
+        """What the sides of x are padded to, in pixels: windows have a size."""
+        return STRIDE if self.block == "swin" else CELL_PX
+
+    @property
+    def samples(self) -> int:
+        """Channels of x."""
+        return SAMPLES if self.packing == PACKING else 3
+
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name. VSS blocks go without saying: weights older than `block` are known by a hash of this."""
+        """The fields by name. VSS blocks and RGB go without saying: weights from before are known by a hash of this."""
         values = asdict(self)
-        if self.block == BLOCKS[0]:
-            del values["block"]
+        for name in ("block", "packing"):
+            if values[name] == type(self).__dataclass_fields__[name].default:
+                del values[name]
         return values
 
     @classmethod
@@ -86,21 +112,47 @@ class Config:
         return cls(**{key: freeze(value) for key, value in values.items()})
 
 
-def dct_rows(count: int) -> Tensor:
-    """The `count` smoothest rows of the 16 x 16 DCT over a YCoCg-like colour basis: [count, 16*16*3], orthonormal."""
-    k = torch.arange(PATCH, dtype=torch.float64)
-    dct = torch.cos(math.pi * (k[None] + 0.5) * k[:, None] / PATCH) * math.sqrt(2 / PATCH)
-    dct[0] /= math.sqrt(2)
-    colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]], dtype=torch.float64)
-    colour = colour / colour.norm(dim=1, keepdim=True)
+def dct_rows(count: int, packing: int = 1) -> Tensor:
+    """The `count` smoothest rows of a DCT of 16 x 16 pixels, [count, 16*16*3], orthonormal.
+
+    Over a YCoCg-like colour basis; of packed 4:2:0 of each plane, [count, 8*8*6].
+    """
 
     def roughness(entry: tuple[int, int, int]) -> float:
         i, j, c = entry
         return math.hypot(i, j) * (1.0 if c == 0 else 2.0) + (0.0 if c == 0 else 0.7)  # the eye and cameras blur colour
 
-    entries = sorted(((i, j, c) for i in range(PATCH) for j in range(PATCH) for c in range(3)), key=roughness)
-    rows = [torch.einsum("i,j,c->ijc", dct[i], dct[j], colour[c]).reshape(-1) for i, j, c in entries[:count]]
-    return torch.stack(rows).float()
+    def size(plane: int) -> int:
+        return PATCH // packing if plane else PATCH
+
+    entries = [(i, j, c) for c in range(3) for i in range(size(c)) for j in range(size(c))]
+    make = _packed_row if packing == PACKING else _rgb_row
+    return torch.stack([make(*entry) for entry in sorted(entries, key=roughness)[:count]]).float()
+
+
+def _dct(size: int) -> Tensor:
+    k = torch.arange(size, dtype=torch.float64)
+    dct = torch.cos(math.pi * (k[None] + 0.5) * k[:, None] / size) * math.sqrt(2 / size)
+    dct[0] /= math.sqrt(2)
+    return dct
+
+
+def _rgb_row(i: int, j: int, c: int) -> Tensor:
+    colour = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-0.5, 1.0, -0.5]], dtype=torch.float64)
+    dct = _dct(PATCH)
+    return torch.einsum("i,j,c->ijc", dct[i], dct[j], colour[c] / colour[c].norm()).reshape(-1)
+
+
+def _packed_row(i: int, j: int, plane: int) -> Tensor:
+    side = PATCH // PACKING
+    row = torch.zeros(side, side, SAMPLES, dtype=torch.float64)
+    dct = _dct(side if plane else PATCH)
+    values = torch.outer(dct[i], dct[j])
+    if plane:
+        row[..., 3 + plane] = values
+    else:
+        row[..., :4] = unshuffle(values[None, ..., None], PACKING)[0]
+    return row.reshape(-1)
 
 
 def _stage(kind: str, channels: int, blocks: int, states: int) -> Stage:
@@ -125,30 +177,39 @@ def _log_steps(gain: QualityGain) -> Tensor:
 
 
 class Analysis(nn.Module):
-    """g_a: picture [B, H, W, 3] in 0..1 -> y [B, H/16, W/16, M] in units of the quantisation step."""
+    """g_a: picture x in 0..1 -> y [B, H/16, W/16, M] in units of the quantisation step.
+
+    x is RGB [B, H, W, 3], or packed planes [B, H/2, W/2, 6].
+    """
+
+    middle = 0.5  # of the samples
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.embed = Linear(64 * 3, config.width8)
+        self.fine, self.patch = PATCH // 2 // config.packing, PATCH // config.packing
+        self.embed = Linear(self.fine**2 * config.samples, config.width8)
         self.gain8 = QualityGain(config.width8)
         self.stage8 = _stage(config.block, config.width8, config.analysis[0], config.states[0])
         self.merge = Linear(4 * config.width8, config.width16)
         self.stage16 = _stage(config.block, config.width16, config.analysis[1], config.states[1])
         self.head = small(Linear(config.width16, config.latents))
-        self.skip = Linear(PATCH * PATCH * 3, config.latents, bias=False)
-        self.skip.weight.data = dct_rows(config.latents)
+        self.skip = Linear(self.patch**2 * config.samples, config.latents, bias=False)
+        self.skip.weight.data = dct_rows(config.latents, config.packing)
         self.gain = QualityGain(config.latents)
         self.gain.log_gain.data -= _log_steps(self.gain)
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        f = self.stage8(self.gain8(self.embed(unshuffle(x, 8).sub_(0.5)), index))  # patches are a copy of x
+        patches = unshuffle(x, self.fine).sub_(self.middle)  # they are a copy of x
+        f = self.stage8(self.gain8(self.embed(patches), index))
         f = self.stage16(self.merge(unshuffle(f, 2)))
-        y = self.head(f) + self.skip(unshuffle(x, PATCH).sub_(0.5))
+        y = self.head(f) + self.skip(unshuffle(x, self.patch).sub_(self.middle))
         return self.gain(y.float(), index)
 
 
 class Synthesis(nn.Module):
-    """g_s: y_hat [B, H/16, W/16, M] -> picture [B, H, W, 3] around 0..1."""
+    """g_s: y_hat [B, H/16, W/16, M] -> picture around 0..1, like the x of g_a."""
+
+    middle = 0.5
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -159,9 +220,10 @@ class Synthesis(nn.Module):
         self.split = Linear(config.width16, 4 * config.width8)
         self.gain8 = QualityGain(config.width8)
         self.stage8 = _stage(config.block, config.width8, config.synthesis[1], config.states[0])
-        self.head = small(Linear(config.width8, 64 * 3))
-        self.skip = Linear(config.latents, PATCH * PATCH * 3, bias=False)
-        self.skip.weight.data = dct_rows(config.latents).t().contiguous()
+        self.fine, self.patch = PATCH // 2 // config.packing, PATCH // config.packing
+        self.head = small(Linear(config.width8, self.fine**2 * config.samples))
+        self.skip = Linear(config.latents, self.patch**2 * config.samples, bias=False)
+        self.skip.weight.data = dct_rows(config.latents, config.packing).t().contiguous()
 
     def forward(self, y_hat: Tensor, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         bands = list(self.bands(y_hat, index, dtype))
@@ -174,11 +236,10 @@ class Synthesis(nn.Module):
         f = self.stage8(self._at_eighth(self.stage16(self.embed(y)), index))
         rows = max(1, BAND_TOKENS // (y.shape[0] * y.shape[2]))
         for f_band, y_band in zip(f.split(2 * rows, 1), y.split(rows, 1), strict=True):
-            x = shuffle(self.head(f_band), 8).float()
-            x += shuffle(self.skip(y_band), PATCH)
-            x += 0.5
+            x = shuffle(self.head(f_band), self.fine).float()
+            x += shuffle(self.skip(y_band), self.patch)
+            x += self.middle
             yield x
-
 
     def _at_eighth(self, f: Tensor, index: Tensor) -> Tensor:
         """From 1/16 to 1/8 of the resolution; without gradients by rows."""
@@ -192,8 +253,16 @@ class Synthesis(nn.Module):
         return finer
 
 
+def continued(x: Tensor, multiple: int) -> Tensor:
+    """x [B, H, W, C] with its last row and column repeated to multiples of a size."""
+    bottom, right = -x.shape[1] % multiple, -x.shape[2] % multiple
+    if bottom:
+        x = torch.cat([x, x[:, -1:].expand(-1, bottom, -1, -1)], 1)
+    return torch.cat([x, x[:, :, -1:].expand(-1, -1, right, -1)], 2) if right else x
+
+
 class HyperAnalysis(nn.Module):
-    """h_a: y [B, H, W, M] -> z [B, H/4, W/4, Z]."""
+    """h_a: y [B, H, W, M] -> z [B, ceil(H/4), ceil(W/4), Z]."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -206,7 +275,7 @@ class HyperAnalysis(nn.Module):
         self.act = Leaky()
 
     def forward(self, y: Tensor, index: Tensor) -> Tensor:
-        f = self.act(self.inp(y))
+        f = self.act(self.inp(continued(y, STRIDE // PATCH)))
         f = self.mix(self.act(self.down1(unshuffle(f, 2))))
         return self.gain(self.down2(unshuffle(f, 2)).float(), index)
 
@@ -242,6 +311,7 @@ class MambaVCLite(Autoencoder):
     rates = INDICES
     trains_in_half = True
     refines = True
+    g_a: Analysis
     g_s: Synthesis
     h_a: HyperAnalysis
     density: HyperDensity
@@ -252,6 +322,7 @@ class MambaVCLite(Autoencoder):
         super().__init__()
         self.config = config or Config()
         c = self.config
+        self.align = c.align
         self.hyper = c.hyper
         self.g_a = Analysis(c)
         self.g_s = Synthesis(c)
@@ -259,16 +330,21 @@ class MambaVCLite(Autoencoder):
         self.density = HyperDensity(c.hyper)
         self.prior = make_prior(c)
 
+    def untrained_prior(self) -> Prior:
+        """A prior like the model's own, in floats."""
+        return make_prior(self.config)
+
     def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         y = self.g_a(x, index) if torch.is_grad_enabled() else self._analysed(x, index)
         return y, self.h_a(y.to(x.dtype), index)
 
     def _analysed(self, x: Tensor, index: Tensor) -> Tensor:
         """g_a(x) window by window."""
-        height, width = x.shape[1] // PATCH, x.shape[2] // PATCH
+        patch = self.g_a.patch
+        height, width = x.shape[1] // patch, x.shape[2] // patch
         y = x.new_empty(x.shape[0], height, width, self.config.latents, dtype=torch.float32)
         for window in windows(height, width, WINDOW, MARGIN):
-            rows, columns = (scaled(part, PATCH) for part in window.wide)
+            rows, columns = (scaled(part, patch) for part in window.wide)
             own = self.g_a(x[:, rows, columns], index)
             y[:, window.rows, window.columns] = own[:, window.own[0], window.own[1]]
         return y
@@ -276,18 +352,26 @@ class MambaVCLite(Autoencoder):
     def synthesise(
         self, y_hat: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        x_hat: Tensor = self.g_s(y_hat, index, dtype)
+        if torch.is_grad_enabled():
+            trained: Tensor = self.g_s(y_hat, index, dtype)
+            return trained
+        patch = self.g_s.patch
+        shape = len(y_hat), patch * y_hat.shape[1], patch * y_hat.shape[2], self.config.samples
+        x_hat = y_hat.new_empty(shape, dtype=torch.float32)
+        for top, left, x in self.pieces(y_hat, index, dtype):
+            x_hat[:, top : top + x.shape[1], left : left + x.shape[2]] = x
         return x_hat
 
-    def pieces(self, y_hat: Tensor, index: Tensor) -> Iterator[Piece]:
+    def pieces(self, y_hat: Tensor, index: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[Piece]:
+        patch = self.g_s.patch
         for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN):
-            rows, columns = (scaled(part, PATCH) for part in window.own)
+            rows, columns = (scaled(part, patch) for part in window.own)
             top = 0
-            for band in self.g_s.bands(y_hat[:, window.wide[0], window.wide[1]], index):
+            for band in self.g_s.bands(y_hat[:, window.wide[0], window.wide[1]], index, dtype):
                 own = band[:, max(0, rows.start - top) : max(0, rows.stop - top), columns]
                 if own.shape[1]:
                     first = max(top, rows.start) - rows.start
-                    yield Piece(window.rows.start * PATCH + first, window.columns.start * PATCH, own)
+                    yield Piece(window.rows.start * patch + first, window.columns.start * patch, own)
                 top += band.shape[1]
 
 

@@ -7,7 +7,8 @@ motion's synthesis. Tensors are channels last.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,23 +29,43 @@ from mvc.models.base import Autoencoder
 from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
 from mvc.models.prior import Residual
 from mvc.models.video_prior import MotionPrior, TemporalPrior
+from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
 
 FLOW_PX = 8  # pixels to a side for each vector of the decoded flow
-PIXELS = FLOW_PX**2 * 3
+SIDE = FLOW_PX // PACKING  # of its part of a packed frame
+PATCH_SAMPLES = SIDE**2 * SAMPLES
 COARSER = 1.5  # log of how much coarser a hyperlatent of frames starts than one of pictures: they cost a hundredth
+SURER = 0.7  # log of how much narrower its density is than that: most of its symbols are zero
 STEPS_PX = (1.0, 0.4)  # of the motion's latents, at the lowest and the highest quality
 
 
 @dataclass(frozen=True)
 class VideoConfig:
-    """`picture` is of the keyframe's and the residual's networks."""
+    """`picture` is of the keyframe's and the residual's networks, which work on packed 4:2:0 (mvc/planes.py)."""
 
-    picture: Config = field(default_factory=Config)
+    picture: Config = field(default_factory=lambda: Config(packing=PACKING))
     motion: int = 16  # latents of the motion, and of its hyperlatent
     motion_width: int = 64
     motion_features: int = 64
     temporal_width: int = 160
+
+    def __post_init__(self) -> None:
+        own = [getattr(self, name) for name in ("motion", "motion_width", "motion_features", "temporal_width")]
+        if any(type(width) is not int or not 8 <= width <= 1024 for width in own):
+            raise ValueError(f"widths {own} should be whole numbers in 8..1024")
+        if self.picture.packing != PACKING:
+            raise ValueError(f"packing = {self.picture.packing} should be {PACKING}: clips are coded as 4:2:0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values by name."""
+        return {**{own.name: getattr(self, own.name) for own in fields(self)}, "picture": self.picture.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> VideoConfig:
+        """From plain values; TypeError for a field that does not exist."""
+        picture = Config.from_dict({"packing": PACKING, **values.get("picture", {})})
+        return cls(**{**values, "picture": picture})
 
 
 class MotionAnalysis(nn.Module):
@@ -55,7 +76,7 @@ class MotionAnalysis(nn.Module):
 
     def __init__(self, latents: int, width: int) -> None:
         super().__init__()
-        self.inp = Linear(2 * PIXELS + 2, width)
+        self.inp = Linear(2 * PATCH_SAMPLES + 2, width)
         self.stage8 = Stage(ConvBlock(width))
         self.merge = Linear(4 * width, 2 * width)
         self.stage16 = Stage(ConvBlock(2 * width), ConvBlock(2 * width))
@@ -66,8 +87,8 @@ class MotionAnalysis(nn.Module):
         self.gain.log_gain.data -= _log_steps(self.gain)
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        flow = x[..., 2 * PIXELS :]
-        f = self.stage8(self.inp(torch.cat([x[..., : 2 * PIXELS], 0.1 * flow], -1)))
+        flow = x[..., 2 * PATCH_SAMPLES :]
+        f = self.stage8(self.inp(torch.cat([x[..., : 2 * PATCH_SAMPLES], 0.1 * flow], -1)))
         y = self.head(self.stage16(self.merge(unshuffle(f, 2)))) + self.skip(unshuffle(flow, 2))
         return self.gain(y.float(), index)
 
@@ -104,8 +125,8 @@ class MotionSynthesis(Composite):
 
 
 def motion_input(x: Tensor, warped: Tensor, flow: Tensor) -> Tensor:
-    """What the motion is analysed from: pictures [B, H, W, 3] in 0..1, the second warped by flow [B, H/8, W/8, 2]."""
-    return torch.cat([4 * unshuffle(x - warped, FLOW_PX), unshuffle(warped, FLOW_PX) - 0.5, flow], -1)
+    """What the motion is analysed from: packed frames in 0..1, the second warped by flow [B, H/8, W/8, 2]."""
+    return torch.cat([4 * unshuffle(x - warped, SIDE), unshuffle(warped, SIDE) - 0.5, flow], -1)
 
 
 def haar(latents: int) -> Tensor:
@@ -127,19 +148,24 @@ class MotionAutoencoder(Autoencoder):
 
     stride = STRIDE
     rates = INDICES
-    trains_in_half = True
+    exact_synthesis = True
+    deadzone = 0.15  # measured on three clips: -13, -3 and -1 % (docs/decisions.md)
     g_a: MotionAnalysis
     h_a: HyperAnalysis
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__()
         c = self.config = config
+        self.align = c.picture.align  # all networks have latents at the same places
         self.hyper = c.motion
         self.g_a = MotionAnalysis(c.motion, c.motion_width)
         self.g_s = MotionSynthesis(c.motion, c.motion_width)
         self.h_a = HyperAnalysis(Config(slices=((c.motion, 2),), hyper=c.motion))
         self.density = HyperDensity(c.motion)
+        self.density.scale.log_gain.data -= COARSER + SURER
+        self.h_a.gain.log_gain.data -= COARSER
         self.prior: MotionPrior = MotionPrior(c.motion, c.motion_features, c.motion + c.picture.latents)
+        self.prior.h_s.gain_in.log_gain.data += COARSER
 
     def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
         y = self.g_a(x, index)
@@ -148,6 +174,10 @@ class MotionAutoencoder(Autoencoder):
     def synthesise(
         self, y_hat: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
+        if not isinstance(self.g_s, MotionSynthesis) or not isinstance(self.g_s.round, ToEighths):  # it is lowered
+            one = self.prior.grid.one
+            fixed: Tensor = self.g_s(y_hat.double() * one, index)
+            return (fixed / one).float()
         motion: Tensor = self.g_s(y_hat, index)
         return motion
 
@@ -155,10 +185,18 @@ class MotionAutoencoder(Autoencoder):
 class ResidualAutoencoder(MambaVCLite):
     """What the prediction lacks, coded as a picture is; its prior sees three latents: keyframe, last frame, motion."""
 
+    watched = True
+    careful = 2.0  # measured on three clips
+
     def __init__(self, config: VideoConfig) -> None:
         super().__init__(config.picture)
-        latents = config.picture.latents
-        self.prior = TemporalPrior(config.picture, 2 * latents + config.motion, config.temporal_width)
+        self.g_a.middle = self.g_s.middle = 0.0
+        self.video = config
+        self.prior = self.untrained_prior()
+
+    def untrained_prior(self) -> TemporalPrior:
+        c = self.video
+        return TemporalPrior(c.picture, 2 * c.picture.latents + c.motion, c.temporal_width)
 
 
 class LiteVideo(nn.Module):
@@ -171,6 +209,7 @@ class LiteVideo(nn.Module):
     def __init__(self, config: VideoConfig | None = None) -> None:
         super().__init__()
         self.config = config or VideoConfig()
+        self.align = self.config.picture.align
         self.keyframe = MambaVCLite(self.config.picture)
         self.motion = MotionAutoencoder(self.config)
         self.residual = ResidualAutoencoder(self.config)
@@ -181,16 +220,22 @@ class LiteVideo(nn.Module):
         return {"picture": self.keyframe, "motion": self.motion, "residual": self.residual}
 
 
+def make(name: str, config: dict[str, Any]) -> LiteVideo:
+    """For the table of models (registry.py)."""
+    return LiteVideo(VideoConfig.from_dict(config))
+
+
 @torch.no_grad()
 def from_still(still: MambaVCLite, config: VideoConfig | None = None) -> LiteVideo:
     """Keyframe and residual with the weights of a trained still-picture model; motion starts from the searched flow.
 
-    The residual's hyperlatent starts coarser and everything else as in the still model. RuntimeError if its sizes are
-    not those of `config.picture`.
+    What the still model makes of RGB is rewritten for packed planes, and the residual's hyperlatent starts coarser.
+    RuntimeError if its sizes are not those of `config.picture`.
     """
-    model = LiteVideo(config or VideoConfig(picture=still.config))
-    model.keyframe.load_state_dict(still.state_dict())
-    missing = model.residual.load_state_dict(still.state_dict(), strict=False)
+    model = LiteVideo(config or VideoConfig(picture=replace(still.config, packing=PACKING)))
+    values = repacked(still.state_dict())
+    model.keyframe.load_state_dict(values)
+    missing = model.residual.load_state_dict(values, strict=False)
     if missing.unexpected_keys or any(not key.startswith("prior.temporal.") for key in missing.missing_keys):
         raise RuntimeError(f"the still model has other parts: {missing}")
     residual = model.residual
@@ -199,3 +244,44 @@ def from_still(still: MambaVCLite, config: VideoConfig | None = None) -> LiteVid
     residual.density.mean.mul_(math.exp(-COARSER))
     residual.density.scale.log_gain.sub_(COARSER)
     return model
+
+
+def repacked(values: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a model for RGB as that of one for packed 4:2:0 of BT.601 in the limited range.
+
+    Both transforms see samples through linear layers alone, so that is a change of their basis, but for what lies in
+    chroma of full resolution and for the black level, which the latents take up.
+    """
+    forward, inverse = _basis()
+    values = dict(values)
+    for name in ("g_a.embed.weight", "g_a.skip.weight"):
+        values[name] = _applied(values[name], inverse)
+    for name in ("g_s.head.weight", "g_s.skip.weight", "g_s.head.bias"):
+        weight = values[name]
+        matrix = weight.t() if weight.ndim == 2 else weight[None]
+        turned = _applied(matrix, forward.t())
+        values[name] = turned.t().contiguous() if weight.ndim == 2 else turned[0]
+    return values
+
+
+def _basis() -> tuple[Tensor, Tensor]:
+    """Of a 2 x 2 square: packed samples [6] from RGB [12], and back with chroma repeated, the zeros left out."""
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    blue, red = torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0])
+    to_yuv = torch.stack([luma * 219, (blue - luma) / 1.772 * 224, (red - luma) / 1.402 * 224]) / 255
+    to_rgb = torch.linalg.inv(to_yuv)
+    forward, inverse = torch.zeros(SAMPLES, 12), torch.zeros(12, SAMPLES)
+    for place in range(4):
+        own = slice(3 * place, 3 * place + 3)
+        forward[place, own] = to_yuv[0]
+        forward[4:, own] = to_yuv[1:] / 4
+        inverse[own, place] = to_rgb[:, 0]
+        inverse[own, 4:] = to_rgb[:, 1:]
+    return forward, inverse
+
+
+def _applied(weight: Tensor, matrix: Tensor) -> Tensor:
+    """A layer's weight [out, side * side * 3] for patches of RGB, or of `matrix`'s rows, for the other samples."""
+    side = math.isqrt(weight.shape[1] // 3)
+    squares = weight.view(-1, side // 2, 2, side // 2, 2, 3).permute(0, 1, 3, 2, 4, 5).reshape(len(weight), -1, 12)
+    return (squares @ matrix).reshape(len(weight), -1).contiguous()

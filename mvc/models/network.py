@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvc.entropy.parts import Reader, SeparateReader, SeparateWriter, Writer
 from mvc.entropy.tables import Tables
 from mvc.exact.lower import lower
-from mvc.models.base import Autoencoder
+from mvc.models.base import Autoencoder, Coded
+from mvc.models.coding import Coder, Watched
 from mvc.models.prior import CodingPrior
 from mvc.models.streams import StreamDecoder, StreamEncoder, Streams
 
 FLOAT_PARTS = ("g_a.", "g_s.", "h_a.")
+EXACT_SYNTHESIS = "exact_g_s."
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Network:
     """An autoencoder ready to code: float transforms, a prior of integers, and both tables.
 
     `model.prior` is the lowered one, so that the model's own flow writes and reads the streams; there is no density.
+    So is `model.g_s` where the model says that its synthesis is exact.
     `curvature` is what the search for better symbols goes by (mvc/effort), where the model was exported with one.
     """
 
@@ -42,28 +46,16 @@ class Network:
         self.model.to(device).requires_grad_(False)
         return self
 
-    def encoder(self, index: int, dtype: torch.dtype = torch.float64) -> StreamEncoder:
-        """A coder for one signal at a quality index; `dtype` carries the integers, float64 or int64."""
-        return StreamEncoder(self.hyper_tables, self.latent_tables, index, dtype, self.prior.grid)
-
     @property
     def streams(self) -> int:
-        """How many streams a signal has."""
+        """How many streams a signal has where each part has its own."""
         return 1 + len(self.prior.widths)
 
     def write(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype = torch.float64) -> Streams:
         """The streams of latents y [1, H/16, W/16, M] in quantisation steps and z."""
-        return self._write(y, z, index, dtype)[0]
-
-    def code(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype = torch.float64) -> tuple[Streams, Tensor]:
-        """As `write`, and what `read` will make of the streams."""
-        streams, y_fixed = self._write(y, z, index, dtype)
-        return streams, y_fixed.float() / self.prior.grid.one
-
-    def _write(self, y: Tensor, z: Tensor, index: int, dtype: torch.dtype) -> tuple[Streams, Tensor]:
-        coder = self.encoder(index, dtype)
-        y_fixed = self.prior.code(coder, torch.tensor([index], device=y.device), z, y)
-        return coder.streams, y_fixed
+        writer = SeparateWriter()
+        self.put(writer, y, z, index, dtype)
+        return tuple(writer.streams)
 
     def read(
         self,
@@ -73,27 +65,73 @@ class Network:
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float64,
     ) -> Tensor:
-        """y_hat [1, H/16, W/16, M] of a signal of `size` (rows and columns of z), in quantisation steps.
+        """y_hat [1, H/16, W/16, M] of a signal of `size` (height and width in pixels), in quantisation steps.
 
         The same on every machine. FormatError where the streams are damaged.
         """
+        return self.take(SeparateReader(streams), index, size, device, dtype).y_hat
+
+    def encoder(self, writer: Writer, index: int, dtype: torch.dtype = torch.float64) -> StreamEncoder:
+        """A coder for one signal at a quality index; `dtype` carries the integers, float64 or int64."""
+        tables, deadzone = (self.hyper_tables, self.latent_tables), self.model.deadzone
+        return StreamEncoder(writer, *tables, index, dtype, self.prior.grid, deadzone)
+
+    def put(
+        self,
+        writer: Writer,
+        y: Tensor,
+        z: Tensor,
+        index: int,
+        dtype: torch.dtype = torch.float64,
+        given: Tensor | None = None,
+    ) -> Coded:
+        """Code latents as `write` does; what `take` will make of them. `given` [1, H/16, W/16, G] is as y_hat is."""
+        return self._code(self.encoder(writer, index, dtype), index, z, y, given, y.device, dtype)
+
+    def take(
+        self,
+        reader: Reader,
+        index: int,
+        size: tuple[int, int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        given: Tensor | None = None,
+    ) -> Coded:
+        """The inverse of `put`, raising as `read` does."""
+        y_size, z_size = self.model.sizes(*size)
         coder = StreamDecoder(
+            reader,
             self.hyper_tables,
             self.latent_tables,
             index,
-            streams,
-            (*size, self.model.hyper),
+            y_size,
+            (*z_size, self.model.hyper),
             dtype=dtype,
             grid=self.prior.grid,
             device=device,
         )
-        y_fixed = self.prior.code(coder, torch.tensor([index], device=device))
-        return y_fixed.float().div_(self.prior.grid.one)  # by a power of two, so nothing is rounded here
+        return self._code(coder, index, None, None, given, device, dtype)
+
+    def _code(
+        self,
+        coder: Coder,
+        index: int,
+        z: Tensor | None,
+        y: Tensor | None,
+        given: Tensor | None,
+        device: torch.device | str,
+        dtype: torch.dtype,
+    ) -> Coded:
+        one = self.prior.grid.one
+        watched = Watched(coder, one) if self.model.watched else None
+        known = None if given is None else (given.double() * one).to(dtype)  # a power of two: nothing is rounded
+        y_fixed = self.prior.code(watched or coder, torch.tensor([index], device=device), z, y, known)
+        return Coded(y_fixed.float().div_(one), watched.sent if watched else None)
 
     def tensors(self) -> Iterator[tuple[str, Tensor]]:
         """What is stored of it, by name."""
         for name, value in self.model.state_dict().items():
-            if name.startswith(FLOAT_PARTS):
+            if name.startswith(FLOAT_PARTS) and not (self.model.exact_synthesis and name.startswith("g_s.")):
                 yield name, value.to(torch.float16).contiguous()
         yield from self.exact_tensors()
 
@@ -101,6 +139,9 @@ class Network:
         """What decides a symbol, by name."""
         for name, value in self.prior.state_dict().items():
             yield f"exact.{name}", value.contiguous()
+        if self.model.exact_synthesis:
+            for name, value in self.model.g_s.state_dict().items():
+                yield EXACT_SYNTHESIS + name, value.contiguous()
         for kind, tables in (("hyper", self.hyper_tables), ("latent", self.latent_tables)):
             for name, values in tables.to_arrays().items():
                 yield f"tables.{kind}.{name}", torch.from_numpy(np.array(values))
@@ -112,5 +153,7 @@ def make_network(
     """Lower a trained autoencoder, which stays as it is."""
     model = copy.deepcopy(trained)
     model.prior = lower(trained.prior, trained.prior.grid)
+    if model.exact_synthesis:
+        model.g_s = lower(trained.g_s, trained.prior.grid)
     del model.density
     return Network(model.eval(), hyper, latent, curvature)

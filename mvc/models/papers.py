@@ -128,7 +128,7 @@ def hyper_synthesis(c: PaperConfig, kind: Kind) -> nn.Sequential:
 class PaperModel(Autoencoder):
     """mambavc, swinvc or convvc, by its configuration."""
 
-    stride = STRIDE
+    align = stride = STRIDE
     config: PaperConfig
 
     def __init__(self, config: PaperConfig = MAMBAVC) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.layers import Clamp, Composite, Depthwise, Leaky, Linear, QualityGain, shuffle
 from mvc.exact.fixed import COARSE
-from mvc.models.coding import WHOLE, Coder, Prediction, Support, checkerboard, code_slice, strips_of
+from mvc.models.coding import WHOLE, Coder, Prediction, Support, checkerboard, code_slice, size_of, strips_of
 from mvc.tiling import widened
 
 REACH = 2  # rows that a 5 x 5 kernel sees above and below
@@ -43,7 +43,7 @@ class Residual(Composite):
 
 
 class HyperSynthesis(Composite):
-    """h_s: z_hat [B, H/4, W/4, Z] -> features [B, H, W, P] at the latent's resolution."""
+    """h_s: z_hat [B, H/4, W/4, Z] -> features [B, H, W, P] at the latent's resolution, which may cover more than it."""
 
     def __init__(self, hyper: int, hidden: int, features: int) -> None:
         super().__init__()
@@ -114,8 +114,18 @@ class CodingPrior(Composite):
         """Channels of each slice, in coding order."""
         raise NotImplementedError
 
-    def code(self, coder: Coder, index: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
-        """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M]."""
+    def code(
+        self,
+        coder: Coder,
+        index: Tensor,
+        z: Tensor | None = None,
+        y: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
+        """Code z and y (None when decoding) at quality index [B] and return y_hat [B, H, W, M].
+
+        `given` [B, H, W, G] are latents of earlier frames in the prior's units, for the priors that see such.
+        """
         raise NotImplementedError
 
 
@@ -137,14 +147,21 @@ class Prior(CodingPrior):
     def widths(self) -> list[int]:
         return [part.channels for part in self.slices]
 
-    def code(self, coder: Coder, index: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def code(
+        self,
+        coder: Coder,
+        index: Tensor,
+        z: Tensor | None = None,
+        y: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
         coarse = self.h_s.coarse(coder.hyper(z), index)
-        batch, height, width = coarse.shape[0], 2 * coarse.shape[1], 2 * coarse.shape[2]
-        support = Support((batch, height, width), self.features, self.widths, coarse)
+        height, width = size_of(coder, y)
+        support = Support((len(coarse), height, width), self.features, self.widths, coarse)
         masks = checkerboard(height, width, coarse)
         strips = strips_of(coder, height, width)
         for rows in strips:
-            support.put_features(self.h_s.fine(coarse, index, rows), rows)
+            support.put_features(self.h_s.fine(coarse, index, rows)[:, :, :width], rows)
         return self._code(coder, support, strips, masks, y)
 
     def code_latent(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> Tensor:

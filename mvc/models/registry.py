@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mvc.models.base import Autoencoder, InterFlow
 
 MODEL_ID_BYTES = 8
+PICTURE = "picture"
+"""The network that codes pictures and keyframes, which every model has."""
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
 
@@ -32,6 +34,7 @@ class Preset:
     maker: str
     several_rates: bool = False  # one model for all qualities
     flow: str = ""  # of video: MODULE:CLASS of the InterFlow (mvc/models/base.py)
+    packing: int = 1  # of video: pixels to a side for each position of a frame, 1 for RGB, 2 for 4:2:0 (mvc/planes.py)
 
     @property
     def kind(self) -> Literal["still", "video"]:
@@ -101,6 +104,14 @@ PRESETS = (
     Preset("swinvc", "its variant with Swin blocks, at the paper's size", "papers:make"),
     Preset("convvc", "its convolutional variant, at the paper's size", "papers:make"),
     Preset("samic", "SAMIC: semantic-aware scan and low-rank latents, at the paper's size", "samic:make"),
+    Preset(
+        "mambavc-ssf-lite",
+        "video: small, one model for all rates, 4:2:0, exact prediction",
+        "lite_video:make",
+        several_rates=True,
+        flow="lite_flow:LiteFlow",
+        packing=2,
+    ),
     Preset("mambavc-ssf", "video: scale-space flow with MambaVC's blocks", "ssf:make", flow="ssf:ScaleSpaceFlow"),
     Preset("swinvc-ssf", "video: scale-space flow with Swin blocks", "ssf:make", flow="ssf:ScaleSpaceFlow"),
     Preset("convvc-ssf", "video: scale-space flow as first published", "ssf:make", flow="ssf:ScaleSpaceFlow"),

@@ -15,6 +15,7 @@ _RANGES = {
     "synthesis": _BLOCKS,
     "blocks": _BLOCKS,
     "states": (1, 64),
+    "packing": (1, 2),
     "kernel": (1, 15),
     "outer_kernel": (1, 15),
     "windows": (1, 32),

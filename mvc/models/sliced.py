@@ -107,7 +107,14 @@ class SlicedPrior(CodingPrior):
     def widths(self) -> list[int]:
         return self._widths
 
-    def code(self, coder: Coder, index: Tensor, z: Tensor | None = None, y: Tensor | None = None) -> Tensor:
+    def code(
+        self,
+        coder: Coder,
+        index: Tensor,
+        z: Tensor | None = None,
+        y: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> Tensor:
         z_hat = coder.hyper(z)
         means, scales = self.h_mean(z_hat), self.h_scale(z_hat)
         masks = checkerboard(means.shape[1], means.shape[2], means)

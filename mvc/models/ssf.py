@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
-from mvc.models.base import Autoencoder, Code, CoderOf, no_index
+from mvc.models.base import Autoencoder, Code, Coded, CoderOf, Known, no_index
 from mvc.models.coding import Coder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import Density, RateEstimator
@@ -74,7 +74,7 @@ class HyperContext(SliceContext):
 class HyperpriorAutoencoder(Autoencoder):
     """g_a, g_s, h_a and a hyperprior for mean and scale: [B, H, W, inputs] -> latents -> [B, H, W, outputs]."""
 
-    stride = STRIDE
+    align = stride = STRIDE
     config: SSFConfig
 
     def __init__(self, c: SSFConfig, window: int, inputs: int = 3, outputs: int = 3, extra: int = 0) -> None:
@@ -129,12 +129,19 @@ class ScaleSpaceFlow:
     def __init__(self, networks: Mapping[str, Autoencoder]) -> None:
         self.motion, self.residual = (networks[name] for name in self.parts)
 
-    def inter(self, code: Code, x: Tensor | None, reference: Tensor, index: Tensor) -> Tensor:
+    def first(self, y_hat: Tensor) -> dict[str, Tensor]:
+        """Nothing but the frame is known."""
+        return {}
+
+    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """As InterFlow says; the synthesis of the residual sees the motion's latents too."""
-        motion = code("motion", None if x is None else torch.cat([x, reference], -1))
-        prediction = predict(reference, self.motion.synthesise(motion, index))
-        residual = code("residual", None if x is None else x - prediction)
-        return prediction + self.residual.synthesise(residual, index, given=motion)
+        reference = known.frame
+        motion = code("motion", None if x is None else torch.cat([x, reference], -1), None)
+        prediction = reference if motion is None else predict(reference, self.motion.synthesise(motion.y_hat, index))
+        residual = code("residual", None if x is None else x - prediction, None)
+        if motion is None or residual is None:
+            return prediction, {}
+        return prediction + self.residual.synthesise(residual.y_hat, index, given=motion.y_hat), {}
 
 
 @dataclass
@@ -149,7 +156,7 @@ class CodedFrame:
 class SSFModel(nn.Module):
     """mambavc-ssf, swinvc-ssf or convvc-ssf, by its configuration."""
 
-    stride = STRIDE
+    align = stride = STRIDE
     rates = 1
     trains_in_half = False
 
@@ -174,12 +181,12 @@ class SSFModel(nn.Module):
         """x given the frame decoded before it -> x_hat, with float priors."""
         index = no_index(x)
 
-        def code(name: str, signal: Tensor | None) -> Tensor:
+        def code(name: str, signal: Tensor | None, given: Tensor | None) -> Coded:
             network = self.networks[name]
             assert signal is not None  # nothing is decoded here
-            return network.code(coder_of(network.density), signal, index).float()
+            return Coded(network.code(coder_of(network.density), signal, index).float())
 
-        return ScaleSpaceFlow(self.networks).inter(code, x, reference, index)
+        return ScaleSpaceFlow(self.networks).inter(code, x, Known(reference, {}), index)[0]
 
     def forward(self, frames: Tensor, noise: bool | None = None) -> list[CodedFrame]:
         """frames [B, T, H, W, 3] in 0..1, sides multiples of the stride: the first is the keyframe.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvc.entropy.coders import Decoder, Encoder
+from mvc.entropy.parts import Reader, Writer
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, at
 from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
@@ -56,39 +56,43 @@ class _Streams:
 
 
 class StreamEncoder(_Streams):
-    """Codes one signal (batch 1); `streams` holds the bytes afterwards."""
+    """Codes one signal (batch 1) into a writer."""
 
     def __init__(
-        self, hyper: Tables, latent: Tables, index: int, dtype: torch.dtype = torch.float64, grid: Grid = COARSE
+        self,
+        writer: Writer,
+        hyper: Tables,
+        latent: Tables,
+        index: int,
+        dtype: torch.dtype = torch.float64,
+        grid: Grid = COARSE,
+        deadzone: float = 0.0,
     ) -> None:
+        """`deadzone` brings latents nearer to their means before they are rounded, in quantisation steps."""
         super().__init__(hyper, latent, index, dtype, grid)
-        self._streams: list[bytes] = []
-        self._encoder = Encoder(latent)
+        self._writer, self._deadzone = writer, round(deadzone * grid.one)
 
     def hyper(self, z: Tensor) -> Tensor:
         symbols = torch.floor(z.double() + 0.5).clamp(-HYPER_LIMIT, HYPER_LIMIT)
-        encoder = Encoder(self.hyper_tables)
-        encoder.put(_flat(symbols, slice(None)), hyper_rows(self.hyper_tables, self.index, *symbols.shape[1:]))
-        self._streams.append(encoder.finish())
+        rows = hyper_rows(self.hyper_tables, self.index, *symbols.shape[1:])
+        self._writer.put(_flat(symbols, slice(None)), rows, self.hyper_tables)
+        self._writer.end()
         return (symbols * self.grid.one).to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        symbols = shift_round(to_fixed(y, self.grid).to(self.dtype) - mean, self.grid.fraction_bits)
+        distance = to_fixed(y, self.grid).to(self.dtype) - mean
+        if self._deadzone:
+            distance = distance.sign() * (distance.abs() - self._deadzone).clamp_min(0)
+        symbols = shift_round(distance, self.grid.fraction_bits)
         positions = _positions(mask)
         self._put(_flat(symbols, positions), _flat(scale_rows(log_scale, self.grid), positions))
         return self._y_hat(symbols, mean)
 
     def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
-        self._encoder.put(symbols, rows)
+        self._writer.put(symbols, rows, self.latent_tables)
 
     def end_slice(self) -> None:
-        self._streams.append(self._encoder.finish())
-        self._encoder = Encoder(self.latent_tables)
-
-    @property
-    def streams(self) -> Streams:
-        """All that was coded."""
-        return tuple(self._streams)
+        self._writer.end()
 
 
 class StreamDecoder(_Streams):
@@ -96,45 +100,37 @@ class StreamDecoder(_Streams):
 
     def __init__(
         self,
+        reader: Reader,
         hyper: Tables,
         latent: Tables,
         index: int,
-        streams: Streams,
+        size: tuple[int, int],
         hyper_shape: tuple[int, int, int],
         *,
         dtype: torch.dtype = torch.float64,
         grid: Grid = COARSE,
         device: torch.device | str = "cpu",
     ) -> None:
+        """`size` are rows and columns of y, `hyper_shape` that of z without the batch."""
         super().__init__(hyper, latent, index, dtype, grid)
-        self.streams, self.hyper_shape, self.device = streams, hyper_shape, device
-        self._index = 1  # of the stream that comes next: that of a slice
-        self._decoder: Decoder | None = None
+        self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, device
 
     def hyper(self, z: None) -> Tensor:
-        with at("stream 0"):
-            decoder = Decoder(self.streams[0], self.hyper_tables)
-            symbols = decoder.take(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape))
-            decoder.finish()
-            if np.abs(symbols).max() > HYPER_LIMIT:
+        read = self.reader.take(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self.hyper_tables)
+        self.reader.end()
+        if np.abs(read).max() > HYPER_LIMIT:
+            with at("hyperlatent"):
                 raise Corrupt("a hyperlatent symbol is out of range")
-        z_hat = torch.from_numpy(symbols).to(self.device, self.dtype)
+        z_hat = torch.from_numpy(read).to(self.device, self.dtype)
         return z_hat.view(1, *self.hyper_shape) * self.grid.one
 
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         positions = _positions(mask)
-        with at(f"stream {self._index}"):
-            if self._decoder is None:
-                self._decoder = Decoder(self.streams[self._index], self.latent_tables)
-            read = self._decoder.take(_flat(scale_rows(log_scale, self.grid), positions))
+        read = self.reader.take(_flat(scale_rows(log_scale, self.grid), positions), self.latent_tables)
         values = torch.from_numpy(read).to(self.device, self.dtype).view(-1, mean.shape[-1])
         symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
         symbols[positions] = values
         return self._y_hat(symbols.view_as(mean), mean)
 
     def end_slice(self) -> None:
-        with at(f"stream {self._index}"):
-            if self._decoder is not None:
-                self._decoder.finish()
-        self._index += 1
-        self._decoder = None
+        self.reader.end()

@@ -7,14 +7,14 @@ Tensors are channels last.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.blocks.layers import Average, Composite, Depthwise, Leaky, Linear
-from mvc.models.coding import Coder
+from mvc.models.coding import Coder, size_of
 from mvc.models.lite import Config
 from mvc.models.prior import CodingPrior, Context, HyperSynthesis, Prior, Residual, Slice
 
@@ -60,15 +60,21 @@ class TemporalPrior(Prior):
         given: Tensor | None = None,
     ) -> Tensor:
         """`given` [B, H, W, G] is in the units of the prior, None for nothing known."""
-        features = _features(self, coder, index, z, given)
+        features = _features(self, coder, index, z, y, given)
         return self.code_latent(coder, features, y)
 
 
 def _features(
-    prior: TemporalPrior | MotionPrior, coder: Coder, index: Tensor, z: Tensor | None, given: Tensor | None
+    prior: TemporalPrior | MotionPrior,
+    coder: Coder,
+    index: Tensor,
+    z: Tensor | None,
+    y: Tensor | None,
+    given: Tensor | None,
 ) -> Tensor:
     """What the hyperlatent says of the latents [B, H, W, P], and what is known of earlier ones."""
-    features: Tensor = prior.h_s(coder.hyper(z), index)
+    height, width = size_of(coder, y)
+    features: Tensor = prior.h_s(coder.hyper(z), index)[:, :height, :width]
     return features if given is None else features + prior.temporal(given)
 
 
@@ -104,7 +110,7 @@ class MotionPrior(CodingPrior):
         given: Tensor | None = None,
     ) -> Tensor:
         """As TemporalPrior. All passes are one stream."""
-        features = _features(self, coder, index, z, given)
+        features = _features(self, coder, index, z, y, given)
         batch, height, width, _ = features.shape
         y_hat = features.new_zeros(batch, height, width, self.channels)
         known = features.new_zeros(height, width, 1)
@@ -146,27 +152,3 @@ def passes(like: Tensor) -> list[Tensor]:
         (i + j) % 2 == 1,
     ]
     return [mask.to(like.dtype)[..., None] for mask in masks]
-
-
-class Watched:
-    """A coder that remembers at which places anything was sent: where nothing was, a frame is its prediction.
-
-    `one` is the quantisation step in the prior's units. `sent` [B, H, W, 1] counts the passes with a symbol there.
-    """
-
-    def __init__(self, coder: Coder, one: int = 1) -> None:
-        self.coder, self.one = coder, one
-        self.sent: Tensor | None = None
-
-    def hyper(self, z: Any) -> Tensor:
-        return self.coder.hyper(z)
-
-    def latent(self, y: Any, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        y_hat = self.coder.latent(y, mean, log_scale, mask)
-        sent = (2 * (y_hat - mean).detach().abs() > self.one).any(-1, keepdim=True).to(mean.dtype)
-        sent = sent if mask is None else sent * mask
-        self.sent = sent if self.sent is None else self.sent + sent
-        return y_hat
-
-    def end_slice(self) -> None:
-        self.coder.end_slice()

@@ -12,28 +12,28 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse
 from safetensors.torch import save as serialise
-from torch import Tensor
+from torch import Tensor, nn
 
 from mvc.blocks.lite import renamed
 from mvc.entropy.tables import SCALE_ROWS, Tables
 from mvc.errors import Unsupported, WeightsError
+from mvc.exact.fixed import Grid
 from mvc.exact.lower import check_exact, lower
 from mvc.files import write_atomic
 from mvc.models import registry
 from mvc.models.base import Autoencoder
-from mvc.models.network import FLOAT_PARTS, Network
-from mvc.models.prior import CodingPrior
+from mvc.models.network import EXACT_SYNTHESIS, FLOAT_PARTS, Network
+from mvc.models.registry import PICTURE
 
 WEIGHTS_FILE, MANIFEST_FILE = "weights.safetensors", "manifest.json"
 MAX_MANIFEST_BYTES, MAX_WEIGHTS_BYTES = 1 << 22, 1 << 30
-PICTURE = "picture"  # the network whose tensors have no prefix
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,17 @@ def _assemble(tensors: dict[str, Tensor], manifest: dict[str, Any]) -> Weights:
 
 def _network(model: Autoencoder, stored: dict[str, Tensor], curvature: list[list[float]] | None) -> Network:
     """An untrained autoencoder with the values of its stored tensors; nothing that was not stored stays in it."""
-    prior = lower(model.prior, model.prior.grid)
-    _load_exact(prior, {n.removeprefix("exact."): v for n, v in stored.items() if n.startswith("exact.")})
+    prior = _exact(model.prior, model.prior.grid, "exact.", stored)
+    synthesis = _exact(model.g_s, prior.grid, EXACT_SYNTHESIS, stored) if model.exact_synthesis else None
     del model.prior, model.density
+    if synthesis:
+        del model.g_s
     floats = {name: value.float() for name, value in stored.items() if name.startswith(FLOAT_PARTS)}
     if not all(bool(torch.isfinite(value).all()) for value in floats.values()):
         raise WeightsError("a weight is not a number")
     model.load_state_dict(renamed(floats), assign=True)
     model.prior = prior
+    model.g_s = synthesis or model.g_s
     hyper, latent = (
         Tables.from_arrays({n.removeprefix(p): v.numpy() for n, v in stored.items() if n.startswith(p)})
         for p in ("tables.hyper.", "tables.latent.")
@@ -166,15 +169,21 @@ def _network(model: Autoencoder, stored: dict[str, Tensor], curvature: list[list
     return Network(model.eval(), hyper, latent, curvature)
 
 
-def _load_exact(prior: CodingPrior, stored: dict[str, Tensor]) -> None:
-    """Take the integers as they are: of the very types, shapes and ranges that the format has (spec, section 5)."""
-    for name, own in prior.state_dict().items():
+Part = TypeVar("Part", bound=nn.Module)
+
+
+def _exact(untrained: Part, grid: Grid, prefix: str, tensors: Mapping[str, Tensor]) -> Part:
+    """A lowered part with the integers stored under a prefix, as they are: of spec 5's types, shapes and ranges."""
+    lowered = lower(untrained, grid)
+    stored = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    for name, own in lowered.state_dict().items():
         value = stored.get(name)
         if value is not None and (value.dtype, value.shape) != (own.dtype, own.shape):
             found = f"{value.dtype} {list(value.shape)}, not {own.dtype} {list(own.shape)}"
             raise WeightsError(f"the exact part {name} is {found}")
-    prior.load_state_dict(stored)
-    check_exact(prior)
+    lowered.load_state_dict(stored)
+    check_exact(lowered)
+    return lowered
 
 
 def _curvature(manifest: Mapping[str, Any]) -> list[list[float]] | None:
@@ -195,7 +204,7 @@ def _prefix(name: str) -> str:
 
 def _own(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of one network, under the names they have in the file."""
-    starts = tuple(_prefix(name) + part for part in (*FLOAT_PARTS, "exact.", "tables."))
+    starts = tuple(_prefix(name) + part for part in (*FLOAT_PARTS, "exact.", EXACT_SYNTHESIS, "tables."))
     return {key: value for key, value in tensors.items() if key.startswith(starts)}
 
 

@@ -14,7 +14,6 @@ import torch
 
 from mvc.codec import Codec
 from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
-from mvc.models.streams import StreamEncoder
 from mvc.models.weights import Weights
 from mvc.picture import Picture
 from mvc.quality import DEFAULT_EFFORT
@@ -27,14 +26,20 @@ FITTED = (4, 16, 28, 40, 52, 62)
 PRIOR_COUNT = 2000.0  # weight of the plain Gaussian in the pooled histogram of a row
 
 
-class _Counter(StreamEncoder):
-    """Counts |symbol| per row instead of coding."""
+class _Counter:
+    """A writer that counts |symbol| per row of the latent tables, and writes nothing."""
 
-    counts: np.ndarray
+    def __init__(self, latent: Tables) -> None:
+        self.latent = latent
+        self.counts = np.zeros((latent.rows, REACH + 1))
 
-    def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
-        cell = rows * (REACH + 1) + np.minimum(np.abs(symbols), REACH)
-        self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
+    def put(self, symbols: np.ndarray, rows: np.ndarray, tables: Tables) -> None:
+        if tables is self.latent:
+            cell = rows * (REACH + 1) + np.minimum(np.abs(symbols), REACH)
+            self.counts += np.bincount(cell, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def end(self) -> None:
+        pass
 
 
 def count_symbols(weights: Weights, pictures: Iterable[Picture], indices: Sequence[int]) -> np.ndarray:
@@ -44,15 +49,13 @@ def count_symbols(weights: Weights, pictures: Iterable[Picture], indices: Sequen
     """
     codec = Codec(weights)
     network = codec.network
-    counts = np.zeros((len(LATENT_SIGMAS), REACH + 1))
+    counter = _Counter(network.latent_tables)
     for picture in pictures:
         (tile,) = Tiling(picture.width, picture.height)
         for index in indices:
-            coder = _Counter(network.hyper_tables, network.latent_tables, index)
-            coder.counts = counts
             y, z = codec.latents(codec.to_tensor(picture), tile, index, DEFAULT_EFFORT)
-            network.prior.code(coder, torch.tensor([index]), z, y)
-    return counts
+            network.put(counter, y, z, index)
+    return counter.counts
 
 
 def _magnitude_pmf(sigma: np.ndarray) -> np.ndarray:

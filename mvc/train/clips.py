@@ -1,25 +1,30 @@
 """Training clips: a folder of videos decoded once into a memory-mapped store, then random sequences of crops from it.
 
-The store is as that of pictures (data.py): one flat file of uint8 samples, [T, H, W, 3] for each clip, and an index.
+The store is as that of pictures (data.py): one flat file of uint8 samples, [T, H, W, 3] or packed 4:2:0
+[T, H/2, W/2, 6] (mvc/planes.py) for each clip, and an index.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mvc import files
 from mvc.errors import MvcError, SourceError
-from mvc.train.data import CropStore, held_store
+from mvc.frames import Frame
+from mvc.planes import PACKING, SAMPLES, pack
+from mvc.train.data import CropStore, held_store, open_store
 from mvc.train.moved import moved
 
-STORE_VERSION = 1
+STORE_VERSION = 2
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".y4m", ".gif", ".apng")
 MOST_FRAMES = 100  # of each clip: more of one scene teach little
 EVEN, POWER = 60, 0.7  # how often a clip is drawn: by the power of its length, which counts up to so many frames
@@ -27,26 +32,38 @@ EVEN, POWER = 60, 0.7  # how often a clip is drawn: by the power of its length, 
 
 @dataclass(frozen=True)
 class Entry:
-    """One stored clip: samples start at byte `offset`, T x H x W x 3, row-major."""
+    """One stored clip: samples start at byte `offset`, row-major; sides in pixels."""
 
     offset: int
     frames: int
     height: int
     width: int
+    packing: int = 1  # of the store (mvc/planes.py)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        samples = SAMPLES if self.packing == PACKING else 3
+        return self.frames, self.height // self.packing, self.width // self.packing, samples
 
     @property
     def end(self) -> int:
-        return self.offset + self.frames * self.height * self.width * 3
+        return self.offset + math.prod(self.shape)
 
 
 def build_clip_store(
-    folder: Path, store: Path, *, holdout: int = 0, smallest_px: int = 128, most_frames: int = MOST_FRAMES
+    folder: Path,
+    store: Path,
+    *,
+    holdout: int = 0,
+    smallest_px: int = 128,
+    most_frames: int = MOST_FRAMES,
+    packing: int = 1,
 ) -> int:
     """Decode the first frames of every clip below `folder` into `store` (.bin and .json); return how many were kept.
 
     Clips are videos, and folders that hold pictures and no video: the pictures are the frames, in the order of their
     numbers. Clips of one frame, with a side under `smallest_px` or that cannot be read are left out. `holdout` clips,
-    chosen by a hash of their names, go into a store of their own (`held_store`).
+    chosen by a hash of their names, go into a store of their own (`held_store`). `packing` 2 stores 4:2:0, else RGB.
     """
     videos = files.find(folder, SUFFIXES)
     numbered = {path.parent for path in files.find(folder, (".png", ".jpg"))} - {path.parent for path in videos}
@@ -55,13 +72,17 @@ def build_clip_store(
         found = f"only {len(paths)} clips" if paths else "no clips"
         raise SourceError(f"{found} found below {folder}", hint="`pictures` in the recipe names the folder")
     held = sorted(paths, key=lambda p: hashlib.sha256(p.name.encode()).digest())[:holdout]
+
+    def usable(paths: list[Path]) -> Iterator[list[np.ndarray]]:
+        return _usable(paths, smallest_px, most_frames, packing)
+
     if held:
-        _write(_usable(held, smallest_px, most_frames), held_store(store), 0)
+        _write(usable(held), held_store(store), 0, packing)
     chosen = set(held)
-    return _write(_usable([p for p in paths if p not in chosen], smallest_px, most_frames), store, holdout)
+    return _write(usable([p for p in paths if p not in chosen]), store, holdout, packing)
 
 
-def _write(clips: Iterable[list[np.ndarray]], store: Path, holdout: int) -> int:
+def _write(clips: Iterable[list[np.ndarray]], store: Path, holdout: int, packing: int) -> int:
     entries: list[list[int]] = []
     offset = 0
     store.parent.mkdir(parents=True, exist_ok=True)
@@ -69,19 +90,19 @@ def _write(clips: Iterable[list[np.ndarray]], store: Path, holdout: int) -> int:
         for frames in clips:
             for samples in frames:
                 out.write(samples.tobytes())
-            entries.append([offset, len(frames), *frames[0].shape[:2]])
+            entries.append([offset, len(frames), *(packing * side for side in frames[0].shape[:2])])
             offset += sum(samples.size for samples in frames)
-    index = {"version": STORE_VERSION, "holdout": holdout, "clips": entries}
+    index = {"version": STORE_VERSION, "holdout": holdout, "packing": packing, "clips": entries}
     files.write_atomic(store.with_suffix(".json"), json.dumps(index).encode(), force=True)
     return len(entries)
 
 
-def _usable(paths: list[Path], smallest_px: int, most_frames: int) -> Iterator[list[np.ndarray]]:
+def _usable(paths: list[Path], smallest_px: int, most_frames: int, packing: int) -> Iterator[list[np.ndarray]]:
     """The frames of each clip that can be used; SourceError at the end if there was none."""
     usable = False
     for path in paths:
-        frames = _decoded(path, most_frames)
-        if len(frames) > 1 and min(frames[0].shape[:2]) >= smallest_px:
+        frames = _decoded(path, most_frames, packing)
+        if len(frames) > 1 and packing * min(frames[0].shape[:2]) >= smallest_px:
             usable = True
             yield frames
     if not usable:
@@ -89,16 +110,14 @@ def _usable(paths: list[Path], smallest_px: int, most_frames: int) -> Iterator[l
         raise SourceError(f"none of {len(paths)} clips could be used", hint=hint)
 
 
-def _decoded(path: Path, most: int) -> list[np.ndarray]:
-    """The first frames, uint8 [H, W, 3], up to one that cannot be read or has another size."""
+def _decoded(path: Path, most: int, packing: int) -> list[np.ndarray]:
+    """The first frames, uint8, up to one that cannot be read or has another size."""
     from mvc.media.clips import open_clip  # imported late: training on pictures needs no video library
 
     frames: list[np.ndarray] = []
     try:
         for frame in islice(open_clip(path).frames(), most):
-            samples = frame.to_picture().samples
-            if samples.ndim == 2:
-                samples = np.repeat(samples[..., None], 3, 2)
+            samples = _packed(frame) if packing == PACKING else _rgb(frame)
             if frames and samples.shape != frames[0].shape:
                 break
             frames.append(samples)
@@ -107,26 +126,30 @@ def _decoded(path: Path, most: int) -> list[np.ndarray]:
     return frames
 
 
+def _rgb(frame: Frame) -> np.ndarray:
+    samples = frame.to_picture().samples
+    return np.repeat(samples[..., None], 3, 2) if samples.ndim == 2 else samples
+
+
+def _packed(frame: Frame) -> np.ndarray:
+    """4:2:0 of a frame without its last row and column where they are odd."""
+    height, width = frame.height // 2 * 2, frame.width // 2 * 2
+    return pack(frame.converted("yuv420p").planes, height, width)
+
+
 class ClipStore:
     """Random sequences of crops from a store made by `build_clip_store`."""
 
     def __init__(self, store: Path) -> None:
         """Open a store; SourceError if it is missing, damaged or of another version."""
-        hint = f"delete {store}.json and it is built again"
-        try:
-            index = json.loads(store.with_suffix(".json").read_text())
-            version = index["version"]
-            self.entries = [Entry(*map(int, row)) for row in index["clips"]]
-            self.settings = {"holdout": int(index["holdout"])}
-            self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(f"the clip store {store} is damaged: {error}", hint=hint) from error
-        if version != STORE_VERSION:
-            raise SourceError(f"the clip store {store} was made by another version of mvc", hint=hint)
-        if not self.entries or any(
-            e.offset < 0 or min(e.frames, e.height, e.width) < 1 or e.end > self.samples.size for e in self.entries
-        ):
-            raise SourceError(f"the clip store {store} is damaged: it has fewer samples than its index", hint=hint)
+
+        def read(index: dict[str, Any]) -> tuple[list[Entry], dict[str, object]]:
+            self.packing = int(index["packing"])
+            rows = ([int(value) for value in row] for row in index["clips"])
+            entries = [Entry(offset, frames, height, width, self.packing) for offset, frames, height, width in rows]
+            return entries, {"holdout": int(index["holdout"])}
+
+        self.entries, self.settings, self.samples = open_store("clip store", store, STORE_VERSION, read)
 
     @property
     def smallest_px(self) -> int:
@@ -134,9 +157,9 @@ class ClipStore:
         return min(min(e.height, e.width) for e in self.entries)
 
     def clip(self, index: int) -> np.ndarray:
-        """A whole clip, uint8 [T, H, W, 3], still on disk."""
+        """A whole clip, uint8 [T, H, W, 3] or [T, H/2, W/2, 6], still on disk."""
         e = self.entries[index]
-        return self.samples[e.offset : e.end].reshape(e.frames, e.height, e.width, 3)
+        return self.samples[e.offset : e.end].reshape(e.shape)
 
     def weights(self, frames: int) -> np.ndarray:
         """How often each clip is drawn for sequences of so many frames; SourceError if none is long enough."""
@@ -172,7 +195,11 @@ class Sequences:
 
     def _crop(self, rng: np.random.Generator, crop_px: int) -> np.ndarray:
         k = int(rng.choice(len(self.weights), p=self.weights))
-        clip = self.clips.clip(k)
-        sides = zip(clip.shape[:3], (self.frames, crop_px, crop_px), strict=True)
-        first, top, left = (int(rng.integers(0, side - wanted + 1)) for side, wanted in sides)
-        return clip[first : first + self.frames, top : top + crop_px, left : left + crop_px]
+        return cropped(rng, self.clips.clip(k), self.frames, crop_px)
+
+
+def cropped(rng: np.random.Generator, clip: np.ndarray, frames: int, side: int) -> np.ndarray:
+    """Some frames of a clip [T, H, W, C], and a square of them, at random."""
+    sides = zip(clip.shape[:3], (frames, side, side), strict=True)
+    first, top, left = (int(rng.integers(0, own - wanted + 1)) for own, wanted in sides)
+    return clip[first : first + frames, top : top + side, left : left + side]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -37,6 +39,14 @@ class Entry:
     height: int
     width: int
     group: int = PHOTOGRAPH
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.height, self.width, 3
+
+    @property
+    def end(self) -> int:
+        return self.offset + math.prod(self.shape)
 
 
 def build_store(
@@ -133,6 +143,42 @@ def _decode(path: Path, scales: Sequence[float], smallest_px: int, flat_std: flo
     return kept
 
 
+class Stored(Protocol):
+    """What an index says of a part of the samples."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def end(self) -> int: ...
+
+
+S = TypeVar("S", bound=Stored)
+
+
+def open_store(
+    kind: str, store: Path, version: int, read: Callable[[dict[str, Any]], tuple[list[S], dict[str, object]]]
+) -> tuple[list[S], dict[str, object], np.memmap[Any, np.dtype[np.uint8]]]:
+    """Entries, settings and samples, still on disk, of a store; `read` makes the former two of its index.
+
+    SourceError if the store is missing, damaged or of another version.
+    """
+    hint = f"delete {store}.json and it is built again"
+    try:
+        index = json.loads(store.with_suffix(".json").read_text())
+        found = index["version"]
+        entries, settings = read(index)
+        samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SourceError(f"the {kind} {store} is damaged: {error}", hint=hint) from error
+    if found != version:
+        raise SourceError(f"the {kind} {store} was made by another version of mvc", hint=hint)
+    if not entries or any(e.offset < 0 or min(e.shape) < 1 or e.end > samples.size for e in entries):
+        raise SourceError(f"the {kind} {store} is damaged: it has fewer samples than its index", hint=hint)
+    return entries, settings, samples
+
+
 class CropStore:
     """Random crops from a store made by `build_store`."""
 
@@ -143,22 +189,13 @@ class CropStore:
         on each.
         """
         self.change = change
-        hint = f"delete {store}.json and it is built again"
-        try:
-            index = json.loads(store.with_suffix(".json").read_text())
-            version = index["version"]
-            self.entries = [Entry(*map(int, row)) for row in index["pictures"]]
-            self.settings: dict[str, object] = {name: int(index.get(name, 0)) for name in ("holdout", "drawn")}
-            self.settings["scales"] = list(map(float, index.get("scales", SCALES)))
-            self.samples = np.memmap(store.with_suffix(".bin"), dtype=np.uint8, mode="r")
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SourceError(f"the crop store {store} is damaged: {error}", hint=hint) from error
-        if version != STORE_VERSION:
-            raise SourceError(f"the crop store {store} was made by another version of mvc", hint=hint)
-        if not self.entries or any(
-            e.offset < 0 or min(e.height, e.width) < 1 or self._end(e) > self.samples.size for e in self.entries
-        ):
-            raise SourceError(f"the crop store {store} is damaged: it has fewer samples than its index", hint=hint)
+
+        def read(index: dict[str, Any]) -> tuple[list[Entry], dict[str, object]]:
+            settings: dict[str, object] = {name: int(index.get(name, 0)) for name in ("holdout", "drawn")}
+            settings["scales"] = list(map(float, index.get("scales", SCALES)))
+            return [Entry(*map(int, row)) for row in index["pictures"]], settings
+
+        self.entries, self.settings, self.samples = open_store("crop store", store, STORE_VERSION, read)
         areas = np.array([e.height * e.width for e in self.entries], dtype=np.float64)
         self.weights = areas / areas.sum()
         if graphics_share:
@@ -173,10 +210,6 @@ class CropStore:
             raise SourceError(f"graphics_share = {graphics_share}, but the crop store has no {missing}")
         return self.weights * np.where(graphic, graphics_share / had, (1 - graphics_share) / (1 - had))
 
-    @staticmethod
-    def _end(entry: Entry) -> int:
-        return entry.offset + entry.height * entry.width * 3
-
     @property
     def smallest_px(self) -> int:
         """The shortest side of any picture: larger crops are enlarged ones."""
@@ -185,7 +218,7 @@ class CropStore:
     def picture(self, index: int) -> np.ndarray:
         """A whole picture, uint8 [H, W, 3], still on disk."""
         entry = self.entries[index]
-        return self.samples[entry.offset : self._end(entry)].reshape(entry.height, entry.width, 3)
+        return self.samples[entry.offset : entry.end].reshape(entry.height, entry.width, 3)
 
     def batch(self, rng: np.random.Generator, count: int, crop_px: int) -> np.ndarray:
         """`count` random crops, uint8 [count, crop_px, crop_px, 3]; each flipped and transposed at random.

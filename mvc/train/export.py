@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,21 @@ import torch
 
 from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
-from mvc.errors import SourceError, WeightsError
+from mvc.errors import SourceError
 from mvc.models import registry
 from mvc.models.density import FactorizedDensity
 from mvc.models.lite import HyperDensity
 from mvc.models.network import make_network
-from mvc.models.weights import PICTURE, Weights, save
+from mvc.models.registry import PICTURE
+from mvc.models.weights import Weights, save
 from mvc.models.weights import make_weights as assemble
 from mvc.quality import DEFAULT_MODEL, INDICES
-from mvc.train import state
 from mvc.train.calibrate import calibrated_tables
-from mvc.train.checkpoints import UNREADABLE
+from mvc.train.calibrate_clips import clip_curvature, clip_tables
+from mvc.train.clips import ClipStore
 from mvc.train.data import CropStore
-from mvc.train.loop import trained_with
+from mvc.train.stores import stills_store
+from mvc.train.trained import load_checkpoint, trained_with
 
 TAIL = 2.0**-17
 CURVATURE_CROPS = 4
@@ -66,46 +69,32 @@ def _learned_tables(density: FactorizedDensity) -> Tables:
     return tables_from_pmfs(pmfs, low)
 
 
-def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
-    """The model with its averaged weights (an Autoencoder, or for video a module of several), and the checkpoint."""
-    try:
-        stored = state.read(path)
-        model = registry.known(trained_with(stored, "model")).make(stored["config"])
-        weights = {name: value.float() for name, value in stored["average"].items()}
-        if not all(bool(value.half().isfinite().all()) for value in weights.values()):
-            raise ValueError("a weight is not a number, or too large for half precision")
-        model.load_state_dict(weights)
-        if type(trained_with(stored, "rd_lambda")) not in (int, float):
-            raise ValueError("its rd_lambda is no number")
-    except UNREADABLE as error:
-        raise WeightsError(f"{path} is not a checkpoint of `mvc train`: {state.line(error)}") from error
-    return model.eval(), stored
-
-
 def make_weights(
     model: Any,
     record: dict[str, Any],
-    latent: Tables | None = None,
+    latent: Mapping[str, Tables] | None = None,
     curvature: list[list[float]] | None = None,
     name: str = DEFAULT_MODEL,
 ) -> Weights:
     """Lower all networks of a trained model; its name and `record` (training facts) go into the manifest.
 
-    `latent` and `curvature` (refine.py) are of the network for pictures.
+    `latent` are latent tables by what is coded, Gaussian by default; `curvature` (refine.py) is of the network for
+    pictures.
     """
+    fitted = latent or {}
     networks = {
-        part: make_network(own, hyper_tables(own.density), gaussian_tables()) for part, own in model.networks.items()
+        part: make_network(own, hyper_tables(own.density), fitted.get(part) or gaussian_tables())
+        for part, own in model.networks.items()
     }
-    own = networks[PICTURE]
-    networks[PICTURE] = replace(own, latent_tables=latent or own.latent_tables, curvature=curvature)
+    networks[PICTURE] = replace(networks[PICTURE], curvature=curvature)
     return assemble(networks, name, model.config.to_dict(), record)
 
 
 def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights:
     """Write the weights folder of a checkpoint's averaged model.
 
-    With a crop store (data.py) the curvatures of refinement are chosen and the latent tables fitted on it; else those
-    are careful ones and these Gaussian. SourceError for a model that cannot refine, with a store.
+    With the store of a run the curvatures of refinement are chosen and the latent tables fitted on it; else those are
+    careful ones and these Gaussian. SourceError for a model that cannot refine, with a store.
     """
     model, stored = load_checkpoint(checkpoint)
     name, rd_lambda = (trained_with(stored, field) for field in ("model", "rd_lambda"))
@@ -115,11 +104,17 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
     if rd_lambda:
         record["rd_lambda"] = rd_lambda
     weights = make_weights(model, record, name=name)
-    if store is not None:
+    if store is not None and registry.known(name).kind == "video":
+        clips = ClipStore(store)
+        stills = CropStore(stills_store(store)) if stills_store(store).with_suffix(".json").exists() else None
+        curvature = clip_curvature(weights, clips, stills)
+        weights = make_weights(model, record, curvature=curvature, name=name)
+        weights = make_weights(model, record, clip_tables(weights, clips), curvature, name)
+    elif store is not None:
         crops = CropStore(store)
         pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255
         curvature = choose_curvature(weights.picture, pictures.split(1))
         weights = make_weights(model, record, curvature=curvature)
-        weights = make_weights(model, record, calibrated_tables(weights, crops), curvature)
+        weights = make_weights(model, record, {PICTURE: calibrated_tables(weights, crops)}, curvature)
     save(folder, weights)
     return weights

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-COLUMNS = ["step", "minutes", "loss", "bpp", "hyper_bpp", "psnr", "grad_norm", "lr", "mpx_per_s"]
+COLUMNS = ["step", "minutes", "loss", "bpp", "hyper_bpp", "psnr", "grad_norm", "lr", "mpx_per_s", "motion_bpp"]
 VALIDATION_COLUMNS = ["step", "minutes", "quality", "estimated_bpp", "psnr"]
 LOG_FILE, VALIDATION_FILE = "log.csv", "validation.csv"
 
@@ -19,6 +19,9 @@ LOG_FILE, VALIDATION_FILE = "log.csv", "validation.csv"
 def append(path: Path, columns: list[str], row: dict[str, float]) -> None:
     """Add a row to a CSV file, after the header if the file is new."""
     new = not path.exists()
+    if not new:
+        with open(path, newline="") as file:
+            columns = next(csv.reader(file), columns)  # those of a run that went on may have been fewer
     with open(path, "a", newline="") as file:
         writer = csv.writer(file)
         if new:

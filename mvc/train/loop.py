@@ -24,25 +24,30 @@ from mvc.models import registry
 from mvc.models.density import FactorizedDensity
 from mvc.train import state, stores
 from mvc.train.checkpoints import UNREADABLE
+from mvc.train.gops import Gops, InterObjective
 from mvc.train.grow import describe, grow, is_deeper
 from mvc.train.log import COLUMNS, Report
 from mvc.train.objective import Objective
 from mvc.train.optim import OPTIMIZERS, Adam, MuonAdamW
 from mvc.train.recipe import Recipe
+from mvc.train.trained import start, trained_with
 from mvc.train.validate import VALIDATED, validate
 
+TOLD = ("loss", "bpp", "hyper_bpp", "mse", "motion_bpp")  # of what an objective says
 NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crops
-
-
-def trained_with(stored: dict[str, Any], name: str) -> Any:
-    """A field of the recipe that a checkpoint was trained with; the default if it is older than the field."""
-    return stored["recipe"].get(name, Recipe.__dataclass_fields__[name].default)
 
 
 def objective_of(model: nn.Module, recipe: Recipe) -> Objective:
     """What the recipe trains a model for."""
     dtype = getattr(torch, recipe.dtype)
-    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda)
+    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda, recipe.parts)
+
+
+def trained_for(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """The objective of a step: that of pictures or whole sequences, or of frames that are known one by one."""
+    if recipe.in_gops:
+        return InterObjective(model, getattr(torch, recipe.dtype))
+    return objective_of(model, recipe)
 
 
 class Trainer:
@@ -60,14 +65,22 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         made: Any = registry.known(recipe.model).make(recipe.config)
         self.model = made.to(self.device)
+        if recipe.start:
+            start(self.model, Path(recipe.start))
+        trained = [self.model.networks[part] for part in recipe.parts or self.model.networks]
+        self.model.requires_grad_(False)
+        for network in trained:
+            network.requires_grad_(True)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         # The quantiles of a learned density have a loss and an optimiser of their own: no other part feels them.
-        densities = [network.density for network in self.model.networks.values()]
+        densities = [network.density for network in trained]
         tails = [density.quantiles for density in densities if isinstance(density, FactorizedDensity)]
-        self.parameters = [p for p in self.model.parameters() if not any(p is tail for tail in tails)]
+        self.parameters = [
+            p for p in self.model.parameters() if p.requires_grad and not any(p is tail for tail in tails)
+        ]
         self.optimizer = OPTIMIZERS[recipe.optimizer](self.parameters, recipe.lr)
         self.tails = Adam(tails, recipe.aux_lr) if tails else None
-        self.objective: nn.Module = objective_of(self.model, recipe)
+        self.objective: nn.Module = trained_for(self.model, recipe)
         if self.world > 1:
             # Depthwise kernels of channels-last pictures: one copy more, as the warning says, and no error.
             warnings.filterwarnings("ignore", "Grad strides do not match")
@@ -91,6 +104,7 @@ class Trainer:
             "minutes": minutes,
             "model": self.model.state_dict(),
             "average": self.average,
+            "trained": self._trained(),
             "optimizer": self.optimizer.state_dict() | ({"tails": self.tails.state_dict()} if self.tails else {}),
         }
 
@@ -108,9 +122,9 @@ class Trainer:
             if isinstance(self.optimizer, MuonAdamW) and is_deeper(config, former):
                 stored = grow(stored, self.recipe.model, self.model, self.optimizer)
                 self.grown = describe(config, former)
-            self.model.load_state_dict(stored["model"])
+            self.model.load_state_dict(self._with_start(stored["model"]))
             for name, value in self.average.items():
-                value.copy_(stored["average"][name])
+                value.copy_(self._with_start(stored["average"])[name])
             self.optimizer.load_state_dict(stored["optimizer"])
             if self.tails:
                 self.tails.load_state_dict(stored["optimizer"]["tails"])
@@ -121,20 +135,32 @@ class Trainer:
             ) from error
         self.step, self.minutes_before = int(stored["step"]), float(stored["minutes"])
 
+    def _trained(self) -> list[str]:
+        """The names of what the run trains, where that is a part."""
+        named = self.model.named_parameters() if self.recipe.parts else ()
+        return [name for name, parameter in named if parameter.requires_grad]
+
+    def _with_start(self, values: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stored values, and of what a packed checkpoint leaves out those that the run began with."""
+        return {**(self.model.state_dict() if self.recipe.start and self.recipe.parts else {}), **values}
+
     # --- work ----------------------------------------------------------------------------------------------------
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Crops in 0..1 and quality indices of this step and rank; qualities are spread evenly over the whole batch.
+    def batch(self) -> tuple[Tensor, ...]:
+        """What the objective is of in this step and rank; qualities are spread evenly over the whole batch.
 
-        Crops are [count, H, W, 3], or [count, T, H, W, 3] for a model of clips.
+        Crops [count, H, W, 3] in 0..1 and quality indices, or [count, T, H, W, 3] for a model of clips, or a Step of
+        GOPs (gops.py).
         """
         rng = np.random.default_rng((self.recipe.seed, self.step, self.rank))
         batch, crop_px = self.recipe.crops_at(self.step)
         count = batch // self.world
-        crops = self.store.batch(rng, count, crop_px)
         shared = np.random.default_rng((self.recipe.seed, self.step))
         spread = (shared.permutation(batch) + shared.random(batch)) / batch * self.model.rates
         own = spread[self.rank * count : (self.rank + 1) * count].astype(np.int64)
+        if isinstance(self.store, Gops):
+            return tuple(part.to(self.device) for part in self.store.next(rng, own, crop_px, self.model.rates))
+        crops = self.store.batch(rng, count, crop_px)
         return torch.from_numpy(crops).to(self.device).float().div_(255), torch.from_numpy(own).to(self.device)
 
     def _lr(self, share: float) -> float:
@@ -153,7 +179,7 @@ class Trainer:
         torch._foreach_lerp_([self.average[k] for k in values], list(values.values()), 1 - decay)
 
     def train_step(self, lr: float) -> tuple[float, ...]:
-        """One step; loss, bpp, hyperlatent bpp and MSE of this rank's crops, and the norm of the gradient."""
+        """One step; TOLD of this rank's crops, and the norm of the gradient."""
         seeds = np.random.SeedSequence((self.recipe.seed, self.step, self.rank, NOISE_STREAM))
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         result = self.objective(*self.batch())
@@ -169,7 +195,8 @@ class Trainer:
                 self.tails.step(self.recipe.aux_lr)
             self._update_average()
         self.step += 1
-        return (*(result[k].mean().item() for k in ("loss", "bpp", "hyper_bpp", "mse")), norm.item())
+        means = (result[name].mean().item() if name in result else 0.0 for name in TOLD)
+        return (*means, norm.item())
 
     def train(
         self, report: Report | None = None, *, minutes: float | None = None, stopped: Callable[[], bool] = lambda: False
@@ -200,7 +227,7 @@ class Trainer:
                 break
             lr = self._lr(share)
             batch, crop_px = recipe.crops_at(self.step)
-            megapixels += batch * max(1, recipe.frames) * crop_px**2 / 1e6
+            megapixels += batch * (1 if recipe.in_gops else max(1, recipe.frames)) * crop_px**2 / 1e6
             sums.append(self.train_step(lr))
             now = time.monotonic()
             if self.step % recipe.log_steps == 0:
@@ -229,8 +256,8 @@ class Trainer:
         return said[0].item(), bool(said[1]), bool(said[2])
 
     def _row(self, sums: list[tuple[float, ...]], minutes: float, lr: float, speed: float) -> dict[str, float]:
-        loss, bpp, hyper, mse, norm = np.mean(sums, 0).tolist()
-        values = [self.step, minutes, loss, bpp, hyper, -10 * math.log10(mse), norm, lr, speed]
+        loss, bpp, hyper, mse, motion, norm = np.mean(sums, 0).tolist()
+        values = [self.step, minutes, loss, bpp, hyper, -10 * math.log10(mse), norm, lr, speed, motion]
         return dict(zip(COLUMNS, values, strict=True))
 
     def _validate(self, report: Report | None, minutes: float) -> None:

@@ -7,6 +7,7 @@ none of its digits left. A model of clips is trained on short sequences, each co
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
-from mvc.models.lite import rd_lambda
+from mvc.models.lite import error_weights, rd_lambda
+from mvc.models.registry import PICTURE
+from mvc.planes import PACKING, SAMPLES
 
 # Weights of scales 2 to 5 (Wang et al. 2003). The first scale has 4 % of the weight and three quarters of the cost:
 # at full resolution the squared error is enough.
@@ -38,17 +41,18 @@ def rate_distortion(
     ms_ssim: float = 0.0,
     fixed_lambda: float = 0.0,
 ) -> dict[str, Tensor]:
-    """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x [B, H, W, 3] in 0..1.
+    """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x in 0..1.
 
+    x is [B, H, W, 3], or packed 4:2:0 [B, H/2, W/2, 6] (mvc/planes.py), of which the MSE is that of luma.
     `ms_ssim` is the share of 1 - MS-SSIM in the distortion, the rest being the squared error. With `fixed_lambda` the
     loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC, equation 11), else lambda follows the quality index.
     """
     coder = RateEstimator(model.density, index, noise, dtype)
     x_hat = model(coder, x, index, dtype=dtype)
-    mse = (x_hat - x).square().mean((1, 2, 3))
-    pixels = x.shape[1] * x.shape[2]
+    mse, error = squared_errors(x_hat, x)
+    pixels = pixels_of(x)
     bpp = coder.bits / pixels
-    distortion = 255**2 * mse
+    distortion = 255**2 * error
     if ms_ssim:
         distortion = (1 - ms_ssim) * distortion + ms_ssim * LAMBDA_RATIO * ms_ssim_loss(x, x_hat)
     if fixed_lambda:
@@ -58,6 +62,24 @@ def rate_distortion(
         # dividing by sqrt(lambda) keeps every rate's gradient of about one size
         loss = (weight * distortion + bpp) * (weight / 0.018) ** -0.5
     return {"loss": loss, "bpp": bpp, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse, "x_hat": x_hat}
+
+
+def squared_errors(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Of pictures, [B] each: the mean squared error that is told (of RGB, or of luma), and the one to be small.
+
+    The latter is of packed 4:2:0 a mean over its planes, on the scale of RGB.
+    """
+    squares = (x_hat - x).square().mean((1, 2))
+    if squares.shape[-1] != SAMPLES:
+        told = squares.mean(-1)
+        return told, told
+    weights = error_weights(SAMPLES).to(squares.device) / (3 * PACKING**2)  # the mean over pixels and three channels
+    return squares[:, :4].mean(-1), (squares * weights).sum(-1)
+
+
+def pixels_of(x: Tensor) -> int:
+    """Pixels of each picture [B, H, W, 3], or packed [B, H/2, W/2, 6]."""
+    return x.shape[1] * x.shape[2] * (PACKING**2 if x.shape[-1] == SAMPLES else 1)
 
 
 def clip_rate_distortion(model: Any, frames: Tensor, *, noise: bool = True, fixed_lambda: float) -> dict[str, Tensor]:
@@ -82,15 +104,24 @@ class Objective(nn.Module):
     `x` are pictures [B, H, W, 3] or sequences of them [B, T, H, W, 3], whichever the model is for.
     """
 
-    def __init__(self, model: nn.Module, dtype: torch.dtype, ms_ssim: float = 0.0, fixed_lambda: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        dtype: torch.dtype,
+        ms_ssim: float = 0.0,
+        fixed_lambda: float = 0.0,
+        parts: Sequence[str] = (),
+    ) -> None:
+        """`parts` are the networks that are trained, by what they code; all by default."""
         super().__init__()
         self.model, self.dtype, self.ms_ssim, self.fixed_lambda = model, dtype, ms_ssim, fixed_lambda
+        self.parts = tuple(parts)
 
     def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         model: Any = self.model
-        if isinstance(model, Autoencoder):
+        if isinstance(model, Autoencoder) or self.parts == (PICTURE,):
             options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
-            result = rate_distortion(model, x, index, noise=noise, dtype=self.dtype, **options)
+            result = rate_distortion(model.networks[PICTURE], x, index, noise=noise, dtype=self.dtype, **options)
         else:
             result = clip_rate_distortion(model, x, noise=noise, fixed_lambda=self.fixed_lambda)
         densities = [network.density for network in model.networks.values()]

@@ -15,6 +15,7 @@ import torch
 
 from mvc.errors import BackendError, SourceError, WeightsError
 from mvc.models import registry
+from mvc.planes import PACKING
 from mvc.quality import DEFAULT_MODEL
 from mvc.train.augment import Augment
 from mvc.train.data import SCALES
@@ -26,6 +27,7 @@ _KINDS = {
     "float": (int, float),
     "dict[str, Any]": (dict,),
     "list[int]": (list,),
+    "list[str]": (list,),
     "list[float]": (list,),
     "list[list[int]]": (list,),
 }
@@ -53,10 +55,12 @@ class Recipe:
     run: str  # folder of checkpoint and logs
     model: str = DEFAULT_MODEL  # a name that mvc.models.registry knows
     config: dict[str, Any] = field(default_factory=dict)  # of the model, where it differs from the preset
+    start: str = ""  # a checkpoint whose weights a new run begins with: of this model, or of the still one for clips
+    parts: list[str] = field(default_factory=list)  # the networks to train, by what they code; the others stay
     rd_lambda: float = 0.0  # for models of one rate: loss = rd_lambda * 255^2 * MSE + bits per pixel
     batch: int = 16  # crops per step, over all processes
     crop_px: int = 256
-    frames: int = 0  # for a model of clips: of each crop, the first of them a keyframe
+    frames: int = 0  # for a model of clips: of each crop, the first of them a keyframe; 1 for the keyframe's network
     stills: str = ""  # for a model of clips: folder of pictures to move, too
     moved: float = 0.0  # share of crops that are moved pictures
     stages: list[list[int]] = field(default_factory=list)  # [step, batch, crop_px]: other crops from this step on
@@ -166,9 +170,12 @@ class Recipe:
             raise SourceError(f"rd_lambda = {self.rd_lambda} should be left out: {self.model} draws it for each crop")
         if model.rates == 1 and not self.rd_lambda:
             raise SourceError(f"rd_lambda = 0 should be more than 0: {self.model} is trained for one rate")
+        if unknown := [part for part in self.parts if part not in model.networks]:
+            raise SourceError(f"parts: {unknown[0]!r} should be one of {', '.join(model.networks)}")
         clips = preset.kind == "video"
-        if clips != (self.frames > 0) or self.frames == 1:
-            wanted = "at least 2" if clips else "left out"
+        alone = self.parts == [registry.PICTURE]
+        if clips != (self.frames > 0) or (clips and (self.frames == 1) != alone):
+            wanted = ("1" if alone else "at least 2") if clips else "left out"
             codes = "clips" if clips else "single pictures"
             raise SourceError(f"frames = {self.frames} should be {wanted}: {self.model} codes {codes}")
         if (self.moved > 0) != bool(self.stills) or (self.stills and not clips):
@@ -187,6 +194,16 @@ class Recipe:
         """`batch` and `crop_px` of a step, 0 being the first."""
         reached = [row for row in self.stages if row[0] <= step]
         return (reached[-1][1], reached[-1][2]) if reached else (self.batch, self.crop_px)
+
+    @property
+    def in_gops(self) -> bool:
+        """Whether frames are trained one by one, each given what is known of those before it (gops.py)."""
+        return self.packing == PACKING and self.frames > 1
+
+    @property
+    def packing(self) -> int:
+        """Of the frames that the model takes (mvc/planes.py)."""
+        return registry.known(self.model).packing
 
     @property
     def augment(self) -> Augment | None:

@@ -82,11 +82,13 @@ def line(error: BaseException) -> str:
 def pack(state: dict[str, Any]) -> bytes:
     """A full checkpoint in less than three bytes a weight; training goes on from it with nearly the same losses.
 
+    Of a model of which a run trains some networks those alone are kept: the others are in the recipe's `start`.
     WeightsError for one of another optimiser than Muon with AdamW.
     """
     if "muon" not in state["optimizer"]:
         raise WeightsError("only checkpoints that were trained with Muon can be packed")
-    model, average = state["model"], state["average"]
+    trained = state.get("trained")  # the names of what the run trains; the rest is what it began with
+    model, average = ({n: v for n, v in state[k].items() if not trained or n in trained} for k in ("model", "average"))
     buffers = state["optimizer"]["muon"]["buffers"]
     adamw = state["optimizer"]["adamw"]
     halves = torch.cat([value.float().half().flatten() for value in average.values()])

@@ -10,7 +10,9 @@ import numpy as np
 from mvc.errors import SourceError
 from mvc.train.clips import ClipStore, Sequences, build_clip_store
 from mvc.train.data import CropStore, build_store, held_store
+from mvc.train.gops import Gops
 from mvc.train.moved import MARGIN_PX
+from mvc.train.packed import Frames
 from mvc.train.recipe import Recipe
 
 
@@ -27,10 +29,11 @@ def build(recipe: Recipe) -> None:
     store, source = Path(recipe.store), Path(recipe.pictures)
     if recipe.frames:
         if not _index(store).exists():
-            build_clip_store(source, store, holdout=recipe.holdout, smallest_px=recipe.crop_px)
+            options = {"holdout": recipe.holdout, "smallest_px": recipe.crop_px, "packing": recipe.packing}
+            build_clip_store(source, store, **options)
         if recipe.stills and not _index(stills_store(store)).exists():
             smallest_px = recipe.crop_px + 2 * MARGIN_PX
-            build_store(Path(recipe.stills), stills_store(store), scales=(0.7,), smallest_px=smallest_px)
+            build_store(Path(recipe.stills), stills_store(store), scales=recipe.scales, smallest_px=smallest_px)
     elif not _index(store).exists():
         build_store(
             source,
@@ -43,13 +46,17 @@ def build(recipe: Recipe) -> None:
         )
 
 
-def opened(recipe: Recipe) -> Crops:
+def opened(recipe: Recipe) -> Crops | Gops:
     """The crops of a recipe; SourceError where a store was built for another."""
     path = Path(recipe.store)
     if recipe.frames:
         clips = ClipStore(path)
         _check(recipe, path, clips)
         stills = CropStore(stills_store(path)) if recipe.stills else None
+        if recipe.frames == 1:
+            return Frames(clips, stills, recipe.moved)
+        if recipe.in_gops:
+            return Gops(clips, recipe.frames, stills, recipe.moved)
         return Sequences(clips, recipe.frames, stills, recipe.moved)
     store = CropStore(path, recipe.graphics_share, recipe.augment)
     _check(recipe, path, store)
@@ -63,6 +70,10 @@ def held(recipe: Recipe) -> list[np.ndarray]:
     path = held_store(Path(recipe.store))
     if recipe.frames:
         clips = ClipStore(path)
+        if recipe.frames == 1:
+            return [clips.clip(i)[0] for i in range(len(clips.entries))]
+        if recipe.in_gops:
+            return []
         return [clips.clip(i)[: recipe.frames] for i in range(len(clips.entries))]
     store = CropStore(path)
     return [store.picture(i) for i in range(len(store.entries))]
@@ -84,6 +95,8 @@ def _check(recipe: Recipe, path: Path, store: CropStore | ClipStore) -> None:
         if store.smallest_px < crop_px:
             size = f"{path} has a picture with a side of {store.smallest_px}"
             raise SourceError(f"crop_px = {crop_px}, but {size}", hint=hint)
+    if isinstance(store, ClipStore) and store.packing != recipe.packing:
+        raise SourceError(f"{path} holds samples of another kind than {recipe.model} takes", hint=hint)
     for name, made_with in store.settings.items():
         if made_with != (wanted := getattr(recipe, name)):
             raise SourceError(f"{name} = {wanted}, but {path} was built with {made_with}", hint=hint)

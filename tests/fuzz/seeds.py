@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 from random import Random
 
@@ -14,6 +15,7 @@ from valid_files import Content
 from mvc import codec as codecs
 from mvc.codec import Codec
 from mvc.container import ClipHead, Head, Unit, read_file, write_file
+from mvc.container.sound import Packet, Track
 from mvc.picture import Picture
 
 
@@ -31,7 +33,11 @@ def content(random: Random) -> Content:
     kind, colour = "clip" if clip else "still", random.choice(["rgb", "gray"])
     head = Head(kind, *sides, colour, 8, random.randrange(64), random.randbytes(8), clip)
     extras = [(random.randrange(5), random.randrange(0x80, 256), random.randbytes(9)) for _ in range(2)]
-    return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]))
+    tracks, packets = (), []
+    if clip and random.random() < 0.5:
+        tracks = (Track(48000, 2, Fraction(1, 48000), "opus", "eng", random.randbytes(60)),)
+        packets = [Packet(0, 960 * number, 960, random.randbytes(random.choice([0, 7, 200]))) for number in range(9)]
+    return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]), tracks, tuple(packets))
 
 
 @cache

@@ -1,0 +1,68 @@
+"""Which parts of a frame are worth their bits: motion, residual, both or none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvc.entropy.parts import JointWriter
+from mvc.models.base import Coded
+from mvc.models.lite import error_weights, rd_lambda
+
+LATER = 1.25  # how much more an error counts than in its own frame: it stays in those that follow
+
+
+@dataclass(frozen=True)
+class State:
+    """A coded frame: its samples (signals.py), and the latents that are known after it."""
+
+    samples: np.ndarray
+    latents: dict[str, Tensor]
+
+
+Parts = dict[str, tuple[JointWriter, Coded]]
+"""The coded parts of a frame by the names of their networks, in the order in which they are coded."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A way to code a frame."""
+
+    parts: Parts
+    stream: bytes
+    state: State
+
+    def less(self) -> Iterator[Parts]:
+        """The first of the parts without those behind them, for which nothing is to be coded anew."""
+        names = list(self.parts)
+        return ({name: self.parts[name] for name in names[:count]} for count in range(len(names)))
+
+    def mostly(self, name: str) -> bool:
+        """Whether a part takes a third of the bytes or more."""
+        return name in self.parts and 3 * len(self.parts[name][0].finish()) > len(self.stream)
+
+
+def motion_helps(attempts: Sequence[Attempt], samples: np.ndarray) -> bool:
+    """Whether the frame before, moved, is much nearer to these samples than as it is: then motion is sent.
+
+    `attempts` are the whole and those that are less, the emptiest first.
+    """
+    errors = [float(np.square(a.state.samples.astype(np.float32) - samples).sum()) for a in attempts[1:3]]
+    return len(errors) == 2 and errors[0] > 2 * errors[1]
+
+
+def cheapest(attempts: Sequence[Attempt], samples: np.ndarray, index: int) -> Attempt:
+    """The attempt with the least bits and error together, at a quality index; `samples` are those to be coded."""
+    weight = LATER * float(rd_lambda(torch.tensor(index))) / 3  # of squared steps of 255, in bits
+    channels = error_weights(samples.shape[-1] if samples.ndim == 3 else 1).numpy()
+
+    def cost(attempt: Attempt) -> float:
+        difference = attempt.state.samples.astype(np.float32) - samples
+        squares = np.square(difference).reshape(-1, len(channels)).sum(0)
+        return 8 * len(attempt.stream) + weight * float(squares @ channels)
+
+    return min(attempts, key=cost) if len(attempts) > 1 else attempts[0]

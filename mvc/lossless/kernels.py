@@ -1,0 +1,159 @@
+"""The loops over a picture. State lies in arrays, so that a call can go on where the last one stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mvc.jit import kernel
+from mvc.lossless.decide import lone
+from mvc.lossless.pixel import indexed, matched, remember, surroundings
+from mvc.lossless.sample import finish_row, sample, skip
+
+__all__ = ["graphic_row", "indexed_row", "numbers", "smooth_row"]
+
+
+@kernel()
+def numbers(decoding: bool, values: Any, context: int, singles: Any, coder: Any, words: Any) -> None:
+    """Code integers, 0 <= value < 2^24: a length in unary, then the bits below the highest one of value + 1."""
+    for i in range(values.size):
+        value, length = values[i] + 1, 0
+        while value >> (length + 1) > 0 and not decoding:
+            length += 1
+        got = 0
+        while got < 24 and lone(decoding, 1 if length > got else 0, context * 64 + got, singles, coder, words) == 1:
+            got += 1
+        value_got = 1
+        for rest in range(got - 1, -1, -1):
+            slot = 32 + got if rest == got - 1 else 24
+            value_got = 2 * value_got + lone(decoding, (value >> rest) & 1, context * 64 + slot, singles, coder, words)
+        values[i] = value_got - 1
+
+
+@kernel()
+def smooth_row(
+    decoding: bool,
+    k: int,
+    y: int,
+    depth: int,
+    near: int,
+    source: Any,
+    planes: Any,
+    coefs: Any,
+    classes: Any,
+    slips: Any,
+    misses: Any,
+    errors: Any,
+    bias: Any,
+    counters: Any,
+    weights: Any,
+    singles: Any,
+    coder: Any,
+    words: Any,
+) -> None:
+    """Code row y of plane k, where the earlier planes are complete."""
+    taps, guess, context = np.zeros(24, np.int64), np.zeros(8, np.int64), np.zeros(7, np.int64)
+    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
+    for x in range(planes.shape[2] - 4):
+        wanted = 0 if decoding else source[k, y, x]
+        sample(
+            decoding, wanted, k, y, x, True, depth, near, planes, coefs, classes, slips, misses, errors[:, y], bias,
+            counters, weights, singles, taps, guess, context, at, inputs, coder, words,
+        )  # fmt: skip
+    finish_row(planes, k, y, slips, misses)
+
+
+@kernel()
+def graphic_row(
+    decoding: bool,
+    y: int,
+    depth: int,
+    near: int,
+    source: Any,
+    planes: Any,
+    coefs: Any,
+    classes: Any,
+    slips: Any,
+    misses: Any,
+    errors: Any,
+    bias: Any,
+    counters: Any,
+    weights: Any,
+    singles: Any,
+    keys: Any,
+    memory: Any,
+    ranks: Any,
+    flag_counters: Any,
+    flag_weights: Any,
+    coder: Any,
+    words: Any,
+) -> None:
+    """Code row y of all planes, pixel by pixel: the same as a candidate, or sample by sample."""
+    taps, guess, context = np.zeros(24, np.int64), np.zeros(8, np.int64), np.zeros(7, np.int64)
+    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
+    close, hashes = np.zeros(12, np.int64), np.zeros(5, np.int64)
+    count, mask = planes.shape[0], (1 << depth) - 1
+    for x in range(planes.shape[2] - 4):
+        surroundings(keys, y, x, close, hashes)
+        key = np.int64(0)
+        if not decoding:
+            for k in range(count):
+                key |= source[k, y, x] << (depth * k)
+        found = matched(
+            decoding, key, y, x, close, hashes, memory, ranks, flag_counters, flag_weights, at, inputs, coder, words
+        )
+        if found >= 0:
+            key = found
+            for k in range(count):
+                planes[k, y + 2, x + 2] = (key >> (depth * k)) & mask
+                skip(k, y, x, slips, misses, errors[:, y])
+        else:
+            key = np.int64(0)
+            for k in range(count):
+                wanted = 0 if decoding else source[k, y, x]
+                sample(
+                    decoding, wanted, k, y, x, False, depth, near, planes, coefs, classes, slips, misses, errors[:, y],
+                    bias, counters, weights, singles, taps, guess, context, at, inputs, coder, words,
+                )  # fmt: skip
+                key |= np.int64(planes[k, y + 2, x + 2]) << (depth * k)
+        keys[y + 4, x + 4] = key
+        remember(key, hashes, memory)
+    for k in range(count):
+        finish_row(planes, k, y, slips, misses)
+
+
+@kernel()
+def indexed_row(
+    decoding: bool,
+    y: int,
+    bits: int,
+    matching: bool,
+    keys: Any,
+    memory: Any,
+    ranks: Any,
+    flag_counters: Any,
+    flag_weights: Any,
+    counters: Any,
+    weights: Any,
+    coder: Any,
+    words: Any,
+) -> None:
+    """Code row y of a picture of few colours: `keys` holds, or gets, their numbers of `bits` bits."""
+    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
+    close, hashes = np.zeros(12, np.int64), np.zeros(5, np.int64)
+    for x in range(keys.shape[1] - 8):
+        surroundings(keys, y, x, close, hashes)
+        key = keys[y + 4, x + 4]
+        found = np.int64(-1)
+        if matching:
+            found = matched(
+                decoding, key, y, x, close, hashes, memory, ranks, flag_counters, flag_weights, at, inputs, coder, words
+            )
+        if found >= 0:
+            key = found
+        else:
+            key = indexed(decoding, key, bits, y, x, keys, close, hashes, counters, weights, at, inputs, coder, words)
+        keys[y + 4, x + 4] = key
+        if matching:
+            remember(key, hashes, memory)

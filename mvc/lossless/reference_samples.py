@@ -1,0 +1,216 @@
+"""Sample by sample decoding in plain Python: what `reference` makes of bytes that are not matches."""
+
+from __future__ import annotations
+
+from mvc.lossless.tables import LIMIT, LOG, RATES, SIZES, SQUASH, STRETCH, TRUST, class_map
+
+__all__ = ["Mixer", "Plane", "Reader", "Samples"]
+
+SQUASHED, STRETCHED = [int(v) for v in SQUASH], [int(v) for v in STRETCH]
+RATE_OF, TRUST_OF, LOG_OF = [int(v) for v in RATES], [int(v) for v in TRUST], [int(v) for v in LOG]
+Plane = list[list[int]]
+
+
+class Reader:
+    """The range decoder and single counters."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at, self.range, self.code = data, 0, (1 << 48) - 1, 0
+        for _ in range(3):
+            self.code = self.code << 16 | self.word()
+        self.singles: dict[tuple[object, ...], int] = {}
+
+    def word(self) -> int:
+        pair = (self.data[self.at : self.at + 2] + b"\0\0")[:2]
+        self.at += 2
+        return int.from_bytes(pair, "big")
+
+    def bit(self, chance: int) -> int:
+        split = (self.range >> 16) * chance
+        bit = int(self.code < split)
+        if bit:
+            self.range = split
+        else:
+            self.code -= split
+            self.range -= split
+        if self.range < 1 << 32:
+            self.range <<= 16
+            self.code = self.code << 16 | self.word()
+        return bit
+
+    def single(self, *name: object) -> int:
+        chance = self.singles.get(name, 1 << 15)
+        bit = self.bit(chance)
+        chance += ((bit << 16) - chance) >> 5
+        self.singles[name] = min(max(chance, 32), 65504)
+        return bit
+
+    def number(self, context: int) -> int:
+        length = 0
+        while length < 24 and self.single("length", context, length):
+            length += 1
+        value = 1
+        for rest in range(length - 1, -1, -1):
+            value = 2 * value + self.single("bits", context, length if rest == length - 1 else -1)
+        return value - 1
+
+    def signed(self, context: int) -> int:
+        value = self.number(context)
+        return -(value + 1) // 2 if value & 1 else value // 2
+
+
+class Mixer:
+    """Counters by (input, context) and weights by row."""
+
+    def __init__(self, reader: Reader, rate: int) -> None:
+        self.reader, self.rate = reader, rate
+        self.counters: dict[tuple[int, int], tuple[int, int]] = {}
+        self.weights: dict[int, list[int]] = {}
+
+    def count(self, which: int, context: int) -> int:
+        return self.counters.get((which, context), (1 << 21, 0))[1]
+
+    def bit(self, contexts: list[int], row: int) -> int:
+        states = [self.counters.get(pair, (1 << 21, 0)) for pair in enumerate(contexts)]
+        inputs = [STRETCHED[value >> 10] for value, _ in states]
+        weights = self.weights.setdefault(row, [16384] * len(contexts))
+        total = sum(i * w for i, w in zip(inputs, weights, strict=True)) >> 16
+        chance = SQUASHED[min(max(total, -3072), 3071) + 3072]
+        bit = self.reader.bit(chance)
+        error = ((bit << 16) - chance) * self.rate
+        for i, (value, count) in enumerate(states):
+            weights[i] += (inputs[i] * error + 32768) >> 16
+            value += ((bit << 22) - value) * RATE_OF[count] >> 16
+            self.counters[i, contexts[i]] = (min(max(value, 64), (1 << 22) - 64), min(count + 1, LIMIT))
+        return bit
+
+
+def log(value: int, most: int) -> int:
+    return min(LOG_OF[min(value, 65535)], most)
+
+
+def signed_log(value: int, shift: int, most: int) -> int:
+    return 2 * log(abs(value) >> shift, most) + (value > 0)
+
+
+class Row:
+    """A plane, or anything kept for each sample of it, with the margins of docs/lossless.md."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self.values: Plane = [[0] * width for _ in range(height)]
+
+    def at(self, y: int, x: int) -> int:
+        """Left of the picture: the first value of the row above; right: the last one; below: the last row."""
+        if x < 0:
+            y, x = y - 1, 0
+        return 0 if y < 0 else self.values[min(y, self.height - 1)][min(x, self.width - 1)]
+
+
+class Samples:
+    """Sample by sample decoding of some planes."""
+
+    def __init__(self, reader: Reader, count: int, height: int, width: int, depth: int, near: int) -> None:
+        self.reader, self.depth, self.near = reader, depth, near
+        self.planes = [Row(height, width) for _ in range(count)]
+        self.slips = [Row(height, width) for _ in range(count)]
+        self.misses = [[Row(height, width) for _ in range(8)] for _ in range(count)]
+        self.bias: list[dict[int, int]] = [{} for _ in range(count)]
+        self.mixers = [Mixer(reader, 2) for _ in range(count)]
+        self.coefs: list[list[list[int]]] = []
+        self.classes = class_map(1)
+
+    def read_coefs(self, classes: int, apart: bool) -> None:
+        self.classes = class_map(max(classes, 1))
+        for k in range(len(self.planes)):
+            taps = 6 + min(k, 2) * (6 if apart else 4)
+            if not classes:
+                self.coefs.append([[1024, -1024] + [0] * (taps - 2)])
+                continue
+            rows, last = [], [0] * taps
+            for i in range(classes):
+                last = [value + self.reader.signed(min(i, 1)) for value in last]
+                rows.append(last)
+            self.coefs.append(rows)
+
+    def skip(self, k: int, y: int, x: int, value: int) -> None:
+        self.planes[k].values[y][x] = value
+        self.slips[k].values[y][x] = 0
+        for miss in self.misses[k]:
+            miss.values[y][x] = 0
+
+    def sample(self, k: int, y: int, x: int, apart: bool) -> None:
+        most, nodes, step = (1 << self.depth) - 1, 3 * self.depth, 2 * self.near + 1
+        at = self.planes[k].at
+        w, ww, n, nw, ne = at(y, x - 1), at(y, x - 2), at(y - 1, x), at(y - 1, x - 1), at(y - 1, x + 1)
+        nn, nne = at(y - 2, x), at(y - 2, x + 1)
+        taps = [n - w, nw - w, ne - w, ww - w, nn - w, nne - w]
+        q = qw = qn = qnw = 0
+        for other in self.planes[max(0, k - 2) : k]:
+            q, qw, qn, qnw = other.at(y, x), other.at(y, x - 1), other.at(y - 1, x), other.at(y - 1, x - 1)
+            taps += [q - qw, qn - qw, qnw - qw, other.at(y - 1, x + 1) - qw]
+            taps += [other.at(y, x + 1) - qw, other.at(y + 1, x) - qw] if apart else []
+        across = abs(w - ww) + abs(n - nw) + abs(ne - n)
+        down = abs(w - nw) + abs(n - nn) + abs(ne - nne)
+        way = 2 if across > 2 * down + 2 else 0 if down > 2 * across + 2 else 1
+        coefs = self.coefs[k][int(self.classes[log(across + down, 15), way])]
+        guesses = [((w << 10) + sum(c * t for c, t in zip(coefs, taps, strict=True))) >> 7]
+        guesses += [(n + w - nw) * 8, (w + ne - n) * 8, (2 * n - nn) * 8, (w + n) * 4 + (ne - nw) * 2]
+        if k:
+            guesses += [(w + q - qw) * 8, (n + q - qn) * 8, (n + w - nw + q - qn - qw + qnw) * 8]
+        else:
+            guesses += [w * 8, n * 8, (n + ne) * 4]
+        guesses = [min(max(guess, 0), most * 8) for guess in guesses]
+        mass = moment = 0
+        for guess, row in zip(guesses, self.misses[k], strict=True):
+            miss = row.at(y - 1, x) + row.at(y - 1, x - 1) + row.at(y - 1, x + 1) + row.at(y, x - 1)
+            miss += (row.at(y, x - 2) + row.at(y - 1, x + 2)) >> 1
+            trust = TRUST_OF[min(miss >> 2, 4095)]
+            mass, moment = mass + trust, moment + trust * guess
+        mean = moment // mass
+        slip = self.slips[k].at
+        ew, en = slip(y, x - 1), slip(y - 1, x)
+        energy = 2 * (abs(ew) + abs(en)) + abs(slip(y - 1, x - 1)) + abs(slip(y - 1, x + 1))
+        energy = log((energy + abs(slip(y, x - 2)) + abs(slip(y - 2, x))) >> 2, 19)
+        points = [w, n, nw, ne, ww, nn, 2 * n - nn]
+        shape = sum((point * 8 > mean) << i for i, point in enumerate(points)) + 128 * (q > qw)
+        place = shape * 8 + min(energy >> 2, 7)
+        centre = min(max(mean + (self.bias[k].get(place, 0) >> 8), 0), most * 8)
+        edge = (centre >> 3) + 1 + self.near
+        others = [self.slips[k - i].values[y][x] if k >= i else 0 for i in (1, 2)]
+        contexts = [
+            energy * 8 + (centre & 7),
+            log(across, 11) * 12 + log(down, 11),
+            (signed_log(others[0], 2, 9) * 14 + signed_log(others[1], 2, 6)) * 4 + min(energy >> 2, 3),
+            signed_log(guesses[0] - centre, 0, 8) * 24 + signed_log(guesses[1] - centre, 1, 11),
+            signed_log(ew, 1, 9) * 20 + signed_log(en, 1, 9),
+            centre >> 3 >> max(self.depth - 8, 0),
+            signed_log(n * 8 - centre, 1, 11) * 24 + signed_log(w * 8 - centre, 1, 11),
+        ]
+        assert all(c < size for c, size in zip(contexts, SIZES, strict=True))
+        group = min(energy >> 1, 9) * nodes
+
+        def decide(node: int, row: int) -> int:
+            return self.mixers[k].bit([context * nodes + node for context in contexts], row)
+
+        side = 1 if edge > most else decide(0, group)
+        room = (edge - 1) // step if side else (most - edge) // step
+        length = 0
+        while 1 << length <= room and decide(1 + 2 * length + side, group + 1 + 2 * length + side):
+            length += 1
+        size = min(length, 1)
+        if length >= 2:
+            node = 2 * self.depth - 1 + length
+            size, known = 2 + decide(node, group + node), 1
+            for i in range(length - 2):
+                bit = self.reader.single("low", k, length, known if i < 3 else 0)
+                size, known = 2 * size + bit, 2 * known + bit
+        size = min(size, room)
+        value = edge - 1 - size * step - self.near if side else edge + size * step + self.near
+        value = min(max(value, 0), most)
+        self.planes[k].values[y][x] = value
+        self.slips[k].values[y][x] = value * 8 - centre
+        old = self.bias[k].get(place, 0)
+        self.bias[k][place] = old + (((value * 8 - mean) * 256 - old) >> 6)
+        for guess, row in zip(guesses, self.misses[k], strict=True):
+            row.values[y][x] = abs(value * 8 - guess)

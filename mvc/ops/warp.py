@@ -1,0 +1,198 @@
+"""The prediction of a frame from its reference and a motion field, in exact integers: a scale-space warp.
+
+Planes are uint8, Y [H, W], U and V [H/2, W/2], H and W multiples of 16. Motion is int32 [H/8, W/8, 3], for each block
+of 8 x 8 luma pixels: flow right and flow down in eighths of a luma pixel, and scale in eighths of a level, each held to
+-2^20 ... 2^20. The prediction at p is the reference at p + flow, blurred as the scale says. All shifts round down.
+
+*Motion of a sample.* Bilinear between the centres of blocks, those at the edges repeated. In a plane whose blocks have
+n samples a side (luma 8, chroma 4), sample i of an axis lies between blocks b - 1 and b with b = (i + n/2) >> log2 n;
+with d = (i + n/2) mod n they weigh 2n - (2d + 1) and 2d + 1. The sum of the four blocks around, by products of these,
+becomes sixteenths of a sample of the plane (flow) or of a level (scale) by one rounding,
+(sum + 2^(shift - 1)) >> shift, where shift is 7 for luma, and 6 for the flow and 5 for the scale of chroma.
+
+*Levels.* Level 0 is the plane; levels 1, 2 and 3 are blurs of the level before by (1 4 6 4 1), across and down, with
+steps of 1, 2 and 4 samples, edges repeated, (sum + 128) >> 8.
+
+*Sample of a level.* Level 0: four taps an axis (`warp_numba.TAPS`), (sum + 2048) >> 12, held to 0 ... 255. Levels 1 to
+3: bilinear in sixteenths, (sum + 128) >> 8. A place outside the plane has the value of the nearest one inside.
+
+*Prediction.* The scale is held to 0 ... 48; with level k = scale >> 4 and f = scale & 15 it is
+((16 - f) * sample of level k + f * sample of level k + 1 + 8) >> 4: sharp for all scales up to 0, and then a copy where
+the flow is whole.
+
+No sum leaves int32. On CPU kernels compute it (warp_numba.py), elsewhere `predict_reference`, which is the definition.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mvc.ops import warp_numba, warp_slopes_numba
+from mvc.ops.parallel import array, run
+from mvc.ops.planes import pack, unpack
+
+Planes = tuple[Tensor, Tensor, Tensor]
+
+
+# --- definition -----------------------------------------------------------------------------------------------------
+
+
+def _dense(motion: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Flow right, flow down (sixteenths of a sample) and scale (sixteenths of a level) of every sample, int32 [H, W].
+
+    `size` is the side of a block in samples of the plane.
+    """
+    field = motion.clamp(-warp_numba.FLOW_BOUND, warp_numba.FLOW_BOUND).to(torch.int32)
+    for axis in (0, 1):
+        place = torch.arange(size * field.shape[axis], device=field.device) + size // 2
+        block, weight = place // size, 2 * (place % size) + 1
+        before = field.index_select(axis, (block - 1).clamp_min(0))
+        after = field.index_select(axis, block.clamp_max(field.shape[axis] - 1))
+        weight = weight.to(torch.int32).view(-1, 1, 1) if axis == 0 else weight.to(torch.int32).view(1, -1, 1)
+        field = before * (2 * size - weight) + after * weight
+    shifts = (7, 7) if size == 8 else (6, 5)
+    flow, scale = ((field + (1 << (shift - 1))) >> shift for shift in shifts)
+    return flow[..., 0], flow[..., 1], scale[..., 2]
+
+
+def _blurs(plane: Tensor) -> list[Tensor]:
+    """All levels of a plane, int32 [H, W]."""
+    levels = [plane.to(torch.int32)]
+    for step in (1, 2, 4):
+        total = levels[-1]
+        for axis in (0, 1):
+            size = total.shape[axis]
+            place = torch.arange(size, device=plane.device)
+            taps = [total.index_select(axis, (place + k * step).clamp(0, size - 1)) for k in range(-2, 3)]
+            total = taps[0] + taps[4] + 4 * (taps[1] + taps[3]) + 6 * taps[2]
+        levels.append((total + 128) >> 8)
+    return levels
+
+
+def _reference_plane(plane: Tensor, motion: Tensor, size: int) -> Tensor:
+    """The prediction of one plane, uint8 [H, W]."""
+    height, width = plane.shape
+    right, down, scale = _dense(motion, size)
+    y = torch.arange(height, device=plane.device).view(-1, 1) + (down >> 4)
+    x = torch.arange(width, device=plane.device) + (right >> 4)
+    down, right = down & 15, right & 15
+    levels = _blurs(plane)
+
+    def at(level: int, i: int, j: int) -> Tensor:
+        return levels[level][(y + i).clamp(0, height - 1), (x + j).clamp(0, width - 1)]
+
+    taps = torch.from_numpy(warp_numba.TAPS).to(plane.device)
+    sharp = torch.full_like(right, 2048)
+    for i in range(4):
+        across = torch.zeros_like(right)
+        for j in range(4):
+            across = across + taps[right, j] * at(0, i - 1, j - 1)
+        sharp = sharp + taps[down, i] * across
+    samples = [(sharp >> 12).clamp(0, 255)]
+    for level in range(1, warp_numba.LEVELS):
+        above = (16 - right) * at(level, 0, 0) + right * at(level, 0, 1)
+        below = (16 - right) * at(level, 1, 0) + right * at(level, 1, 1)
+        samples.append(((16 - down) * above + down * below + 128) >> 8)
+    scale = scale.clamp(0, warp_numba.MOST_SCALE)
+    lower, share = (scale >> 4).to(torch.int64), scale & 15
+    stack = torch.stack([*samples, torch.zeros_like(sharp)])  # above the last level nothing has a share
+    value, above = (stack.gather(0, k[None])[0] for k in (lower, lower + 1))
+    return (((16 - share) * value + share * above + 8) >> 4).to(torch.uint8)
+
+
+def predict_reference(reference: Planes, motion: Tensor) -> Planes:
+    """Plain version of `predict`, on any device; the arguments mean the same."""
+    y, u, v = reference
+    return _reference_plane(y, motion, 8), _reference_plane(u, motion, 4), _reference_plane(v, motion, 4)
+
+
+# --- kernels --------------------------------------------------------------------------------------------------------
+
+
+def _levels(plane: np.ndarray, count: int) -> np.ndarray:
+    """The first `count` levels of a plane with their margins."""
+    margin = 2 * warp_numba.MARGIN
+    levels = np.empty((count, plane.shape[0] + margin, plane.shape[1] + margin), np.uint8)
+    run(warp_numba.pad, levels.shape[1], plane, levels)
+    for level in range(1, count):
+        run(warp_numba.blur, levels.shape[1], levels, level)
+    return levels
+
+
+def _needed(motion: np.ndarray) -> int:
+    """How many levels a motion field looks at."""
+    return 1 + min(max(-(-int(motion[..., 2].max()) // 8), 0), warp_numba.LEVELS - 1)
+
+
+def _warp(levels: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """The prediction of a plane from its levels."""
+    margin = 2 * warp_numba.MARGIN
+    out = np.empty((levels.shape[1] - margin, levels.shape[2] - margin), np.uint8)
+    run(warp_numba.warp, out.shape[0], levels, motion, out.shape[0] // motion.shape[0], out)
+    return out
+
+
+def predict(reference: Planes, motion: Tensor) -> Planes:
+    """The planes that a motion field makes of a reference, exactly the same on every machine.
+
+    reference: uint8 Y [H, W], U and V [H/2, W/2], H and W multiples of 16. motion: int32 [H/8, W/8, 3], flow right and
+    down in eighths of a luma pixel, scale in eighths of a level; any values.
+    """
+    if reference[0].device.type != "cpu":
+        return predict_reference(reference, motion)
+    bound = warp_numba.FLOW_BOUND
+    field = array(motion.clamp(-bound, bound).to(torch.int32).contiguous())
+    count = _needed(field)
+    y, u, v = (torch.from_numpy(_warp(_levels(array(p.contiguous()), count), field)) for p in reference)
+    return y, u, v
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+class _Warp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, reference, motion):
+        bound = warp_numba.FLOW_BOUND
+        fields = array((motion.detach() * 8).round().clamp(-bound, bound).to(torch.int32).contiguous())
+        out = torch.empty(reference.shape)
+        ctx.levels, ctx.fields = [], fields
+        for planes, field, sample in zip(zip(*map(array, unpack(reference)), strict=True), fields, out, strict=True):
+            count = _needed(field)
+            if ctx.needs_input_grad[1]:  # what a larger scale would do, too
+                count = min(max(int(field[..., 2].max()) // 8, 0) + 2, warp_numba.LEVELS)
+            levels = [_levels(plane, count) for plane in planes]
+            sample.copy_(pack(*(torch.from_numpy(_warp(plane, field)) for plane in levels)))
+            ctx.levels.append(levels)
+        return out.div_(255)
+
+    @staticmethod
+    def backward(ctx, grad):
+        gradients = [array(plane / 255) for plane in unpack(grad.float())]
+        out = np.zeros(ctx.fields.shape, np.float32)
+        for b, levels in enumerate(ctx.levels):
+            chroma = np.zeros_like(out[b])
+            for plane, total, size in zip(range(3), (out[b], chroma, chroma), (8, 4, 4), strict=True):
+                gradient = gradients[plane][b]
+                warp_slopes_numba.warp_gradient(0, len(gradient), levels[plane], ctx.fields[b], size, gradient, total)
+            chroma[..., :2] *= 0.5  # a pixel of luma is half a pixel of chroma
+            out[b] += chroma
+        scale, slope = ctx.fields[..., 2], out[..., 2]
+        slope[(scale <= 0) & (slope > 0)] = 0
+        slope[(scale > 8 * (warp_numba.LEVELS - 1)) & (slope < 0)] = 0
+        return None, torch.from_numpy(out)
+
+
+def warp(reference: Tensor, motion: Tensor) -> Tensor:
+    """The predictions of a batch in 0 ... 1, float32 [B, H/2, W/2, 6] (planes.py): those of `predict`, with a gradient.
+
+    reference: uint8 [B, H/2, W/2, 6]. motion: float [B, H/8, W/8, 3], flow right and down in pixels of luma and scale
+    in levels, rounded to eighths by the caller. It alone gets a gradient: that of the interpolation. Where a block's
+    scale is 0 or less, only a gradient that raises it passes, from samples whose scale is above -1; where it is above
+    3, only one that lowers it. Computed on CPU; tensors elsewhere are taken there and back.
+    """
+    if reference.device.type != "cpu":
+        return warp(reference.cpu(), motion.cpu()).to(reference.device)
+    return _Warp.apply(reference, motion.float())

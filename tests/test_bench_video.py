@@ -1,0 +1,157 @@
+"""`mvc bench-video`: bytes that are counted, frames that are compared, BD-rates by part, the cache, the command."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clip_files import moving
+from command import fails, run
+from tiny_model import tiny_codec, tiny_weights
+
+pytest.importorskip("av")
+
+from mvc.clip import ClipCodec
+from mvc.clip_files import clip_head, timed
+from mvc.errors import BackendError, MvcError, SourceError
+from mvc.evaluate import video_codecs, video_tables
+from mvc.evaluate.video_codecs import CodedClip, VideoCodec, sizes_of, without_delimiters, without_text
+from mvc.evaluate.video_sweep import EQUAL_DB, Results, Row, bench_video, measure, read_shot
+from mvc.frames import Clip, ClipInfo, Frame
+from mvc.media.clips import write_clip
+from mvc.models.weights import save
+
+INFO = ClipInfo(64, 48, Fraction(1, 30), rate=Fraction(30))
+
+
+def frame(number: int) -> Frame:
+    rows, columns = np.mgrid[0:48, 0:64]
+    luma = (128 + 60 * np.sin((rows * columns + 40 * number) / 90)).astype(np.uint8)
+    return Frame((luma, luma[::2, ::2].copy(), np.full((24, 32), 160, np.uint8)), number, INFO.colour, 1)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    write_clip(tmp_path / "a.y4m", INFO, map(frame, range(5)))
+    return tmp_path / "a.y4m"
+
+
+@pytest.mark.parametrize("name", video_codecs.ANCHORS)
+def test_an_anchor_has_keyframes_where_they_belong_and_its_bytes_are_enough(name: str, clip: Path) -> None:
+    if name not in video_codecs.available():
+        pytest.skip(f"no {name}")
+    own, shot = video_codecs.anchor(name), read_shot(clip, None)
+    fine, coarse = (own.encode(shot.info, shot.frames, setting, 3) for setting in (own.settings[0], own.settings[-1]))
+    assert fine.keys == (True, False, False, True, False)
+    assert sum(fine.sizes) > sum(coarse.sizes) and min(coarse.sizes) > 0
+    shown = list(fine.frames)
+    assert len(shown) == 5
+    for one, other in zip(shot.frames, shown, strict=True):
+        assert np.abs(one.planes[0].astype(int) - other.planes[0]).mean() < 3
+
+
+def test_text_and_delimiters_are_cut_out_and_nothing_else() -> None:
+    sei, parameters, picture = b"\0\0\1\6text", b"\0\0\0\1\x67abc", b"\0\0\1\x65\1\2\3"
+    data = parameters + sei + picture
+    assert without_text(data, (6,), lambda first: first & 31) == parameters + picture
+    delimiter, sized, rest = b"\x12\0", b"\x0a\x02ab", b"\x30frame"
+    assert without_delimiters(delimiter + sized + rest) == sized + rest
+    assert without_delimiters(sized) == sized
+
+
+def test_sizes_of_frames_add_up_to_the_file() -> None:
+    coder, file = ClipCodec(tiny_codec()), io.BytesIO()
+    source = Clip(**vars(INFO), source=iter(map(frame, range(3))))
+    coder.encode(timed(source), file, clip_head(INFO), index=20, gop=2)
+    sizes, keys = sizes_of(file.getvalue())
+    assert sum(sizes) == len(file.getvalue()) and len(sizes) == 3 and keys[0]
+
+
+def row(codec: str, setting: float, scale: int, psnr: float) -> Row:
+    flat = [psnr] * 4
+    sizes = [100 * scale, 10 * scale, 100 * scale, 10 * scale]
+    return Row(codec, setting, "k", 2, sizes, [True, False] * 2, flat, flat, [], 1.0, 1.0)
+
+
+def test_bd_rates_of_the_parts() -> None:
+    """Twice the bytes for frames between and the same for keyframes: +100 %, 0, and what follows for the whole."""
+    ours = [row("mvc", n, 2**n, 30.0 + n) for n in range(3)]
+    other = [replace(own, codec="mvc2", sizes=[own.sizes[0], 2 * own.sizes[1]] * 2) for own in ours]
+    about = {"name": "k", "width": 1, "height": 1, "frames": 4, "rate": 25.0}
+    results = Results({"mvc2": {}, "mvc": {}}, {"k": about}, [*other, *ours])
+    assert results.mean_bd("mvc2", "mvc", "psnr_y", "key") == pytest.approx(0)
+    assert results.mean_bd("mvc2", "mvc", "psnr_rgb", "inter") == pytest.approx(100)
+    assert results.mean_bd("mvc2", "mvc", "psnr_y") == pytest.approx(100 * (120 / 110 - 1))
+    assert results.mean_bd("mvc2", "mvc", "ms_ssim") is None
+    table = video_tables.bd_tables(results)
+    assert "| mean | +9.1 | +9.1 | - | +0.0 | +0.0 | +100.0 | +100.0 |" in table
+    assert "| k | mvc | 1 | 440 | 0.91 | 22.0 | 31.00 | 31.00 | - | 4.0 | 4.0 |" in video_tables.points_table(results)
+
+
+def test_a_codec_that_returns_something_else_is_refused(clip: Path) -> None:
+    shot = read_shot(clip, 2)
+
+    def of(frames: list[Frame], keys: tuple[bool, ...]) -> VideoCodec:
+        return VideoCodec("x", "x", "1", (1,), lambda *_: CodedClip((1, 1), keys, 1, iter(frames)))
+
+    same = measure(of(list(shot.frames), (True, False)), shot, 1, 2)
+    assert same.psnr_y == same.psnr_rgb == [EQUAL_DB] * 2 and same.ms_ssim == []
+    with pytest.raises(BackendError, match="1 of 2 frames"):
+        measure(of([shot.frames[0]], (True, False)), shot, 1, 2)
+    with pytest.raises(BackendError, match="keyframes"):
+        measure(of(list(shot.frames), (True, False)), shot, 1, 1)
+
+
+def test_anchors_come_from_the_cache_and_mvc_does_not(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    known = VideoCodec("x264", "x", "1", (1, 2), lambda info, frames, setting, gop: calls.append(setting) or CodedClip(
+        (9, int(setting)), (True, False), 1, iter(frames)))  # fmt: skip
+    monkeypatch.setattr("mvc.evaluate.video_sweep.anchor", lambda name: known)
+    cache, codec = clip.parent / "cache.json", tiny_codec()
+    arguments = {"anchors": ("x264", "keyframes"), "settings": {"mvc": [1, 8]}, "frames": 2, "gop": 2, "cache": cache}
+    first = bench_video([clip], codec=codec, **arguments)
+    assert calls == [1, 2]
+    assert [(own.codec, own.setting) for own in first.rows] == [
+        ("mvc", 1), ("mvc", 8), ("x264", 1), ("x264", 2), ("keyframes", 1), ("keyframes", 8)
+    ]  # fmt: skip
+    again = bench_video([clip], codec=codec, **arguments)
+    assert calls == [1, 2] and again.of("x264", *again.clips) == first.of("x264", *first.clips)
+    assert "mvc" not in {key.split("|")[1] for key in json.loads(cache.read_text())["anchors"]}
+    bench_video([clip], codec=codec, **{**arguments, "gop": 4})
+    assert calls == [1, 2, 1, 2]
+    cache.write_text("{}")
+    with pytest.raises(SourceError, match="no results"):
+        bench_video([clip], codec=codec, **arguments)
+
+
+def test_what_cannot_be_compared(clip: Path) -> None:
+    with pytest.raises(MvcError, match="no video codec 'vvc'"):
+        bench_video([clip], codec=None, anchors=["vvc"])
+    with pytest.raises(MvcError, match="same clip"):
+        bench_video([clip, clip], codec=None, anchors=[])
+    odd = replace(INFO, width=63)
+    write_clip(clip.parent / "odd.y4m", odd, moving(odd, [0]))
+    with pytest.raises(SourceError, match="odd size"):
+        bench_video([clip.parent / "odd.y4m"], codec=None, anchors=[])
+
+
+def test_the_command(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(clip.parent)
+    save(Path("tiny"), tiny_weights())
+    arguments = ("bench-video", "a.y4m", "--model", "tiny", "--threads", "1", "--anchors", "x264")
+    arguments += ("--qualities", "2,7", "--frames", "3", "--gop", "2")
+    done = run(*arguments, "--json", "r.json", "--plot", "r.svg", "-o", "r.md")
+    assert done.exit_code == 0, done.output
+    assert "BD-rate of mvc against x264, %" in done.stdout and done.stdout == Path("r.md").read_text()
+    found = json.loads(Path("r.json").read_text())
+    assert set(found["mean_bd"]) == {"mvc vs x264", "x264 vs mvc"} and len(found["rows"]) == 2 + 9
+    assert Path("r.anchors.json").exists() and "kbit/s" in Path("r.svg").read_text()
+    fails(run(*arguments, "--json", "r.json"), 1, "r.json already exists")
+    fails(run(*arguments, "--json", "a.y4m", "-f"), 2, "a.y4m")
+    fails(run("bench-video", "a.y4m", "--qualities", "9"), 2, "--qualities 9")
+    fails(run("bench-video", "a.y4m", "--anchors", "h266", "--model", "tiny"), 1, "h266")

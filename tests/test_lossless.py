@@ -1,0 +1,211 @@
+"""The exact coder: every kind of picture comes back, the plain decoder agrees, and damage is no worse than an error."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from mvc.errors import FormatError
+from mvc.lossless import reference
+from mvc.lossless.code import MAX_PLANES, Way, decode, encode
+from mvc.lossless.tables import SQUASH, STRETCH, UNITS
+
+Planes = tuple[NDArray[np.uint8] | NDArray[np.uint16], ...]
+
+
+def smooth(height: int, width: int, count: int = 3, seed: int = 0, top: int = 255) -> Planes:
+    """Waves and a little noise, alike in all planes."""
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[:height, :width]
+    wave = 0.5 + 0.3 * np.sin(x / 7 + y / 11) + 0.15 * np.sin(x / 3 - y / 5)
+    planes = [np.clip(top * (wave * (1 - k / 9) + rng.normal(0, 0.01, wave.shape)), 0, top) for k in range(count)]
+    return tuple(plane.astype(np.uint8 if top < 256 else np.uint16) for plane in planes)
+
+
+def text(height: int, width: int, seed: int = 0) -> Planes:
+    """Glyphs, repeated on a white page, with a coloured bar."""
+    rng = np.random.default_rng(seed)
+    glyphs = np.where(rng.random((6, 7, 5)) < 0.4, 20, 255).astype(np.uint8)
+    page = np.full((height + 7, width + 6, 3), 255, np.uint8)
+    for y in range(1, height - 8, 9):
+        for x in range(1, width - 6, 6):
+            page[y : y + 7, x : x + 5] = glyphs[rng.integers(6)][..., None]
+    page[height // 2 :, : width // 4] = (200, 30, 40)
+    return tuple(page[:height, :width, k].copy() for k in range(3))
+
+
+def few(height: int, width: int, colours: int, seed: int = 0) -> Planes:
+    """Dithered waves in a few colours."""
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[:height, :width]
+    bayer = np.array([[0, 8, 2, 10], [12, 4, 14, 6], [3, 11, 1, 9], [15, 7, 13, 5]])[y % 4, x % 4] / 16
+    level = np.clip((0.5 + 0.4 * np.sin(x / 9 + y / 13)) * (colours - 1) + bayer, 0, colours - 1).astype(int)
+    table = rng.integers(0, 256, (colours, 3)).astype(np.uint8)
+    return tuple(table[level][..., k].copy() for k in range(3))
+
+
+def photo_and_text(height: int, width: int) -> Planes:
+    """Half of either."""
+    left, right = smooth(height, width), text(height, width)
+    halves = np.arange(width) < width // 2
+    return tuple(np.where(halves, a, b).astype(np.uint8) for a, b in zip(left, right, strict=True))
+
+
+def mask(height: int, width: int) -> Planes:
+    """A disc with a soft edge, as alpha is."""
+    y, x = np.mgrid[:height, :width]
+    away = np.hypot(y - height / 2, x - width / 2)
+    return (np.clip((height / 3 - away) * 60 + 128, 0, 255).astype(np.uint8),)
+
+
+def noise(height: int, width: int, count: int = 3, top: int = 255) -> Planes:
+    kind = np.uint8 if top < 256 else np.uint16
+    return tuple(np.random.default_rng(4).integers(0, top, (count, height, width), kind, endpoint=True))
+
+
+PICTURES: dict[str, Planes] = {
+    "one sample": smooth(1, 1, 1),
+    "one pixel": smooth(1, 1),
+    "a row": smooth(1, 40),
+    "a column": smooth(40, 1),
+    "two columns": text(30, 2),
+    "black": (np.zeros((9, 11), np.uint8),) * 3,
+    "white": (np.full((9, 11), 255, np.uint8),),
+    "flat": tuple(np.full((12, 9), value, np.uint8) for value in (3, 200, 77)),
+    "noise": noise(21, 22),
+    "noise of 16 bits": noise(13, 14, 3, 65535),
+    "smooth": smooth(50, 60),
+    "gray": smooth(40, 31, 1),
+    "gray as colour": smooth(30, 31, 1) * 3,
+    "two planes": smooth(20, 21, 2),
+    "four planes": (*smooth(20, 24), *mask(20, 24)),
+    "alpha": mask(40, 44),
+    "12 bits": smooth(24, 25, 3, top=4095),
+    "16 bits": smooth(24, 25, 1, top=65535),
+    "text": text(60, 70),
+    "two colours": few(40, 44, 2),
+    "dither": few(40, 44, 5),
+    "palette": few(50, 48, 60),
+    "photo and text": photo_and_text(48, 60),
+    "ramp": (np.arange(256, dtype=np.uint8).reshape(1, -1).repeat(3, 0),),
+}
+
+
+def same(one: object, two: object) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))  # type: ignore[call-overload]
+
+
+def shape_of(planes: Planes) -> tuple[int, int, int]:
+    return (len(planes), *planes[0].shape)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_every_kind_comes_back_and_the_plain_decoder_agrees(name: str) -> None:
+    planes = PICTURES[name]
+    data = encode(planes)
+    found = decode(data, shape_of(planes))
+    assert same(found, planes)
+    kind = np.uint8 if max(plane.max() for plane in planes) < 256 else np.uint16
+    assert all(plane.dtype == kind for plane in found)
+    assert same(reference.decode(data, shape_of(planes)), planes)
+    assert encode(planes) == data
+
+
+@pytest.mark.parametrize("way", Way)
+@pytest.mark.parametrize("name", ["a row", "noise of 16 bits", "four planes", "text", "dither", "gray as colour"])
+def test_every_way_serves_every_picture_it_can(name: str, way: Way) -> None:
+    planes = PICTURES[name]
+    colours = len(np.unique(np.stack([plane.ravel() for plane in planes]), axis=1).T)
+    if way >= Way.INDEXED and colours > 256:
+        pytest.skip("too many colours")
+    data = encode(planes, way=way)
+    assert data[0] & 3 == way
+    assert same(decode(data, shape_of(planes)), planes)
+    assert same(reference.decode(data, shape_of(planes)), planes)
+
+
+@pytest.mark.parametrize("near", [1, 2, 7, 255])
+@pytest.mark.parametrize("name", ["noise", "smooth", "photo and text", "12 bits", "four planes"])
+def test_near_bounds_every_error_and_saves_bytes(name: str, near: int) -> None:
+    planes = PICTURES[name]
+    data = encode(planes, near=near)
+    found = decode(data, shape_of(planes))
+    worst = max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(found, planes, strict=True))
+    assert worst <= near
+    assert len(data) < len(encode(planes))
+    assert same(reference.decode(data, shape_of(planes)), found)
+
+
+def test_what_should_be_cheap_is() -> None:
+    side = 128
+    flat = tuple(np.full((side, side), value, np.uint8) for value in (3, 200, 77))
+    assert len(encode(flat)) < 20
+    for planes in (text(side, side), few(side, side, 4), few(side, side, 40), photo_and_text(side, side)):
+        file = io.BytesIO()
+        Image.fromarray(np.stack(planes, -1)).save(file, "PNG", optimize=True)
+        assert len(encode(planes)) < 0.85 * len(file.getvalue())
+    assert len(encode(noise(side, side))) < 1.05 * 3 * side * side
+    assert len(encode(smooth(side, side, 1) * 3)) < len(encode(smooth(side, side, 1))) + 4
+    colour = smooth(side, side)
+    assert len(encode(colour)) < 0.6 * 3 * side * side
+
+
+@pytest.mark.parametrize("name", ["smooth", "text", "dither", "photo and text"])
+def test_a_shorter_or_longer_stream_is_an_error(name: str) -> None:
+    planes = PICTURES[name]
+    data = encode(planes)
+    for size in [*range(12), len(data) // 2, len(data) - 2, len(data) - 1]:
+        with pytest.raises(FormatError):
+            decode(data[:size], shape_of(planes))
+    for tail in (b"\0", b"\0\0", bytes(100)):
+        with pytest.raises(FormatError):
+            decode(data + tail, shape_of(planes))
+
+
+def test_damage_is_an_error_or_a_picture() -> None:
+    rng = np.random.default_rng(1)
+    caught = 0
+    for name in ("smooth", "text", "dither", "palette", "four planes", "16 bits"):
+        planes = PICTURES[name]
+        data = encode(planes)
+        for _ in range(40):
+            damaged = bytearray(data)
+            place = int(rng.integers(6 if rng.random() < 0.4 else len(data)))
+            damaged[min(place, len(data) - 1)] ^= int(rng.integers(1, 256))
+            try:
+                assert len(decode(bytes(damaged), shape_of(planes))) == len(planes)
+            except FormatError:
+                caught += 1
+    assert caught > 100
+
+
+def test_any_bytes_are_an_error_or_a_picture() -> None:
+    rng = np.random.default_rng(2)
+    for _ in range(200):
+        data = bytes(rng.integers(0, 256, int(rng.integers(0, 80)), np.uint8))
+        data = bytes([data[0] & 15, 1 + data[1] % 16, data[2] % 3, data[3] & 1]) + data[4:] if len(data) > 4 else data
+        shape = (int(rng.integers(1, MAX_PLANES + 1)), int(rng.integers(1, 9)), int(rng.integers(1, 9)))
+        try:
+            found = decode(data, shape)
+        except FormatError:
+            continue
+        assert all(plane.shape == shape[1:] for plane in found)
+
+
+def test_what_cannot_be_encoded_is_refused() -> None:
+    good = PICTURES["smooth"]
+    for planes in ((), good + good, (good[0], good[1][:-1]), (good[0], good[1].astype(np.uint16)), (good[0][0],)):
+        with pytest.raises(ValueError):
+            encode(planes)
+    with pytest.raises(ValueError):
+        encode(good, near=256)
+    with pytest.raises(ValueError):
+        encode((good[0].astype(np.float32),))  # type: ignore[arg-type]
+
+
+def test_tables_are_those_of_the_specification() -> None:
+    assert [int(SQUASH[3072 + 128 * i]) for i in range(25)] == list(UNITS)
+    assert np.all(np.diff(SQUASH) >= 0) and SQUASH[0] == 1 and SQUASH[-1] == 65535
+    assert np.all(np.diff(STRETCH) >= 0) and int(STRETCH[2048]) == 1 and abs(int(STRETCH[0]) + int(STRETCH[-1])) < 200

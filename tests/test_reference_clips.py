@@ -1,0 +1,169 @@
+"""conformance/reference_clips.py against the package: the same symbols, latents, motion and predictions of clips."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_clip_lite import KEY, LAST, MOTION, codec, coded, moving, recorded_motion
+from test_reference_decoder import reference
+from tiny_model import picture, recorded, sha256, tiny_clip_weights, tiny_codec, tiny_weights
+
+from mvc import errors
+from mvc.container import read_file, write_file
+from mvc.models.weights import save
+from mvc.ops.planes import unpack
+from mvc.ops.warp import predict
+
+SCRIPT = Path(__file__).parent.parent / "conformance" / "reference_clips.py"
+
+
+@pytest.fixture(autouse=True)
+def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random networks say little that is worth its bits."""
+    monkeypatch.setattr("mvc.clip.cheapest", lambda attempts, samples, index: attempts[0])
+
+
+def imported() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("reference_clips", SCRIPT)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["reference_clips"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+clips: Any = imported()
+assert reference is sys.modules["reference_decoder"]  # one set of errors
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    save(folder, tiny_clip_weights())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(weights: Path) -> Any:
+    return clips.read_clip_model(weights)
+
+
+def test_imports_nothing_but_the_standard_library_and_numpy_and_its_neighbour() -> None:
+    nodes = list(ast.walk(ast.parse(SCRIPT.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    assert {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) == {"numpy", "reference_decoder"}
+
+
+def example(height: int, width: int, index: int = 20) -> bytes:
+    """A keyframe, two frames, the second once more, another and a keyframe."""
+    frames = moving(5, height, width)
+    again = replace(coded(frames[:3], index=index)[1][2], time=24)
+    return coded([*frames[:3], again, *frames[3:]], index=index, gop=5)[2]
+
+
+@pytest.mark.parametrize(("height", "width", "index"), [(1, 1, 30), (40, 60, 0), (70, 130, 50)])
+def test_frames_are_the_same(model: Any, height: int, width: int, index: int) -> None:
+    data, own = example(height, width, index), codec()
+    head, frames = clips.decode_clip(data, model)
+    ours_head, units = read_file(data)
+    assert (head.width, head.height, head.kind) == (width, height, "clip")
+    signal, state = own._signal(ours_head), None
+    for frame, unit in zip(frames, units, strict=True):
+        before = state
+        with recorded() as symbols, recorded_motion(own) as fields:
+            state = own._read(ours_head, signal, unit, before)
+        assert (frame.role, frame.index) == (unit.role, unit.index)
+        whole = [(state.latents[name][0].double() * 256).numpy() for name in (KEY, LAST, MOTION)]
+        field = (8 * fields[0][0]).numpy() if fields else np.zeros(0)
+        expected = [sha256(*symbols), sha256(*whole), sha256(field)]
+        assert list(clips.digests(frame).values()) == expected
+        if fields and before:
+            packed = signal.reference(before.samples)
+            planes = unpack(packed[0])
+            made = predict(planes, torch.from_numpy(frame.vectors).int())  # type: ignore[arg-type]
+            found = clips.predict([plane.numpy() for plane in planes], frame.vectors)
+            assert all(np.array_equal(a, b.numpy()) for a, b in zip(found, made, strict=True))
+    assert [unit.role for unit in units].count("picture") == 2
+
+
+def test_predictions_are_the_same() -> None:
+    """Of any planes and any field."""
+    rng = np.random.default_rng(4)
+    planes = [rng.integers(0, 256, shape, np.uint8) for shape in ((48, 64), (24, 32), (24, 32))]
+    for most in (2, 60, 700, 2**22):
+        field = rng.integers(-most, most + 1, (6, 8, 3))
+        field[..., 2] = rng.integers(-8, 36, (6, 8))
+        tensors = tuple(torch.from_numpy(plane) for plane in planes)
+        made = predict(tensors, torch.from_numpy(field).int())  # type: ignore[arg-type]
+        found = clips.predict(planes, field)
+        assert all(np.array_equal(a, b.numpy()) for a, b in zip(found, made, strict=True))
+
+
+def test_model_id(model: Any) -> None:
+    assert model.exact_hash == tiny_clip_weights().exact_hash
+
+
+def test_command_line(weights: Path, tmp_path: Path) -> None:
+    data = coded(moving(2))[2]
+    path = tmp_path / "a.mvc"
+    path.write_bytes(data)
+    command = [sys.executable, str(SCRIPT), str(path), "--weights", str(weights)]
+    plain = subprocess.run([*command, "--sha256"], capture_output=True, text=True, check=True).stdout
+    _, frames = clips.decode_clip(data, clips.read_clip_model(weights))
+    lines = [f"{name:8} {digest}" for frame in frames for name, digest in clips.digests(frame).items()]
+    assert plain.splitlines() == lines and len(lines) == 6
+    verbose = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "clip     60x40, rgb, quality index 20" in verbose and "inter    13, " in verbose
+    path.write_bytes(data[:-1])
+    damaged = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert damaged.returncode == 1 and damaged.stderr.startswith("error: Truncated: ")
+
+
+def test_what_is_none_of_its_files_is_refused(model: Any, tmp_path: Path) -> None:
+    with pytest.raises(reference.Refused, match="is a still"):
+        clips.decode_clip(tiny_codec().encode(picture(9, 9), 3), model)
+    save(tmp_path, tiny_weights())
+    with pytest.raises(reference.Refused, match="no usable model of clips"):
+        clips.read_clip_model(tmp_path)
+    data = coded(moving(2))[2]
+    with pytest.raises(reference.Refused, match="the file is a clip"):
+        reference.decode(data, reference.read_model(tmp_path))
+
+
+def test_damage_behind_right_checksums_has_the_same_outcome(model: Any) -> None:
+    data, rng = coded(moving(3))[2], np.random.default_rng(6)
+    head, units = read_file(data)
+    outcomes: dict[str, int] = {}
+    for trial in range(40):
+        number = int(rng.integers(3))
+        stream = bytearray(units[number].streams[0])
+        if trial % 4:
+            stream[rng.integers(len(stream))] ^= 1 << int(rng.integers(8))
+        else:
+            del stream[int(rng.integers(len(stream))) :]
+        changed = [*units]
+        changed[number] = replace(units[number], streams=(bytes(stream),))
+        file = write_file(head, changed)
+        try:
+            signal, state = codec()._signal(head), None
+            for unit in changed:
+                state = codec()._read(head, signal, unit, state)
+        except errors.MvcError as error:
+            with pytest.raises(reference.Refused) as caught:
+                list(clips.decode_clip(file, model)[1])
+            assert caught.value.reason == type(error).__name__, str(error)
+            outcomes[caught.value.reason] = outcomes.get(caught.value.reason, 0) + 1
+        else:
+            assert len(list(clips.decode_clip(file, model)[1])) == 3
+    assert outcomes["Corrupt"] > 2 and outcomes["Truncated"] > 2

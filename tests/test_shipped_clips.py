@@ -1,0 +1,70 @@
+"""The shipped weights for clips on a photograph that moves, and on one that rests."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mvc
+from mvc.frames import ClipInfo, Frame
+from mvc.media import read_picture
+from mvc.media.clips import write_clip
+from mvc.metrics import psnr
+from mvc.picture import Picture
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+INFO = ClipInfo(176, 144, Fraction(1, 25), rate=Fraction(25))
+STEP_PX = 3
+
+
+def frames(count: int, step_px: int) -> list[Frame]:
+    """A part of kodim23, moved to the left by so many pixels from frame to frame."""
+    samples = read_picture(SAMPLES / "kodim23.png").picture.samples
+    made = []
+    for time in range(count):
+        part = samples[100:244, 200 + step_px * time : 376 + step_px * time]
+        made.append(Frame.of_picture(Picture(np.ascontiguousarray(part)), time).converted("yuv420p"))
+    return made
+
+
+def coded(shown: list[Frame], tmp_path: Path, **options: object) -> tuple[int, list[Frame]]:
+    """Bytes of the file, and what it decodes to."""
+    source = tmp_path / "clip.y4m"
+    write_clip(source, INFO, iter(shown), force=True)
+    target = io.BytesIO()
+    mvc.encode_video(source, target, **options)  # type: ignore[arg-type]
+    target.seek(0)
+    return len(target.getvalue()), list(mvc.open(target).frames())
+
+
+def luma_db(one: list[Frame], other: list[Frame]) -> float:
+    return float(np.mean([psnr(a.planes[0], b.planes[0]) for a, b in zip(one, other, strict=True)]))
+
+
+def test_a_moving_photograph_takes_a_third_of_its_keyframes(tmp_path: Path) -> None:
+    shown = frames(8, STEP_PX)
+    size, back = coded(shown, tmp_path, quality=4)
+    alone, keyframes = coded(shown, tmp_path, quality=4, gop=1)
+    assert [frame.time for frame in back] == list(range(8)) and back[0].planes[1].shape == (72, 88)
+    assert size < alone / 3 and luma_db(back, shown) > luma_db(keyframes, shown) - 1
+
+
+def test_what_rests_costs_next_to_nothing(tmp_path: Path) -> None:
+    first = frames(1, 0)[0]
+    one, _ = coded([first], tmp_path)
+    size, back = coded([replace(first, time=time) for time in range(10)], tmp_path)
+    assert size < one + 10 * 60
+    assert luma_db(back, [first] * 10) > luma_db(back[:1], [first]) - 0.3
+
+
+@pytest.mark.parametrize("quality", [2, 6])
+def test_frames_do_not_drift(tmp_path: Path, quality: int) -> None:
+    """The eighth frame is nearly as good as the second: what is coded are decoded references."""
+    shown = frames(8, STEP_PX)
+    _, back = coded(shown, tmp_path, quality=quality)
+    assert luma_db(back[7:], shown[7:]) > luma_db(back[1:2], shown[1:2]) - 2
