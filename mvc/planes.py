@@ -37,10 +37,7 @@ def unpack(packed: NDArray[np.uint8], height: int, width: int) -> tuple[NDArray[
 
 def luma_of(packed: torch.Tensor) -> torch.Tensor:
     """Luma [..., H, W] of packed frames."""
-    luma = packed.new_empty(*packed.shape[:-3], PACKING * packed.shape[-3], PACKING * packed.shape[-2])
-    for channel, (row, column) in enumerate(planes.SQUARE):
-        luma[..., row::2, column::2] = packed[..., channel]
-    return luma
+    return planes.unpack(packed)[0]
 
 
 def fitted(plane: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

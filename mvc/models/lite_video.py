@@ -174,7 +174,7 @@ class MotionAutoencoder(Autoencoder):
     def synthesise(
         self, y_hat: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
     ) -> Tensor:
-        if not isinstance(self.g_s, MotionSynthesis) or not isinstance(self.g_s.round, ToEighths):  # it is lowered
+        if not isinstance(self.g_s.round, ToEighths):  # it is lowered
             one = self.prior.grid.one
             fixed: Tensor = self.g_s(y_hat.double() * one, index)
             return (fixed / one).float()

@@ -30,6 +30,7 @@ WHOLE = 0.6  # share of the GOPs that are as long as can be; others end anywhere
 KEY_OFFSETS = 15  # keyframes are up to so many quality indices finer
 LEAST_COST = 0.001  # so that the log of nothing is something
 
+
 class Step(NamedTuple):
     """Tensors of one step: the next frames, and for the slots where a GOP begins its keyframe."""
 
@@ -86,6 +87,7 @@ class Gops:
         clip = self.clips.clip(int(rng.choice(len(self.weights), p=self.weights)))
         return turned(rng, cropped(rng, clip, min(frames, len(clip)), crop_px // PACKING))
 
+
 class InterObjective(nn.Module):
     """Rate and distortion of frames given those before them; what is known of each slot is kept from step to step.
 
@@ -133,7 +135,6 @@ class InterObjective(nn.Module):
         frame = _rounded(network.synthesise(y_hat, key_index, dtype=self.dtype))
         latents = LiteFlow(self.model.networks).first(y_hat)
         if self.known is None or len(self.known.frame) != len(new):
-
             empty = {name: value.new_zeros(len(new), *value.shape[1:]) for name, value in latents.items()}
             self.known = Known(frame.new_zeros(len(new), *frame.shape[1:]), empty)
         self.known.frame[new] = frame

@@ -123,8 +123,9 @@ class Trainer:
                 stored = grow(stored, self.recipe.model, self.model, self.optimizer)
                 self.grown = describe(config, former)
             self.model.load_state_dict(self._with_start(stored["model"]))
+            averages = self._with_start(stored["average"])
             for name, value in self.average.items():
-                value.copy_(self._with_start(stored["average"])[name])
+                value.copy_(averages[name])
             self.optimizer.load_state_dict(stored["optimizer"])
             if self.tails:
                 self.tails.load_state_dict(stored["optimizer"]["tails"])
