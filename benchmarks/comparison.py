@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     original = Image.open(arguments.picture).convert("RGB")
     samples = np.asarray(original)
-    coded = mvc.encode(arguments.picture, bpp=arguments.bpp)
+    coded = mvc.encode(arguments.picture, bpp=arguments.bpp, coder="network")
     files = [
         ("JPEG", smallest_over(original, len(coded), format="JPEG", subsampling=2, optimize=True)),
         ("AVIF", smallest_over(original, len(coded), format="AVIF", subsampling="4:4:4", speed=4)),

@@ -1,6 +1,6 @@
 """What the encoder's effort levels cost and save.
 
-    python -m benchmarks.effort PICTURES... [--weights FOLDER] [--quality 1,3,5,7] [--record]
+    python -m benchmarks.effort PICTURES... [--model NAME] [--quality 1,3,5,7] [--record]
 
 Real files, as in `mvc bench`. Prints a Markdown table: seconds per picture, the ratio to effort 0, BD-rate against
 effort 0 in PSNR and MS-SSIM, and what a second brought. With --record it goes to benchmarks/results/effort.md too.

@@ -1,6 +1,6 @@
 """Time and memory of encoding and decoding, at 768x512 and at 3840x2160.
 
-    python -m benchmarks.speed PICTURE [--weights FOLDER] [--threads 2] [--runs 3] [--record]
+    python -m benchmarks.speed PICTURE [--model NAME] [--threads 2] [--runs 3] [--record]
 
 PICTURE is one of the Kodak pictures; the large one is made of it, cut to 16:9 and enlarged by Lanczos. Prints
 a Markdown table; with --record it goes to benchmarks/results/speed.md too. Times are the shortest of the

@@ -66,7 +66,7 @@ def main() -> None:
     draw = ImageDraw.Draw(sheet)
     for row, (name, original) in enumerate(pictures.items()):
         samples = np.asarray(original)
-        coded = mvc.encode(mvc.Picture(samples), arguments.quality)
+        coded = mvc.encode(mvc.Picture(samples), arguments.quality, coder="network")
         avif = smallest_over(original, len(coded), format="AVIF", subsampling="4:4:4", speed=4)
         png = io.BytesIO()
         original.save(png, "PNG", optimize=True)

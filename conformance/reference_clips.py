@@ -84,6 +84,7 @@ class UnitDecoder:
     """Decodes the parts of one unit, all from its one stream."""
 
     def __init__(self, head: Head, unit: Unit) -> None:
+        require(unit.role in ("picture", "inter"), "Corrupt", f"a clip has no unit {unit.role}")
         require(len(unit.streams) == 1, "Corrupt", f"{unit.role} {unit.index} has {len(unit.streams)} streams, not 1")
         self.quality = head.quality_index if unit.quality_index is None else unit.quality_index
         self.size, self.z_size = base.sizes_of(head)

@@ -5,8 +5,9 @@
 It follows bitstream_spec.md section by section, imports nothing of the package, and computes in 64-bit
 integers. It prints two SHA-256 sums: of the symbols (int32, little-endian, in decoding order, hyperlatent
 first, then slice after slice) and of y_hat (int32, little-endian, [H, W, M]). A symbol-exact decoder
-(section 1.4) has the same ones. Section 6, the samples, is not its business. It decodes stills; clips are decoded by
-reference_clips.py beside it, which is made of the same parts.
+(section 1.4) has the same ones. Section 6, the samples, is not its business. It decodes stills that
+a model made; clips are decoded by reference_clips.py beside it, exact files and alpha by reference_exact.py: both are
+made of the same parts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import json
 import sys
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -59,7 +61,7 @@ def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") 
 
 
 SIGNATURE = bytes.fromhex("934D56430D0A1A")
-HEAD, CODE, CLIP, END = 0x01, 0x02, 0x03, 0x7F
+HEAD, CODE, CLIP, END, META = 0x01, 0x02, 0x03, 0x7F, 0x83
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,8 @@ class ClipHead:
     primaries: int
     transfer: int
     matrix: int
+    aspect_numerator: int
+    aspect_denominator: int
 
 
 @dataclass(frozen=True)
@@ -134,9 +138,11 @@ class Head:
     colour: str
     width: int
     height: int
-    quality_index: int
-    model_id: bytes
+    quality_index: int | None
+    model_id: bytes | None
     clip: ClipHead | None = None
+    alpha: bool = False
+    depth: int = 8
 
 
 @dataclass(frozen=True)
@@ -153,24 +159,29 @@ def read_head(payload: bytes) -> Head:
     """Section 3.1."""
     require(payload, "Corrupt", "HEAD is empty")
     flags = payload[0]
-    kind, colour, depth, reserved = flags & 3, flags >> 2 & 3, flags >> 4 & 3, flags >> 6
-    known = kind <= 1 and colour <= 1 and depth == 0 and reserved == 0
+    kind, colour, alpha, depth, reserved = flags & 3, flags >> 2 & 1, flags >> 3 & 1, flags >> 4 & 3, flags >> 6
+    known = kind <= 1 and depth <= 1 and reserved == 0
     require(known, "Unsupported", f"HEAD has the flags 0x{flags:02x}")
     width, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(1 <= width <= 65535, "Limit", f"the width is {width}")
     height, position = read_varint(payload, position, len(payload), "Corrupt")
     require(1 <= height <= 65535, "Limit", f"the height is {height}")
-    require(len(payload) > position, "Corrupt", "HEAD is cut")
-    require(payload[position] <= 63, "Limit", f"the quality index is {payload[position]}")
-    require(len(payload) == position + 9, "Corrupt", "HEAD has the wrong length")
+    quality_index = model_id = None
+    if position < len(payload):
+        require(payload[position] <= 63, "Limit", f"the quality index is {payload[position]}")
+        require(len(payload) == position + 9, "Corrupt", "HEAD has the wrong length")
+        quality_index, model_id = payload[position], payload[position + 1 :]
+    require(kind == 0 or model_id is not None, "Corrupt", "a clip names no model")
+    require(kind == 0 or not alpha, "Unsupported", "a clip has alpha")
+    require(depth == 0 or model_id is None, "Unsupported", "a model codes 16 bits")
     names = ("still", "clip")[kind], ("rgb", "gray")[colour]
-    return Head(*names, width, height, payload[position], payload[position + 1 :])
+    return Head(*names, width, height, quality_index, model_id, None, alpha == 1, (8, 16)[depth])
 
 
 def read_unit(payload: bytes) -> Unit:
     """Section 3.2, without the checksum that a clip has there."""
     require(payload, "Corrupt", "CODE is empty")
-    require(payload[0] <= 1, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
+    require(payload[0] <= 3, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
     index, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(index < 2**32, "Limit", f"a unit has the index {index}")
     require(len(payload) > position, "Corrupt", "CODE is cut")
@@ -187,7 +198,8 @@ def read_unit(payload: bytes) -> Unit:
     require(sizes[-1] >= 0, "Corrupt", "the streams are longer than their chunk")
     ends = list(accumulate(sizes, initial=position))
     streams = [payload[start:end] for start, end in pairwise(ends)]
-    return Unit(("picture", "inter")[payload[0]], index, None if quality_index == 64 else quality_index, streams)
+    role = ("picture", "inter", "exact", "alpha")[payload[0]]
+    return Unit(role, index, None if quality_index == 64 else quality_index, streams)
 
 
 def read_clip(payload: bytes) -> ClipHead:
@@ -202,10 +214,17 @@ def read_clip(payload: bytes) -> ClipHead:
         value, position = read_varint(payload, position, len(payload), "Corrupt")
         require(0 < value < 2**32, "Limit", f"the unit of time has the part {value}")
         unit.append(value)
-    require(len(payload) == position + 3, "Corrupt", "CLIP has the wrong length")
+    colours, position = payload[position : position + 3], position + 3
+    require(len(colours) == 3, "Corrupt", "CLIP is too short")
+    aspect = []
+    for _ in range(2):
+        value, position = read_varint(payload, position, len(payload), "Corrupt")
+        require(0 < value < 2**16, "Limit", f"the aspect has the part {value}")
+        aspect.append(value)
+    require(len(payload) == position, "Corrupt", "CLIP is too long")
     sites = ("unknown", "left", "centre", "top-left", "top", "bottom-left", "bottom")
     names = ("limited", "full")[full], ("444", "422", "420", "gray", "rgb")[chroma], sites[siting]
-    return ClipHead(*names, *unit, *payload[position:])
+    return ClipHead(*names, *unit, *colours, *aspect)
 
 
 def check(stored: bytes, data: bytes) -> None:
@@ -257,7 +276,8 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
                 check(stored, beginning + before + data[chunk.offset : chunk.start] + payload)
                 last = stored
             unit = read_unit(payload)
-            require(not units or unit.index > units[-1].index, "Corrupt", f"unit {unit.index} is out of order")
+            places = [(one.index, one.role == "alpha") for one in (*units[-1:], unit)]
+            require(places == sorted(set(places)), "Corrupt", f"unit {unit.index} is out of order")
             units.append(unit)
         else:
             misplaced = chunk.kind in (HEAD, CLIP)
@@ -265,6 +285,54 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
             require(chunk.kind >= 0x80, "Unsupported", f"the critical chunk 0x{chunk.kind:02x} is not known")
     require(units, "Corrupt", "the file has no unit")
     return head, units
+
+
+def read_metadata(data: bytes) -> dict[str, bytes]:
+    """Section 3.9: the metadata of a still by kind, of each the first that is sound."""
+    found: dict[str, bytes] = {}
+    chunks = read_chunks(data)
+    if read_head(next(chunks).payload).kind == "still":
+        for chunk in chunks:
+            kind, own = read_meta(chunk.payload) if chunk.kind == META else (None, b"")
+            if kind is not None:
+                found.setdefault(kind, own)
+    return found
+
+
+def read_meta(payload: bytes) -> tuple[str | None, bytes]:
+    """The kind and the bytes of a META; no kind where it counts as not there."""
+    nothing = None, b""
+    if not payload or payload[0] & 15 > 3 or payload[0] >> 5:
+        return nothing
+    kind = ("icc", "exif", "xmp", "cicp")[payload[0] & 15]
+    try:
+        size, position = read_varint(payload, 1, len(payload))
+    except Refused:
+        return nothing
+    if not 1 <= size <= 2**22 or (kind == "cicp" and size != 4):
+        return nothing
+    own = payload[position:]
+    if payload[0] & 16:
+        inflater = zlib.decompressobj(wbits=-15)
+        try:
+            own = inflater.decompress(own, size + 1)
+        except zlib.error:
+            return nothing
+        if not inflater.eof or inflater.unused_data:
+            return nothing
+    return (kind, own) if len(own) == size else nothing
+
+
+def parts(head: Head, units: list[Unit]) -> tuple[Unit, Unit | None]:
+    """Section 3.2: the unit of a still, and that of its alpha if it has one of its own."""
+    require(head.kind == "still", "Unsupported", f"the file is a {head.kind}; reference_clips.py decodes those")
+    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
+    first = ("exact" if head.model_id is None else "picture", 0)
+    found = [(unit.role, unit.index) for unit in units]
+    right = found == [first, ("alpha", 0)] if head.alpha else found == [first]
+    right = right or (head.alpha and head.model_id is None and found == [first])
+    require(right, "Corrupt", f"the file has the units {found[:3]}")
+    return units[0], units[1] if len(units) > 1 else None
 
 
 # Section 4: entropy coding
@@ -558,18 +626,18 @@ def check_head(head: Head, exact_hash: bytes) -> None:
     """Section 6.4."""
     require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
     known = exact_hash[:8]
-    require(head.model_id == known, "Unsupported", f"made with {head.model_id.hex()}, not {known.hex()}")
+    require(head.model_id == known, "Unsupported", f"made with {(head.model_id or b'').hex()}, not {known.hex()}")
 
 
 def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
     """The header, each stream's symbols in coding order (hyperlatent first), and y_hat [H, W, M]."""
     head, units = read_file(data)
-    require(head.kind == "still", "Unsupported", f"the file is a {head.kind}; reference_clips.py decodes those")
+    unit, _ = parts(head, units)
+    require(head.model_id is not None, "Unsupported", "the file names no model; reference_exact.py decodes those")
     check_head(head, model.exact_hash)
-    found = [(unit.role, unit.index) for unit in units]
-    require(found == [("picture", 0)], "Corrupt", f"the file has {len(units)} units, not one picture 0")
-    quality, (hyper, *slices) = units[0].quality_index, units[0].streams
-    quality = head.quality_index if quality is None else quality
+    hyper, *slices = unit.streams
+    quality = head.quality_index if unit.quality_index is None else unit.quality_index
+    assert quality is not None
     expected = len(model.config["slices"])
     require(len(slices) == expected, "Corrupt", f"{len(slices)} slices, and the model has {expected}")
     y_size, z_size = sizes_of(head)
@@ -607,8 +675,10 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.sha256:
         counts = ", ".join(f"{len(s)} in slice {k}" for k, s in enumerate(symbols[1:]))
         print(f"picture  {head.width}x{head.height}, {head.colour}, quality index {head.quality_index}")
-        print(f"model    {head.model_id.hex()}")
+        print(f"model    {(head.model_id or b'').hex()}")
         print(f"coded    {len(symbols[0])} in the hyperlatent, {counts}; y_hat {list(y_hat.shape)}")
+        for kind, own in read_metadata(options.file.read_bytes()).items():
+            print(f"{kind:8} {len(own)} bytes, {hashlib.sha256(own).hexdigest()}")
     for name, digest in digests(symbols, y_hat).items():
         print(f"{name:8} {digest}")
     return 0

@@ -2,6 +2,7 @@
 
     data = mvc.encode("k.png", quality=4)      # bytes of an .mvc file; also from arrays and images of Pillow
     picture = mvc.decode(data)                 # Picture; picture.samples is uint8 [H, W, 3] or [H, W]
+    mvc.encode("k.png", lossless=True)         # every sample comes back as it is
     mvc.info("k.mvc")                          # what the file says about itself, without loading weights
 
     mvc.encode_video("a.mp4", "a.mvc")         # and back: mvc.decode_video("a.mvc", "a.mkv")
@@ -16,6 +17,7 @@ from __future__ import annotations
 import builtins
 import os
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +35,15 @@ from mvc.errors import (
     Unsupported,
     WeightsError,
 )
+from mvc.metadata import Metadata
+from mvc.metadata import chosen as chosen_metadata
 from mvc.quality import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
     DEFAULT_QUALITY,
     DEFAULT_VIDEO_MODEL,
     MAX_EFFORT,
+    check_coder,
     check_effort,
     check_target,
     quality_index,
@@ -51,6 +56,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from mvc.codec import Codec
     from mvc.media import LossWarning, read_picture, write_picture
     from mvc.picture import Picture
     from mvc.video.decode import decode_video
@@ -72,6 +78,7 @@ __all__ = [
     "FormatError",
     "Limit",
     "LossWarning",
+    "Metadata",
     "MvcError",
     "NotMvc",
     "Picture",
@@ -109,21 +116,35 @@ def encode(
     size: int | None = None,
     psnr: float | None = None,
     effort: int | None = None,
+    lossless: bool = False,
+    near_lossless: int | None = None,
+    coder: str = "auto",
+    alpha: bool = True,
+    metadata: str | Iterable[str] = "all",
+    gps: bool = True,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str = "auto",
     threads: int | None = None,
 ) -> bytes:
     """Encode a picture, and return the bytes of an .mvc file.
 
-    `picture` is a `Picture`, an array (uint8 `[H, W]`, `[H, W, 3]` or `[H, W, 1]`), an image of Pillow, the path of a
-    picture file, its bytes, or an open binary file. An image of Pillow as it was opened is turned the right way up, as
-    its file would be; of one that was worked on, the pixels are taken as they are.
+    `picture` is a `Picture`, an array (uint8 or uint16; `[H, W]` or `[H, W, C]` with 1, 3, or 2 or 4 channels, the
+    last alpha), an image of Pillow, the path of a picture file, its bytes, or an open binary file. An image of Pillow
+    as it was opened is turned the right way up, as its file would be; of one that was worked on, the pixels are taken
+    as they are.
     `quality` is 1 (small) to 8 (fine), fractions allowed; 4 if not said. Instead of it one target may be given,
     which the encoder meets by search: `bpp` in bits per pixel, `size` in bytes (both at most that), `psnr` in
     dB (at least that). `effort` is 0 (fastest) to 3 (best picture for its bytes), 1 if not said; decoding takes the
-    same time for all. `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
-    What a picture holds beyond 8-bit RGB or gray is dropped with a `LossWarning`; a quality or an effort that the
-    model does not have gives a `UserWarning`.
+    same time for all, but of what is coded exactly: 2 and 3 are smaller and ten times slower, in both directions.
+    With `lossless` every sample comes back as it is, of 16 bits as well, and with `near_lossless`
+    none is off by more than that (1 ... 255): both by an exact coder that needs no model, and have no quality.
+    Alpha is always kept exactly; without `alpha` transparent parts are shown on white. What is fully transparent keeps
+    its colour if lossless, and else gets one that costs nothing. `coder` is auto, network or exact (which is lossless).
+    `metadata` says which of it is kept: "all", "none", or some of icc, exif and xmp ("icc,exif" or a list). Without
+    `gps` EXIF and XMP lose the places that they name.
+    `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
+    What a picture holds beyond 8-bit RGB or gray, alpha and that metadata is dropped with a `LossWarning`; a quality or
+    an effort that the model does not have gives a `UserWarning`.
     Raises `SourceError` or `Limit` for a picture that cannot be coded, other `MvcError`s for models, devices and
     targets that cannot be had, and `ValueError` or `TypeError` for a wrong argument.
     """
@@ -132,21 +153,28 @@ def encode(
         raise ValueError(f"give either quality or {next(iter(target))}")
     index = quality_index(DEFAULT_QUALITY if quality is None else quality)
     wanted = check_effort(DEFAULT_EFFORT if effort is None else effort)
+    chosen, near = check_coder(coder, lossless, near_lossless)
+    if chosen == "exact" and (target or quality is not None):
+        raise ValueError(f"what is lossless has no {next(iter(target), 'quality')}")
     model, device, threads = check_model(model), check_device(device), check_threads(threads)
+    kinds = chosen_metadata(metadata)
     from mvc.media import LossWarning, as_source
 
-    source = as_source(picture)
+    source = as_source(picture, deep=chosen == "exact", keep_alpha=bool(alpha)).keeping(kinds, bool(gps))
     source.tell(lambda loss: warnings.warn(loss, LossWarning, stacklevel=4))
-    from mvc.codec import load
+    from mvc import choice
 
-    codec = load(model, device, threads)
-    if codec.rates == 1 and quality is not None:
-        warnings.warn(f"{model} has one rate: quality changes nothing", stacklevel=2)
-    if not codec.refines and effort:
-        warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=2)
-    if target:
-        return codec.encode_to(source.picture, bpp=bpp, size=size, psnr=psnr, effort=wanted)
-    return codec.encode(source.picture, index, wanted)
+    def load() -> Codec:
+        from mvc.codec import load
+
+        codec = load(model, device, threads)
+        if codec.rates == 1 and quality is not None:
+            warnings.warn(f"{model} has one rate: quality changes nothing", stacklevel=4)
+        if not codec.refines and effort:
+            warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=4)
+        return codec
+
+    return choice.encode(source.picture, load, index=index, effort=wanted, target=target, coder=chosen, near=near)
 
 
 def decode(
@@ -158,7 +186,7 @@ def decode(
     max_pixels: int | None = MAX_PIXELS,
     max_memory: int | None = None,
 ) -> Picture:
-    """Decode an .mvc file: its path, its bytes, or an open binary file.
+    """Decode an .mvc file: its path, its bytes, or an open binary file. Its metadata comes as `picture.metadata`.
 
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
     A file of a few kilobytes may hold a large picture. `max_pixels` refuses it by width times height (8192x8192 if
@@ -170,14 +198,20 @@ def decode(
     device, threads = check_device(device), check_threads(threads)
     named = None if model is None else check_model(model)
     limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
-    from mvc.container import read_file
+    from mvc.container import read_file, read_metadata
     from mvc.picture import check_decoding
 
-    head, units = read_file(_mvc_bytes(source))  # a broken or too large file is told before weights are loaded
-    check_decoding(head.width, head.height, *limits)
-    from mvc.codec import load
+    data = _mvc_bytes(source)
+    head, units = read_file(data)  # a broken or too large file is told before weights are loaded
+    check_decoding(head.width, head.height, *limits, exact=head.has_exact)
+    from mvc import stills
 
-    return load(named or head.model_id, device, threads).decode_units(head, units)
+    def load(model_id: bytes) -> Codec:
+        from mvc.codec import load
+
+        return load(named or model_id, device, threads)
+
+    return stills.decode(head, units, load, read_metadata(data))
 
 
 def info(source: Stored) -> dict[str, Any]:

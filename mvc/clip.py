@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvc.clip_choice import Attempt, Parts, State, cheapest, motion_helps
+from mvc.clip_choice import Attempt, Parts, State, cheapest, index_at, motion_helps
 from mvc.clip_files import MAX_TIME
 from mvc.codec import Codec, place
 from mvc.container import ClipHead, Head, Lost, Reader, Unit, Writer, salvage
-from mvc.effort.refine import INTER_ITERATIONS
+from mvc.effort.refine import INTER_ITERATIONS, ITERATIONS, KEY_ITERATIONS
 from mvc.entropy.parts import Joint, JointReader, JointWriter
 from mvc.entropy.tables import Tables
 from mvc.errors import Corrupt, FormatError, SourceError, Unsupported, at
@@ -35,8 +35,6 @@ from mvc.tiling import Tile, Tiling
 
 DEFAULT_GOP = 12
 MOTION_PART = "motion"
-KEY_OFFSET = 8
-"""Keyframes are coded so many quality indices finer: all frames up to the next one are made from them."""
 PARTS = Tables(
     np.array([0, 32768, 49152, 65535, 65536], np.uint32), *(np.array([value], np.int32) for value in (0, 1, 0))
 )
@@ -122,7 +120,7 @@ class ClipCodec:
             raise ValueError(f"gop is {gop}, and a keyframe every frame is the least")
         check_effort(effort)
         state: State | None = None
-        signal, last = self._signal(head), -1
+        signal, last, place = self._signal(head), -1, 0
         for number, frame in enumerate(frames):
             _check_frame(head, frame, last)
             last = frame.time
@@ -130,35 +128,39 @@ class ClipCodec:
                 samples = signal.samples(frame)
                 if state is None or self.flow is None or number % gop == 0:
                     unit, state = self._write_keyframe(head, signal, samples, last, effort, alone=gop == 1)
+                    place = 1
                 else:
-                    unit, state = self._write(head, signal, samples, last, state, INTER_ITERATIONS[effort])
+                    index = index_at(place, head.quality_index, self.codec.rates)
+                    unit, state = self._write(head, signal, samples, last, state, index, INTER_ITERATIONS[effort])
+                    place += bool(unit.streams[0])  # a repeated frame is no place of its own
             yield unit, signal.frame(state.samples, last)
 
     def _write_keyframe(
         self, head: Head, signal: Signal, samples: np.ndarray, time: int, effort: int, *, alone: bool
     ) -> tuple[Unit, State]:
         """`alone`: no other frame is made from it."""
-        index = head.quality_index
+        index, iterations_of = head.quality_index, ITERATIONS
         if self.flow is not None and not alone:
-            index = min(index + KEY_OFFSET, self.codec.rates - 1)
-        y, z = self.codec.latents(signal.tensor(samples), _whole(head), index, effort)
+            index, iterations_of = index_at(0, index, self.codec.rates), KEY_ITERATIONS
+        y, z = self.codec.latents(signal.tensor(samples), _whole(head), index, effort, iterations_of)
         writer = JointWriter(self.joint)
         y_hat = self.codec.network.put(writer, y, z, index, self.codec.dtype).y_hat
         own = None if index == head.quality_index else index
         return Unit("picture", time, own, (writer.finish(),)), self._keyframe(signal, y_hat, index)
 
     def _write(
-        self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, iterations: int = 0
+        self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, index: int, iterations: int = 0
     ) -> tuple[Unit, State]:
-        index, x = head.quality_index, signal.tensor(samples)
-        whole = self._attempt(head, signal, x, state, iterations)
+        x = signal.tensor(samples)
+        whole = self._attempt(head, signal, x, state, index, iterations)
         attempts = [whole]
         if self.codec.rates > 1:
-            attempts += [self._attempt(head, signal, None, state, 0, parts) for parts in whole.less()]
+            attempts += [self._attempt(head, signal, None, state, index, 0, parts) for parts in whole.less()]
             if whole.mostly(MOTION_PART) and not motion_helps(attempts, samples):
-                attempts.append(self._attempt(head, signal, x, state, iterations, without=MOTION_PART))
+                attempts.append(self._attempt(head, signal, x, state, index, iterations, without=MOTION_PART))
         best = cheapest(attempts, samples, index)
-        return Unit("inter", time, None, (best.stream,)), best.state
+        own = None if index == head.quality_index else index
+        return Unit("inter", time, own, (best.stream,)), best.state
 
     def _attempt(
         self,
@@ -166,13 +168,13 @@ class ClipCodec:
         signal: Signal,
         x: Tensor | None,
         state: State,
+        index: int,
         iterations: int,
         parts: Parts | None = None,
         without: str = "",
     ) -> Attempt:
         """A way to code x; or without x what a decoder makes of `parts` that are coded already."""
         assert self.flow is not None
-        index = head.quality_index
         coded: Parts = {} if parts is None else parts
 
         def code(name: str, x: Tensor | None, given: Tensor | None) -> Coded | None:
@@ -187,7 +189,7 @@ class ClipCodec:
             coded[name] = writer, found
             return found
 
-        after = state if parts == {} else self._inter(signal, code, x, state, index)
+        after = state if parts == {} else self._inter(signal, code, x, state, index, without)
         if not coded:
             return Attempt({}, b"", state)  # a repeated frame changes nothing of what is known
         writers = {name: writer for name, (writer, _) in coded.items()}
@@ -251,6 +253,8 @@ class ClipCodec:
         size = head.height, head.width
         device, dtype = self.codec.device, self.codec.dtype
         with computing(self.codec.threads), torch.no_grad(), at(f"{unit.role} {unit.index}"):
+            if unit.role not in ("picture", "inter"):
+                raise Corrupt(f"a clip has no unit {unit.role}")
             index = self.codec.index_of(head, unit, 1)
             if unit.role == "picture":
                 reader = self.reader(self.joint, unit.streams[0])
@@ -282,11 +286,13 @@ class ClipCodec:
         place(self.codec.model.pieces(y_hat, self._indices(index)), samples)
         return State(samples, self.flow.first(y_hat) if self.flow else {})
 
-    def _inter(self, signal: Signal, code: Code, x: Tensor | None, state: State, index: int) -> State:
+    def _inter(
+        self, signal: Signal, code: Code, x: Tensor | None, state: State, index: int, without: str = ""
+    ) -> State:
         """What both ends show of a frame: the same operations, and the same numbers in them."""
         assert self.flow is not None
         known = Known(signal.reference(state.samples), state.latents)
-        x_hat, latents = self.flow.inter(code, x, known, self._indices(index))
+        x_hat, latents = self.flow.inter(code, x, known, self._indices(index), without)
         samples = signal.empty()
         place([Piece(0, 0, x_hat)], samples)
         return State(samples, latents)

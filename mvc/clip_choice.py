@@ -1,4 +1,4 @@
-"""Which parts of a frame are worth their bits: motion, residual, both or none."""
+"""How finely each frame is coded, and which of its parts are worth their bits: motion, residual, both or none."""
 
 from __future__ import annotations
 
@@ -14,6 +14,23 @@ from mvc.models.base import Coded
 from mvc.models.lite import error_weights, rd_lambda
 
 LATER = 1.25  # how much more an error counts than in its own frame: it stays in those that follow
+
+KEY_OFFSET = 8
+PATTERN = 5, -4, 2, -4
+"""How many quality indices finer than the clip's frames are coded, keyframes and those between by their place in a GOP.
+
+All frames up to the next keyframe are made from it, and every fourth serves those behind it: against one index for all
+frames between, 4 to 7 % fewer bytes at equal PSNR (docs/decisions.md).
+"""
+
+
+def index_at(place: int, index: int, rates: int) -> int:
+    """The quality index of a frame at a place of its GOP, in a clip coded at `index`; place 0 is the keyframe's.
+
+    `rates` is how many indices the model has.
+    """
+    offset = PATTERN[place % len(PATTERN)] if place else KEY_OFFSET
+    return max(0, min(index + offset, rates - 1))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mvc.errors import SourceError
 from mvc.frames import Clip, ClipInfo, Frame, PixelFormat
 
 MAX_TIME = 0xFFFFFFFF
+MAX_ASPECT = 65535
 CHROMA: dict[Literal["444", "422", "420", "gray", "rgb"], PixelFormat] = {
     "420": "yuv420p",
     "422": "yuv422p",
@@ -29,7 +30,7 @@ def clip_head(info: ClipInfo) -> ClipHead:
     unit = info.time_base
     if max(unit.numerator, unit.denominator) > MAX_TIME:
         raise SourceError(f"the clip counts its times in units of {unit} s, finer than the format has")
-    colour = info.colour
+    colour, aspect = info.colour, _held(info.aspect)
     return ClipHead(
         unit.numerator,
         unit.denominator,
@@ -39,6 +40,8 @@ def clip_head(info: ClipInfo) -> ClipHead:
         colour.primaries,
         colour.transfer,
         colour.matrix,
+        aspect.numerator,
+        aspect.denominator,
     )
 
 
@@ -48,7 +51,15 @@ def clip_info(head: Head) -> ClipInfo:
     assert clip is not None, "a still picture is no clip"
     siting = None if clip.siting == "unknown" else SITINGS.index(clip.siting)
     colour = Colour(clip.primaries, clip.transfer, clip.matrix, clip.range == "full", siting)
-    return ClipInfo(head.width, head.height, Fraction(clip.time_base), colour, CHROMA[clip.chroma])
+    own = head.width, head.height, clip.time_base, colour, CHROMA[clip.chroma]
+    return ClipInfo(*own, aspect=clip.aspect)
+
+
+def _held(aspect: Fraction) -> Fraction:
+    """The nearest ratio that the file has numbers for."""
+    if not Fraction(1, MAX_ASPECT) <= aspect <= MAX_ASPECT:
+        return Fraction(1)  # no camera makes such pixels
+    return aspect.limit_denominator(MAX_ASPECT if aspect <= 1 else max(1, int(MAX_ASPECT / aspect)))
 
 
 def timed(clip: Clip) -> Iterator[Frame]:

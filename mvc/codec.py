@@ -10,6 +10,7 @@ import copy
 import math
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,12 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mvc import stills
 from mvc.arguments import check_threads
-from mvc.container import Head, Unit, read_file, write_file
+from mvc.container import Head, Unit, read_file, read_metadata, write_file
 from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
 from mvc.exact.selfcheck import check_backend
-from mvc.metrics import psnr as psnr_of
 from mvc.models import weights as stored
 from mvc.models.base import Piece
 from mvc.models.prior import Prior
@@ -99,17 +100,24 @@ class Codec:
     def encode(self, picture: Picture, index: int, effort: int = DEFAULT_EFFORT) -> bytes:
         """The .mvc file of a picture at quality index 0 (smallest) ... 63, with effort 0 (fastest) ... 3.
 
+        Alpha is kept exactly; the colour of what is not to be seen at all is not kept.
         Models of one rate write index 0 whatever is asked for; models that cannot refine know effort 0 alone.
-        ValueError for an index or effort that does not exist.
+        ValueError for an index or effort that does not exist, Unsupported for samples of 16 bits.
         """
         index, effort = min(check_index(index), self.rates - 1), check_effort(effort)
+        if picture.depth != 8:
+            raise Unsupported("networks code samples of 8 bits", hint="Picture.eight_bit() rounds; or code it exactly")
+        alpha = picture.alpha
         head = Head("still", picture.width, picture.height, picture.colour, 8, index, self.model_id)
+        seen = picture if alpha is None else Picture(stills.painted(picture))
         with computing(self.threads):
             tiles = Tiling(picture.width, picture.height)
-            streams = [self.streams(picture, tile, index, effort) for tile in tiles]
+            streams = [self.streams(seen, tile, index, effort) for tile in tiles]
             units = [Unit("picture", number, None, own) for number, own in enumerate(streams)]
+        if alpha is not None:
+            head, units = replace(head, alpha=True), [*units, stills.alpha_unit(alpha, effort)]
         _tidy(picture.width, picture.height)
-        return write_file(head, units)
+        return write_file(head, units, picture.metadata)
 
     @torch.no_grad()
     def streams(self, picture: Picture, tile: Tile, index: int, effort: int = 0) -> Streams:
@@ -118,9 +126,11 @@ class Codec:
         return self.network.write(y, z, index, self.dtype)
 
     @torch.no_grad()
-    def latents(self, x: Tensor, tile: Tile, index: int, effort: int = 0) -> tuple[Tensor, Tensor]:
+    def latents(
+        self, x: Tensor, tile: Tile, index: int, effort: int = 0, iterations_of: Sequence[int] = ITERATIONS
+    ) -> tuple[Tensor, Tensor]:
         """y and z of a padded tile x [1, H, W, 3], refined as far as the effort goes."""
-        iterations = ITERATIONS[effort] if self.refines else 0
+        iterations = iterations_of[effort] if self.refines else 0
         return self.refined(PICTURE, x, (tile.height, tile.width), index, iterations)
 
     @torch.no_grad()
@@ -158,7 +168,7 @@ class Codec:
             return self.encode(picture, index, effort)
 
         def measured(data: bytes) -> float:
-            return psnr_of(picture.samples, self.decode(data).samples)
+            return stills.psnr(picture, self.decode(data))
 
         if psnr is not None:
             data = least_reaching(encode, lambda data: measured(data) >= psnr)
@@ -172,17 +182,21 @@ class Codec:
         limit = size
         data = best_within(encode, lambda data: len(data) <= limit)
         if len(data) > limit:
-            raise Limit(f"the smallest file of this picture has {len(data)} bytes, more than {limit}")
+            hint = "its metadata counts, too, and can be left out" if picture.metadata else None
+            raise Limit(f"the smallest file of this picture has {len(data)} bytes, more than {limit}", hint=hint)
         return data
 
     # --- decode ------------------------------------------------------------------------------------------------------
 
     def decode(self, data: bytes) -> Picture:
         """The picture in an .mvc file; any bytes either decode or raise an MvcError."""
-        return self.decode_units(*read_file(data))
+        return stills.decode(*read_file(data), self._with_id, read_metadata(data))
+
+    def _with_id(self, model_id: bytes) -> Codec:
+        return self  # which refuses files of another model
 
     def decode_units(self, head: Head, units: Sequence[Unit]) -> Picture:
-        """The picture in a file that is parsed already, as `decode`."""
+        """The picture in units of this model, without alpha, which is no matter of models (mvc/stills.py)."""
         tiles = self._tiles(head, units)
         shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
         samples = np.empty(shape, np.uint8)
@@ -197,12 +211,14 @@ class Codec:
         """Decode a unit "picture" into the samples of its tile, uint8 [height, width, 3] or [height, width]."""
         y_hat, index = self._read(head, unit, tile)
         _tidy(tile.width, tile.height)  # what the prior had is of other sizes than what the synthesis needs
+        y_hat = y_hat.contiguous()  # alone, without the features beside which the prior had it
         place(self.model.pieces(y_hat, torch.tensor([index], device=self.device)), samples)
 
     @torch.inference_mode()
     def decode_latent(self, head: Head, units: Sequence[Unit], number: int = 0) -> Tensor:
         """y_hat [1, H/16, W/16, M] of a tile, in units of the quantisation step: exact, the same on every machine."""
-        return self._read(head, units[number], self._tiles(head, units)[number])[0]
+        own = [stills.parts(head, units)[0]]
+        return self._read(head, own[number], self._tiles(head, own)[number])[0]
 
     def _tiles(self, head: Head, units: Sequence[Unit]) -> list[Tile]:
         """The tiles that the units are of; MvcError where they are not those of a picture of this model."""
@@ -218,12 +234,14 @@ class Codec:
     def check_head(self, head: Head) -> None:
         """Limit or Unsupported unless this model and version can decode such a file."""
         check_size(head.width, head.height, name=f"the {'picture' if head.kind == 'still' else 'clip'} in the file")
+        if head.model_id is None:
+            raise Unsupported("the file names no model: no network made it")
         if head.model_id != self.model_id:
             raise stored.unknown_id(head.model_id, [self.model_id.hex()])
 
     def index_of(self, head: Head, unit: Unit, streams: int) -> int:
         """The quality index of a unit that must have so many streams; Corrupt if it does not fit the model."""
-        index = head.quality_index if unit.quality_index is None else unit.quality_index
+        index: int = head.quality_index if unit.quality_index is None else unit.quality_index
         if len(unit.streams) != streams:
             raise Corrupt(f"the unit has {len(unit.streams)} streams, its model {streams}")
         if index >= self.rates:
@@ -256,9 +274,17 @@ def _tidy(width: int, height: int) -> None:
 
 
 def place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
-    """Round pieces in 0..1 into the samples of a tile, uint8 [height, width, 3] or [height, width]."""
+    """Round pieces in 0..1 into the samples of a tile, uint8 [height, width, 3] or [height, width].
+
+    What a GPU makes is put together there, and fetched once.
+    """
+    target, there = torch.from_numpy(samples), None
     for top, left, x in pieces:
-        own = samples[top : top + x.shape[1], left : left + x.shape[2]]  # the last ones may reach beyond the picture
+        if x.is_cuda and there is None:
+            target = there = torch.empty(samples.shape, dtype=torch.uint8, device=x.device)
+        own = target[top : top + x.shape[1], left : left + x.shape[2]]  # the last ones may reach beyond the picture
         values = x[0, : own.shape[0], : own.shape[1]]
         values = values.mean(-1) if samples.ndim == 2 else values
-        own[...] = values.mul(255).round_().clamp_(0, 255).to(torch.uint8).cpu().numpy()
+        own.copy_(values.mul(255).round_().clamp_(0, 255))
+    if there is not None:
+        samples[...] = there.cpu().numpy()

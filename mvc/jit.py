@@ -38,14 +38,16 @@ _said: set[str] = set()
 Function = Callable[..., Any]
 
 
-def kernel(*, fast: bool = False) -> Callable[[Function], Any]:
+def kernel(*, fast: bool = False, bare: bool = False) -> Callable[[Function], Any]:
     """Decorate a function that Python calls, usually by mvc.ops.parallel: it runs without the GIL, its code is kept.
 
     `fast` lets the compiler fuse, reciprocate and forget infinities, NaNs and signed zeros: not for exact arithmetic.
+    `bare` functions, and those they call, make no arrays but views and do not count who holds one, which otherwise
+    costs more than the work of a small inner function with many arrays.
     """
 
     def decorate(function: Function) -> Any:
-        dispatcher = numba.njit(**_OPTIONS, fastmath=_FAST if fast else False)(function)
+        dispatcher = numba.njit(**_OPTIONS, fastmath=_FAST if fast else False, _nrt=not bare)(function)
         dispatcher._cache = _cache_of(function)
         dispatcher.compile = no_collections()(dispatcher.compile)
         return dispatcher
@@ -53,9 +55,10 @@ def kernel(*, fast: bool = False) -> Callable[[Function], Any]:
     return decorate
 
 
-def inner(*, fast: bool = False) -> Callable[[Function], Any]:
-    """Decorate a function that only kernels call: it becomes part of each of them."""
-    return numba.njit(**_OPTIONS, fastmath=_FAST if fast else False, forceinline=True, no_cpython_wrapper=True)
+def inner(*, fast: bool = False, bare: bool = False) -> Callable[[Function], Any]:
+    """Decorate a function that only kernels call: it becomes part of each of them. `bare` as that kernel is."""
+    options = {**_OPTIONS, "fastmath": _FAST if fast else False, "_nrt": not bare}
+    return numba.njit(**options, forceinline=True, no_cpython_wrapper=True)
 
 
 def _say(kind: str, text: str) -> None:

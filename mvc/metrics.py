@@ -1,13 +1,14 @@
-"""Distortion of 8-bit pictures: PSNR and MS-SSIM in numpy, by bands of rows so that any size fits."""
+"""Distortion of pictures: PSNR, and MS-SSIM of 8 bits, in numpy, by bands of rows so that any size fits."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Samples = NDArray[np.uint8]
+Samples = NDArray[Any]  # uint8 or uint16
 Plane = NDArray[np.float64]
 
 _BAND_ROWS = 128
@@ -24,17 +25,18 @@ MS_SSIM_MIN_SIDE_PX = (_TAPS - 1) * 2 ** (len(_WEIGHTS) - 1) + 1
 
 
 def psnr(a: Samples, b: Samples) -> float:
-    """Peak signal-to-noise ratio in dB over all samples of two `uint8 [H, W]` or `[H, W, 3]` pictures.
+    """Peak signal-to-noise ratio in dB over all samples of two pictures [H, W] or [H, W, 3], uint8 or uint16.
 
     Infinite for equal pictures. Raises `ValueError` for different shapes or another type.
     """
-    _check(a, b)
+    _check(a, b, (np.uint8, np.uint16))
+    peak = float(np.iinfo(a.dtype).max)
     squares = 0.0
     for top in range(0, a.shape[0], _BAND_ROWS):
         rows = slice(top, top + _BAND_ROWS)
         difference = a[rows].astype(np.float64) - b[rows]
-        squares += float(np.vdot(difference, difference))  # a sum of integers below 2^53: exact
-    return float("inf") if squares == 0 else float(10 * np.log10(_PEAK**2 * a.size / squares))
+        squares += float(np.vdot(difference, difference))  # integers: of 8 bits exact
+    return float("inf") if squares == 0 else float(10 * np.log10(peak**2 * a.size / squares))
 
 
 def ms_ssim(a: Samples, b: Samples) -> float | None:
@@ -55,8 +57,8 @@ def ms_ssim(a: Samples, b: Samples) -> float | None:
     )
 
 
-def _check(a: Samples, b: Samples) -> None:
-    if a.dtype != np.uint8 or b.dtype != np.uint8 or a.shape != b.shape or a.ndim not in (2, 3) or not a.size:
+def _check(a: Samples, b: Samples, types: tuple[type, ...] = (np.uint8,)) -> None:
+    if a.dtype not in types or b.dtype != a.dtype or a.shape != b.shape or a.ndim not in (2, 3) or not a.size:
         raise ValueError(f"cannot compare {a.dtype} {list(a.shape)} with {b.dtype} {list(b.shape)}")
 
 

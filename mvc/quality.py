@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 from numbers import Real
-from typing import SupportsIndex, TypeVar
+from typing import Literal, SupportsIndex, TypeVar
 
 Result = TypeVar("Result")
 
@@ -18,6 +18,11 @@ INDICES = 64
 """How many quality indices the format has: 0 ... 63."""
 MIN_QUALITY, MAX_QUALITY = 1.0, 8.0
 MAX_EFFORT = 3
+
+Coder = Literal["auto", "network", "exact"]
+"""What makes the file of a picture; "auto" chooses."""
+CODERS: tuple[Coder, ...] = ("auto", "network", "exact")
+MAX_NEAR = 255
 
 DEFAULT_MODEL = "mambavc-lite"
 DEFAULT_QUALITY = 4.0
@@ -41,6 +46,20 @@ def check_index(index: SupportsIndex) -> int:
 def check_effort(effort: SupportsIndex) -> int:
     """An effort, 0 (fastest) ... 3, as an int."""
     return whole_number("effort", effort, 0, MAX_EFFORT)
+
+
+def check_coder(coder: str = "auto", lossless: bool = False, near: SupportsIndex | None = None) -> tuple[Coder, int]:
+    """The coder and the greatest error of a sample; `lossless`, and a `near` even of 0, mean the exact coder."""
+    if coder not in CODERS:
+        raise ValueError(f"coder must be {', '.join(CODERS[:-1])} or {CODERS[-1]}, not {coder!r:.40}")
+    worst = 0 if near is None else whole_number("near_lossless", near, 0, MAX_NEAR)
+    if not lossless and near is None:
+        return coder, 0
+    if lossless and worst:
+        raise ValueError("give either lossless or near_lossless")
+    if coder == "network":
+        raise ValueError("the coder network cannot be lossless")
+    return "exact", worst
 
 
 def check_target(

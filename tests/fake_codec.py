@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 import types
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mvc
+from mvc import stills
 from mvc.container import Head, Unit, read_file, write_file
 from mvc.picture import Picture
 
@@ -30,14 +31,18 @@ class FakeCodec:
         self.calls.append(("encode", quality_index))
         colour = "gray" if picture.samples.ndim == 2 else "rgb"
         head = Head("still", picture.width, picture.height, colour, 8, quality_index, b"no model")
-        return write_file(head, [Unit("picture", 0, None, (b"", zlib.compress(picture.samples.tobytes())))])
+        units = [Unit("picture", 0, None, (b"", zlib.compress(picture.samples.tobytes())))]
+        alpha = getattr(picture, "alpha", None)
+        if alpha is None:
+            return write_file(head, units)
+        return write_file(replace(head, alpha=True), [*units, stills.alpha_unit(alpha, effort)])
 
     def encode_to(self, picture: Picture, effort: int = mvc.DEFAULT_EFFORT, **target: float | None) -> bytes:
         self.calls.append(("encode_to", {name: value for name, value in target.items() if value is not None}))
         return self.encode(picture, 5, effort)
 
     def decode(self, data: bytes) -> Picture:
-        return self.decode_units(*read_file(data))
+        return stills.decode(*read_file(data), lambda _: self)
 
     def decode_units(self, head: Head, units: list[Unit]) -> Picture:
         shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
@@ -46,6 +51,7 @@ class FakeCodec:
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
     """Put a fake `mvc.codec` in place of the real one, which is not even imported; returns its codec."""
+    monkeypatch.setattr("mvc.choice.least_bytes", lambda *_: float("inf"))  # so that the exact coder is not chosen
     codec = FakeCodec()
 
     def load(model: str | bytes, device: str, threads: int | None) -> FakeCodec:

@@ -3,7 +3,8 @@
     PYTHONPATH=tests python -m make_bad
 
 001 to 099 break the container; from 101 on what is wrong is inside the streams of the shipped model, or the model
-cannot decode the file. What each is refused for is said in test_container.py.
+cannot decode the file; from 201 on no decoder of exact files may take it. What each is refused for is said in
+test_container.py.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from test_spec import SPEC
 from valid_files import assemble, chunks_of, repaired
 
 from mvc import codec as codecs
+from mvc import stills
 from mvc.container import ClipHead, Head, Unit, Writer, read_file, write_file
 from mvc.container.sound import Packet, SoundWriter, Track
+from mvc.errors import Corrupt, Truncated
+from mvc.lossless.code import Way, decode, encode
+from mvc.metadata import Metadata
 from mvc.picture import Picture
 
 BAD = Path(__file__).parent / "bad"
@@ -65,8 +70,8 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "015.quality-64-in-a-head-too-long", with_head(head[:3] + b"\x40" + head[4:] + b"\0")
     yield "016.quality-64", with_head(head[:3] + b"\x40" + head[4:])
     yield "017.kind-unknown", with_head(b"\x02" + head[1:])
-    yield "018.colour-unknown", with_head(b"\x08" + head[1:])
-    yield "019.depth-unknown", with_head(b"\x10" + head[1:])
+    yield "018.reserved-flag-7-set", with_head(b"\x80" + head[1:])
+    yield "019.depth-unknown", with_head(b"\x20" + head[1:])
     yield "020.reserved-flag-set", with_head(b"\x40" + head[1:])
     yield "021.width-varint-padded", with_head(head[:1] + b"\x83\0" + head[2:])
     yield "022.width-varint-six-bytes", with_head(head[:1] + b"\x80\x80\x80\x80\x80\x01" + head[2:])
@@ -84,7 +89,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "034.unknown-critical", assemble([(HEAD, head), (0x04, b""), (CODE, code)])
     yield "035.units-missing", assemble([(HEAD, head)])
     yield "036.unit-empty", with_unit(b"")
-    yield "037.role-unknown", with_unit(b"\x02" + code[1:])
+    yield "037.role-unknown", with_unit(b"\x04" + code[1:])
     yield "038.unit-reserved-flag-set", with_unit(b"\x10" + code[1:])
     yield "039.index-2^32", with_unit(code[:1] + b"\x80\x80\x80\x80\x10" + code[2:])
     yield "040.unit-quality-65", with_unit(code[:2] + b"\x41" + code[3:])
@@ -99,6 +104,14 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "049.units-of-one-index", with_unit(code, code)
     yield "050.units-out-of-order", with_unit(code[:1] + b"\1" + code[2:], code)
     yield "051.type-changed-to-unknown", GOOD[:22] + b"\x04" + GOOD[23:]
+    yield "052.16-bits-by-a-model", with_head(b"\x10" + head[1:])
+    yield "053.head-cut-behind-the-quality", with_head(head[:4])
+    yield "054.alpha-before-its-picture", with_unit(b"\3" + code[1:], code)
+    yield "055.alpha-twice", with_unit(code, b"\3" + code[1:], b"\3" + code[1:])
+    yield "056.inter-and-picture-of-one-index", with_unit(code, b"\1" + code[1:])
+    own = write_file(STILL, [Unit("picture", 0, None, STREAMS)], Metadata(exif=b"II*\0 a block"))
+    yield "057.metadata-changed", own.replace(b"a block", b"a clock")
+    yield "058.metadata-cut", own[: own.index(b"block")]
     # Clips
     first = CLIP.index(b"slice")
     second = CLIP.index(b"slice", first + 1)
@@ -125,6 +138,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "076.clip-head-too-short", with_about(about[:-1])
     yield "077.clip-head-too-long", with_about(about + b"\0")
     yield "078.unit-under-another-clip-head", with_about(about[:2] + b"\x18" + about[3:])
+    yield "084.aspect-zero", with_about(about[:-1] + b"\0")
     later = write_file(CLIP_HEAD, [Unit("picture", 5, None, STREAMS)])
     yield "079.inter-before-its-picture", assemble(chunks_of(later) + chunks_of(CLIP)[3:])
     file = io.BytesIO()
@@ -134,6 +148,8 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     sound.close()
     writer.put(Unit("picture", 0, None, STREAMS))
     writer.close()
+    yield "082.clip-without-a-model", assemble([(HEAD, head[:3]), (CLIP_CHUNK, about), (CODE, unit)])
+    yield "083.clip-with-alpha", assemble([(HEAD, b"\x09" + head[1:]), (CLIP_CHUNK, about), (CODE, unit)])
     yield "080.sound-changed", file.getvalue().replace(b"packet", b"racket")
     yield "081.sound-cut", file.getvalue()[: file.getvalue().index(b"packet") + 3]
 
@@ -205,6 +221,83 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "127.inter-in-a-still", write_file(head, [replace(unit, role="inter")])
 
 
+def exact_files() -> Iterator[tuple[str, bytes]]:
+    """What no decoder of exact files may take."""
+    samples = np.random.default_rng(0).integers(0, 4, (9, 8, 3), np.uint8)
+    head, (unit,) = read_file(stills.exact_file(Picture(samples)))
+    alpha = stills.alpha_unit(samples[..., 0])
+    (stream,) = unit.streams
+
+    def with_stream(data: bytes | bytearray, head: Head = head) -> bytes:
+        return write_file(head, [replace(unit, streams=(bytes(data),))])
+
+    def stored(depth: int, data: bytes, near: int = 0) -> bytes:
+        return with_stream(bytes([0x80, depth, near, 0]) + data)
+
+    yield "201.exact-stream-cut", with_stream(stream[:-4])
+    yield "202.exact-word-cut", with_stream(stream[:-1])
+    yield "203.exact-stream-goes-on", with_stream(stream + b"\0\0")
+    yield "204.exact-header-cut", with_stream(stream[:3])
+    yield "205.exact-depth-0", with_stream(stream[:1] + b"\0" + stream[2:])
+    yield "206.exact-depth-17", with_stream(stream[:1] + b"\x11" + stream[2:])
+    yield "207.exact-reserved-bit-2-set", with_stream(stream[:3] + bytes([stream[3] | 4]) + stream[4:])
+    yield "208.exact-plane-that-is-not-there-equals-another", with_stream(bytes([stream[0] | 0x40]) + stream[1:])
+    yield "209.exact-colours-with-near", with_stream(b"\2" + stream[1:2] + b"\1" + stream[3:])
+    yield "210.exact-9-bits-in-8", with_stream(bytes([0, 9]) + stream_of(samples.astype(np.uint16) + 400))
+    yield "211.stored-cut", stored(8, bytes(215))
+    yield "212.stored-goes-on", stored(8, bytes(217))
+    yield "213.stored-sample-out-of-range", stored(2, bytes(215) + b"\4")
+    yield "214.stored-with-near", stored(8, bytes(216), 1)
+    yield "215.stored-16-bits-in-8", stored(16, bytes(432))
+    yield "216.exact-two-streams", write_file(head, [replace(unit, streams=(stream, b""))])
+    yield "217.exact-with-a-quality", write_file(head, [replace(unit, quality_index=5)])
+    yield "218.picture-without-a-model", write_file(head, [replace(unit, role="picture")])
+    named = replace(head, quality_index=5, model_id=b"stranger")
+    yield "219.exact-in-a-file-of-a-model", write_file(named, [unit])
+    yield "220.alpha-that-head-does-not-say", write_file(head, [unit, alpha])
+    yield "221.alpha-alone", write_file(replace(head, alpha=True), [alpha])
+    yield "222.alpha-of-another-tile", write_file(replace(head, alpha=True), [unit, replace(alpha, index=1)])
+    yield "223.alpha-missing", write_file(replace(named, alpha=True), [replace(unit, role="picture")])
+    yield "224.alpha-with-a-quality", write_file(replace(head, alpha=True), [unit, replace(alpha, quality_index=5)])
+    yield "225.exact-side-8193", write_file(replace(head, width=8193), [unit])
+    yield "226.exact-samples-out-of-range", with_stream(turned_out_of_range(), replace(head, width=20, height=20))
+    yield "227.exact-too-many-colours", with_stream(b"\2\x08\0\0" + bytes(8))
+    quick = bytearray(encode([np.ascontiguousarray(samples[..., k]) for k in range(3)], way=Way.SMOOTH))
+    kind = quick[3]
+    yield "228.exact-reserved-bit-7-set", with_stream(quick[:3] + bytes([kind | 0x80]) + quick[4:])
+    yield "229.quick-in-way-2", with_stream(b"\2\x08\0\2" + bytes(8))
+    yield "230.quick-in-way-3", with_stream(b"\3\x08\0\2" + bytes(8))
+    yield "231.quick-stream-cut", with_stream(quick[:-2])
+    yield "232.quick-stream-goes-on", with_stream(quick + b"\0\0")
+    yield "233.quick-said-to-be-mixed", with_stream(quick[:3] + bytes([kind & 1]) + quick[4:])
+    yield "234.code-out-of-range", with_stream(quick[:4] + b"\xff" * 6 + quick[10:])
+
+
+def stream_of(samples: np.ndarray) -> bytes:
+    """The stream of 3 planes, behind the first two bytes of its header."""
+    return encode([np.ascontiguousarray(samples[..., k]) for k in range(3)], way=Way.SMOOTH)[2:]
+
+
+def turned_out_of_range() -> bytes:
+    """Turned colours of which some are none, since a bit of the stream is another."""
+    rng = np.random.default_rng(0)
+    gray = rng.integers(0, 256, (20, 20), np.uint8)
+    planes = [gray ^ rng.integers(0, 4, gray.shape, np.uint8) for _ in range(3)]
+    data = encode(planes, way=Way.SMOOTH, effort=2)
+    assert data[3] == 1
+    for bit in reversed(range(64, 8 * len(data))):
+        changed = bytearray(data)
+        changed[bit >> 3] ^= 1 << (bit & 7)
+        try:
+            decode(bytes(changed), (3, 20, 20))
+        except Corrupt as error:
+            if "out of range" in str(error):
+                return bytes(changed)
+        except Truncated:
+            pass
+    raise AssertionError("no bit does it")
+
+
 def shifted(chunks: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """A file whose first stream takes one byte of the second."""
     (_, head), (_, code) = chunks
@@ -215,7 +308,7 @@ def main() -> None:
     BAD.mkdir(exist_ok=True)
     for old in BAD.iterdir():
         old.unlink()
-    for name, data in (*container_files(), *model_files()):
+    for name, data in (*container_files(), *model_files(), *exact_files()):
         (BAD / f"{name}.mvc").write_bytes(data)
 
 

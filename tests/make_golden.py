@@ -1,24 +1,64 @@
 """Write samples/golden: files of the shipped model with what they must decode to. Run it when weights or format change.
 
-    PYTHONPATH=tests python -m make_golden
+PYTHONPATH=tests python -m make_golden
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
 from tiny_model import decoded_digests
 
+import mvc
 from mvc import codec as codecs
+from mvc import stills
 from mvc.media import read_picture, write_picture
+from mvc.metadata import Metadata
 from mvc.picture import Picture
 
 SAMPLES = Path(__file__).parent.parent / "samples"
 GOLDEN = SAMPLES / "golden"
 CASES = {"rgb-q10": (10, False), "rgb-q54": (54, False), "gray-q27": (27, True)}
 PART = (slice(96, 287), slice(200, 401))  # an odd size, so that padding takes part
+SMALL = (slice(20, 61), slice(90, 127))  # of that, for exact files
+
+
+def exact_pictures(whole: np.ndarray) -> dict[str, tuple[Picture, int, int]]:
+    """Pictures for the exact coder, their greatest errors and efforts."""
+    photograph, (y, x) = np.ascontiguousarray(whole[SMALL]), np.mgrid[:41, :37]
+    disc = np.clip((15 - np.hypot(y - 20, x - 18)) * 100 + 128, 0, 255).astype(np.uint8)
+    icc = bytes(16) + b"RGB XYZ ".ljust(20, b"\0") + b"acsp" + bytes(88) + np.arange(200, dtype=np.uint8).tobytes()
+    exif = b"MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\1\0\0\0\0\0\0"
+    metadata = Metadata(icc, exif, b"<x:xmpmeta>a packet of XMP</x:xmpmeta>" * 3, bytes((12, 13, 0, 1)))
+    drawn = (photograph >> 6) * np.uint8(85)
+    graphic = np.where((x // 4 + y // 3)[..., None] % 3 > 0, np.uint8(250), photograph)
+    return {
+        "exact-photograph": (Picture(photograph), 0, 1),
+        "exact-photograph-mixed": (Picture(photograph), 0, 2),
+        "exact-graphic": (Picture(graphic), 0, 1),
+        "exact-graphic-mixed": (Picture(graphic), 0, 2),
+        "exact-near-3": (Picture(photograph), 3, 1),
+        "exact-few-colours": (Picture(drawn), 0, 1),
+        "exact-sprite": (Picture(np.where(disc[..., None] > 0, drawn, np.uint8(0)), disc // 255 * 255), 0, 1),
+        "exact-alpha": (Picture(photograph, disc), 0, 1),
+        "exact-gray-16": (Picture((photograph[..., 1].astype(np.uint16) * 251 + y * x).astype(np.uint16)), 0, 2),
+        "exact-metadata": (Picture(drawn, None, metadata), 0, 1),
+        "exact-stored": (Picture(np.random.default_rng(1).integers(0, 256, (7, 9), np.uint8)), 0, 1),
+    }
+
+
+def samples_sha256(picture: Picture) -> str:
+    """Of the samples [H, W, C], alpha last, u16, little-endian."""
+    return hashlib.sha256(np.asarray(picture).astype("<u2").tobytes()).hexdigest()
+
+
+def exact_digests(picture: Picture) -> dict[str, str]:
+    """Of the samples, and of each kind of metadata."""
+    own = {f"{kind}_sha256": hashlib.sha256(data).hexdigest() for kind, data in picture.metadata.items()}
+    return {"samples_sha256": samples_sha256(picture), **own}
 
 
 def main() -> None:
@@ -33,6 +73,16 @@ def main() -> None:
         write_picture(codec.decode(data), GOLDEN / f"{name}.png", force=True)
         symbols, y_hat = decoded_digests(codec, data)
         expected[name] = {"symbols_sha256": symbols, "y_hat_sha256": y_hat}
+    for name, (picture, near, effort) in exact_pictures(whole).items():
+        data = stills.exact_file(picture, near, effort)
+        (GOLDEN / f"{name}.mvc").write_bytes(data)
+        expected[name] = exact_digests(mvc.decode(data))
+    alpha = np.clip(np.hypot(*np.mgrid[-95:96, -100:101]) * 4 - 200, 0, 255).astype(np.uint8)
+    data = codec.encode(Picture(np.ascontiguousarray(whole), alpha), 27)
+    (GOLDEN / "alpha-q27.mvc").write_bytes(data)
+    write_picture(codec.decode(data), GOLDEN / "alpha-q27.png", force=True)
+    symbols, y_hat = decoded_digests(codec, data)
+    expected["alpha-q27"] = {"symbols_sha256": symbols, "y_hat_sha256": y_hat}
     (GOLDEN / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 
 

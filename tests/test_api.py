@@ -25,7 +25,7 @@ RNG = np.random.default_rng(9)
 RGB = RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8)
 GRAY = RGB[:, :, 0].copy()
 PNG = saved(Image.fromarray(RGB))
-TRANSPARENT = saved(Image.new("RGBA", (30, 20), (9, 9, 9, 0)))
+PALETTE = saved(Image.new("P", (30, 20)))
 
 
 pytestmark = pytest.mark.usefixtures("codec")
@@ -100,8 +100,7 @@ def test_images_of_pillow_are_turned_as_long_as_they_are_as_opened() -> None:
     assert np.array_equal(back(data), turned)
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
-    with pytest.warns(mvc.LossWarning, match="XMP"):
-        assert np.array_equal(back(Image.open(io.BytesIO(saved(Image.fromarray(RGB), pnginfo=text)))), turned)
+    assert np.array_equal(back(Image.open(io.BytesIO(saved(Image.fromarray(RGB), pnginfo=text)))), turned)
     for kind in ("PNG", "TIFF"):
         image = Image.open(io.BytesIO(saved(Image.fromarray(RGB), kind, exif=exif)))
         assert np.array_equal(back(image), turned)
@@ -115,10 +114,10 @@ def test_images_of_pillow_are_turned_as_long_as_they_are_as_opened() -> None:
 
 def test_a_warning_names_the_source_shortly(tmp_path: Path) -> None:
     path = tmp_path / "k.png"
-    path.write_bytes(TRANSPARENT)
+    path.write_bytes(PALETTE)
     with path.open("rb") as file:
         named = [path, str(path), file, Image.open(path)]
-        unnamed = [TRANSPARENT, bytearray(TRANSPARENT), io.BytesIO(TRANSPARENT), Image.open(io.BytesIO(TRANSPARENT))]
+        unnamed = [PALETTE, bytearray(PALETTE), io.BytesIO(PALETTE), Image.open(io.BytesIO(PALETTE))]
         for source in named + unnamed:
             with pytest.warns(mvc.LossWarning) as told:
                 mvc.encode(source)
@@ -130,10 +129,10 @@ def test_a_warning_names_the_source_shortly(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        np.zeros((20, 30, 4), np.uint8),
+        np.zeros((20, 30, 5), np.uint8),
         np.zeros((3, 20, 30), np.uint8),
         np.zeros((20, 30)),
-        np.zeros((20, 30, 3), np.uint16),
+        np.zeros((20, 30, 3), np.int16),
         np.zeros(30, np.uint8),
         np.zeros((0, 30), np.uint8),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 from tiny_model import picture, tiny_paper_weights
 
-from benchmarks import models, speed
+from benchmarks import gpu, gpu_parts, models, speed
 
 
 def test_memory_and_time_are_those_of_the_process_alone() -> None:
@@ -57,3 +58,49 @@ def test_a_model_is_measured_both_ways(tmp_path: Path, monkeypatch: pytest.Monke
     assert set(figures) == set(models.COLUMNS)
     assert 0 < figures["prior_s"] < figures["decode_s"] + 1
     assert figures["mib"] > 50
+
+
+def part(name: str, code: str, limit_s: float = 60) -> gpu.Part:
+    return gpu.Part(name, [sys.executable, "-c", code], limit_s)
+
+
+def test_parts_that_fail_or_hang_are_rows_of_the_gpu_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [
+        part("fails", """print('["speed", "12"]'); raise SystemExit("out of order")"""),
+        part("hangs", "import time; time.sleep(100)", 3),
+        part("tests", "print('FAILED tests/test_gpu.py::test_x - one | two'); print('1 failed, 2 passed in 3.0s')"),
+    ]
+    monkeypatch.setattr(gpu, "parts", lambda device, quick: parts)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--output", str(tmp_path / "gpu.md")])
+    gpu.main()
+    rows = [line for line in (tmp_path / "gpu.md").read_text().splitlines() if "time, s" not in line]
+    assert rows[rows.index("|---|---|---|") + 1 :] == [
+        "| fails | speed | 12 |",
+        "| fails | ERROR | failed with exit code 1: out of order |",
+        "| hangs | ERROR | stopped after 3 s: it said nothing |",
+        "| tests | FAILED | tests/test_gpu.py::test_x - one / two |",
+        "| tests | pytest | 1 failed, 2 passed in 3.0s |",
+    ]
+
+
+def test_time_that_is_spent_leaves_parts_out(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "parts", lambda device, quick: [part("late", "print(1)")])
+    monkeypatch.setattr(gpu, "TOTAL_S", 1.0)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu"])
+    gpu.main()
+    assert capsys.readouterr().out.splitlines()[-1] == "| late | left out | no time left |"
+
+
+def test_a_part_of_the_gpu_table_runs_on_a_cpu(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole of it is `python -m benchmarks.gpu --device cpu --quick`."""
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: None)  # `mvc decode`, as a process
+    monkeypatch.setattr(sys, "argv", ["gpu_parts", "decode", "--device", "cpu", "--quick"])
+    gpu_parts.main()
+    rows = dict(gpu.read(capsys.readouterr().out.splitlines()))
+    assert rows["same symbols"] == "yes"
+    assert rows["samples against the CPU's"].startswith("at most 0,")
+    assert len(rows) == 6

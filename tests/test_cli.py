@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -143,6 +144,9 @@ def test_stats_do_not_mix_with_a_picture_on_stdout(codec: FakeCodec, folder: Pat
 def test_losses_are_warned_about(codec: FakeCodec, folder: Path) -> None:
     Image.fromarray(np.dstack([SAMPLES, SAMPLES[:, :, 0]])).save("alpha.png")
     result = run("encode", "alpha.png")
+    assert result.exit_code == 0 and "warning" not in result.stderr
+    assert "warning: <stdout>: alpha is dropped" in run("decode", "alpha.mvc", "-o", "-", "--format", "jpg").stderr
+    result = run("encode", "alpha.png", "-o", "flat.mvc", "--no-alpha")
     assert result.exit_code == 0
     assert "warning: alpha.png: alpha is dropped" in result.stderr
 
@@ -326,14 +330,11 @@ def test_a_reader_that_goes_away_is_no_traceback(codec: FakeCodec, folder: Path)
     environment = {"PYTHONPATH": str(Path(mvc.__file__).parents[1])}
     for arguments in (["info", "k.mvc"], ["info", "k.mvc", "--debug"]):
         command = [sys.executable, "-m", "mvc", *arguments]
-        with subprocess.Popen(
-            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        ) as process:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            process.stdout.close()
-            assert process.stderr.read() == b""
-        assert process.returncode == 1
+        reading, writing = os.pipe()
+        os.close(reading)  # before anything can be written
+        done = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE)
+        os.close(writing)
+        assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_verify(codec: FakeCodec, folder: Path) -> None:

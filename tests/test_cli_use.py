@@ -400,7 +400,8 @@ def test_formats_and_their_quality(codec: FakeCodec, folder: Path) -> None:
     streamed = run("decode", "a.mvc", "-o", "-", "--format", "webp").stdout_bytes
     assert Image.open(io.BytesIO(streamed)).format == "WEBP"
     codec.calls.clear()
-    fails(run("decode", "a.mvc", "-o", "x.png", "--quality", "50"), 2, "--quality is for jpg and webp", "--format jpg")
+    words = "--quality is for jpg, webp and avif", "--format jpg"
+    fails(run("decode", "a.mvc", "-o", "x.png", "--quality", "50"), 2, *words)
     fails(run("decode", "a.mvc", "-o", "x.png", "--format", "jpg"), 2, "exclude each other")
     fails(run("decode", "a.mvc", "-o", "x.jpg", "--quality", "0"), 2, "--quality")
     assert codec.calls == []

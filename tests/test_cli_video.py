@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from command import fails, run
 from tiny_model import tiny_weights
 
 from mvc.cli.video import Speed
+from mvc.clip_files import clip_head
 from mvc.frames import ClipInfo, Frame
 from mvc.media.clips import open_clip, write_clip
 from mvc.models.weights import save
@@ -50,6 +52,28 @@ def test_a_clip_there_and_back(folder: Path) -> None:
     assert piped.stdout_bytes == Path("b.y4m").read_bytes()
     assert run("decode", "a.mvc", "-o", "p%03d.png", *TINY).exit_code == 0
     assert sorted(path.name for path in folder.glob("p*.png"))[-1] == "p005.png"
+
+
+def test_pixels_that_are_not_square_stay_so(folder: Path) -> None:
+    write_clip("wide.y4m", replace(INFO, aspect=Fraction(64, 45)), map(frame, range(2)))
+    done = run("encode-video", "wide.y4m", *TINY)
+    assert done.exit_code == 0 and "square" not in done.stderr
+    for name in ("b.y4m", "b.mkv"):
+        assert run("decode", "wide.mvc", "-o", name, *TINY).exit_code == 0
+        with open_clip(name) as clip:
+            assert clip.aspect == Fraction(64, 45)
+
+
+@pytest.mark.parametrize("aspect", ["1", "12/11", "100003/100000", "100000/100003", "65535", "1/65535"])
+def test_the_file_holds_the_nearest_aspect(aspect: str) -> None:
+    head = clip_head(replace(INFO, aspect=Fraction(aspect)))
+    assert 0 < head.aspect_numerator < 1 << 16 and 0 < head.aspect_denominator < 1 << 16
+    assert abs(head.aspect / Fraction(aspect) - 1) < 1e-4
+
+
+@pytest.mark.parametrize("aspect", ["1/70000", "200000/3"])
+def test_pixels_that_cannot_be_are_square(aspect: str) -> None:
+    assert clip_head(replace(INFO, aspect=Fraction(aspect))).aspect == 1
 
 
 def test_what_is_not_overwritten_and_what_is_no_target(folder: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_weights
+from torch.utils._python_dispatch import TorchDispatchMode
 from valid_files import repaired
 
 from mvc import codec as codecs
@@ -23,6 +25,7 @@ from mvc.entropy.parts import SeparateWriter
 from mvc.errors import BackendError, Corrupt, Limit, MvcError, Truncated, Unsupported, WeightsError
 from mvc.metrics import psnr
 from mvc.models import coding, streams
+from mvc.models.streams import StreamDecoder
 from mvc.models.weights import load, save
 from mvc.picture import Picture
 
@@ -159,6 +162,52 @@ def test_strips_change_nothing(positions: int, monkeypatch: pytest.MonkeyPatch) 
     data, digests = encoded_digests(CODEC, source, 40)
     assert (data, digests) == expected
     assert decoded_digests(CODEC, data) == digests
+
+
+@pytest.mark.parametrize("size", [(130, 200), (5, 7), (70, 16)])  # latents of odd sides, a single one, a column
+def test_packing_a_checkerboard_changes_nothing(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plain way predicts every position in each of two passes, and forgets those that the pass does not code."""
+    source = picture(*size, seed=5)
+    data, digests = encoded_digests(CODEC, source, 40)
+    monkeypatch.setattr(coding, "STRIP_POSITIONS", 3)
+    assert encoded_digests(CODEC, source, 40) == (data, digests)
+    monkeypatch.setattr(streams._Streams, "in_strips", False)
+    monkeypatch.setattr(coding.Part, "into", None)  # which only packing needs
+    assert encoded_digests(CODEC, source, 40) == (data, digests)
+    assert decoded_digests(CODEC, data) == digests
+
+
+class Waits(TorchDispatchMode):
+    """Counts where a value is needed before the next operation can be asked for; on a GPU that waits for all before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.values = self.places = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.values += func is torch.ops.aten._local_scalar_dense.default
+        self.places += func is torch.ops.aten.nonzero.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("positions", [47, 8192])
+def test_a_gpu_is_asked_for_rows_alone(positions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a decoder on a GPU goes about it: strips are predicted ahead, and nothing but rows has to be waited for."""
+    data, digests = encoded_digests(CODEC, picture(130, 200, seed=4), 40)
+    begin, strips = StreamDecoder.__init__, set[int]()
+
+    def ahead(self: StreamDecoder, *arguments: Any, **options: Any) -> None:
+        begin(self, *arguments, **options)
+        self.look_ahead()
+        strips.add(len(coding.strips_of(self, *self.size)))
+
+    monkeypatch.setattr(StreamDecoder, "__init__", ahead)
+    monkeypatch.setattr(streams, "GPU_STRIP_POSITIONS", positions)
+    with Waits() as waits, torch.no_grad():
+        assert decoded_digests(CODEC, data) == digests
+    (count,) = strips
+    assert count == (5 if positions == 47 else 1)
+    assert waits.values == 0 and waits.places <= 2 * count  # of each mask once at most
 
 
 def test_a_target_is_needed() -> None:

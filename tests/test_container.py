@@ -40,6 +40,7 @@ from mvc.container.chunks import CHUNK_TYPES, MAX_CHUNK_BYTES, SIGNATURE, ChunkT
 from mvc.container.fields import Cursor, Number, Raw, write_varint
 
 BAD = Path(__file__).parent / "bad"
+FRAMES = ("picture", "inter")
 HEAD = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
 UNIT = Unit("picture", 0, None, (b"hyper", b"slice", b"", b"\0\1"))
 FILE = write_file(HEAD, [UNIT])
@@ -69,7 +70,7 @@ class Pipe(io.RawIOBase):
 def test_round_trip(content: Content) -> None:
     data = content.data()
     assert read_file(data) == (content.head, list(content.units))
-    assert read_head(data[:43]) == content.head
+    assert read_head(data[:49]) == content.head
     assert assemble(chunks_of(data)) == data
     if not content.extras:
         assert write_file(content.head, content.units) == data
@@ -102,8 +103,9 @@ def test_describe_tells_all_of_a_valid_file(content: Content) -> None:
         {
             "role": unit.role,
             "index": unit.index,
-            "quality_index": own if unit.quality_index is None else unit.quality_index,
+            "quality_index": own if unit.quality_index is None and unit.role in FRAMES else unit.quality_index,
             "stream_bytes": [len(stream) for stream in unit.streams],
+            **({"near": unit.streams[0][2]} if unit.role not in FRAMES and len(unit.streams[0]) > 2 else {}),
         }
         for unit in content.units
     ]
@@ -467,8 +469,8 @@ BAD_FILES = {
     "015.quality-64-in-a-head-too-long": (errors.Limit, "quality_index is 64"),
     "016.quality-64": (errors.Limit, "quality_index is 64"),
     "017.kind-unknown": (errors.Unsupported, "kind has code 2"),
-    "018.colour-unknown": (errors.Unsupported, "colour has code 2"),
-    "019.depth-unknown": (errors.Unsupported, "depth has code 1"),
+    "018.reserved-flag-7-set": (errors.Unsupported, "reserved bit"),
+    "019.depth-unknown": (errors.Unsupported, "depth has code 2"),
     "020.reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "021.width-varint-padded": (errors.Corrupt, "width is padded"),
     "022.width-varint-six-bytes": (errors.Corrupt, "width takes more than 5 bytes"),
@@ -486,7 +488,7 @@ BAD_FILES = {
     "034.unknown-critical": (errors.Unsupported, "chunk 0x04 at byte 22"),
     "035.units-missing": (errors.Corrupt, "no coded unit"),
     "036.unit-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk CODE 0, byte 24)"),
-    "037.role-unknown": (errors.Unsupported, "role has code 2"),
+    "037.role-unknown": (errors.Unsupported, "role has code 4"),
     "038.unit-reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "039.index-2^32": (errors.Limit, "index is 4294967296"),
     "040.unit-quality-65": (errors.Limit, "quality_index is 65"),
@@ -501,7 +503,14 @@ BAD_FILES = {
     "049.units-of-one-index": (errors.Corrupt, "picture 0 is out of order (chunk CODE 1, byte 43)"),
     "050.units-out-of-order": (errors.Corrupt, "picture 0 is out of order"),
     "051.type-changed-to-unknown": (errors.Checksum, "the file is damaged"),
-    "061.clip-unit-changed": (errors.Checksum, "should be 1c506b1c (chunk CODE 1, byte 76)"),
+    "052.16-bits-by-a-model": (errors.Unsupported, "16 bits per sample by a model"),
+    "053.head-cut-behind-the-quality": (errors.Corrupt, "model_id has 0 of 8 bytes"),
+    "054.alpha-before-its-picture": (errors.Corrupt, "picture 0 is out of order"),
+    "055.alpha-twice": (errors.Corrupt, "alpha 0 is out of order"),
+    "056.inter-and-picture-of-one-index": (errors.Corrupt, "inter 0 is out of order"),
+    "057.metadata-changed": (errors.Checksum, "the file is damaged"),
+    "058.metadata-cut": (errors.Truncated, "payload has 9 of 14 bytes (chunk META 0"),
+    "061.clip-unit-changed": (errors.Checksum, "should be fea3c67b (chunk CODE 1, byte 78)"),
     "062.clip-unit-cut": (errors.Truncated, "payload has 17 of 23 bytes (chunk CODE 1"),
     "063.clip-unit-shorter-than-its-checksum": (errors.Corrupt, "too short for its checksum"),
     "064.clip-unit-under-another-head": (errors.Checksum, "the unit is damaged"),
@@ -516,12 +525,15 @@ BAD_FILES = {
     "073.chroma-unknown": (errors.Unsupported, "chroma has code 5"),
     "074.clip-reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "075.time-unit-zero": (errors.Limit, "time_denominator is 0"),
-    "076.clip-head-too-short": (errors.Corrupt, "matrix has 0 of 1 bytes"),
+    "076.clip-head-too-short": (errors.Corrupt, "aspect_denominator"),
     "077.clip-head-too-long": (errors.Corrupt, "goes on after its last field (chunk CLIP"),
     "078.unit-under-another-clip-head": (errors.Checksum, "the unit is damaged"),
     "079.inter-before-its-picture": (errors.Checksum, "or what it refers to is not there"),
     "080.sound-changed": (errors.Checksum, "the file is damaged"),
     "081.sound-cut": (errors.Truncated, "payload has 16 of 23 bytes (chunk SOUND 0"),
+    "082.clip-without-a-model": (errors.Corrupt, "a clip must name a model"),
+    "083.clip-with-alpha": (errors.Unsupported, "alpha in a clip"),
+    "084.aspect-zero": (errors.Limit, "aspect_denominator is 0"),
 }
 BAD_STREAMS = {
     "101.hyperlatent-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
@@ -552,6 +564,42 @@ BAD_STREAMS = {
     "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 1)"),
     "127.inter-in-a-still": (errors.Corrupt, "has 1, the last inter 0"),
 }
+BAD_EXACT = {
+    "201.exact-stream-cut": (errors.Truncated, "ends too early (chunk CODE 0)"),
+    "202.exact-word-cut": (errors.Truncated, "ends within a word"),
+    "203.exact-stream-goes-on": (errors.Corrupt, "bytes follow the picture"),
+    "204.exact-header-cut": (errors.Truncated, "ends too early"),
+    "205.exact-depth-0": (errors.Corrupt, "impossible header"),
+    "206.exact-depth-17": (errors.Corrupt, "impossible header"),
+    "207.exact-reserved-bit-2-set": (errors.Corrupt, "impossible header"),
+    "208.exact-plane-that-is-not-there-equals-another": (errors.Corrupt, "impossible header"),
+    "209.exact-colours-with-near": (errors.Corrupt, "impossible header"),
+    "210.exact-9-bits-in-8": (errors.Corrupt, "more than 8 bits"),
+    "211.stored-cut": (errors.Truncated, "ends too early"),
+    "212.stored-goes-on": (errors.Corrupt, "bytes follow the picture"),
+    "213.stored-sample-out-of-range": (errors.Corrupt, "out of range"),
+    "214.stored-with-near": (errors.Corrupt, "impossible header"),
+    "215.stored-16-bits-in-8": (errors.Corrupt, "more than 8 bits"),
+    "216.exact-two-streams": (errors.Corrupt, "a unit exact has one stream and no quality index"),
+    "217.exact-with-a-quality": (errors.Corrupt, "a unit exact has one stream and no quality index"),
+    "218.picture-without-a-model": (errors.Corrupt, "must have the unit exact 0; it has 1, the last picture 0"),
+    "219.exact-in-a-file-of-a-model": (errors.Corrupt, "must have the unit picture 0; it has 1, the last exact 0"),
+    "220.alpha-that-head-does-not-say": (errors.Corrupt, "it has 2, the last alpha 0"),
+    "221.alpha-alone": (errors.Corrupt, "must have the unit exact 0 and alpha 0; it has 1, the last alpha 0"),
+    "222.alpha-of-another-tile": (errors.Corrupt, "it has 2, the last alpha 1"),
+    "223.alpha-missing": (errors.Corrupt, "must have the unit picture 0 and alpha 0; it has 1, the last picture 0"),
+    "224.alpha-with-a-quality": (errors.Corrupt, "a unit alpha has one stream and no quality index"),
+    "225.exact-side-8193": (errors.Limit, "8193x9"),
+    "226.exact-samples-out-of-range": (errors.Corrupt, "out of range"),
+    "227.exact-too-many-colours": (errors.Corrupt, "too many colours"),
+    "228.exact-reserved-bit-7-set": (errors.Corrupt, "impossible header"),
+    "229.quick-in-way-2": (errors.Corrupt, "impossible header"),
+    "230.quick-in-way-3": (errors.Corrupt, "impossible header"),
+    "231.quick-stream-cut": (errors.Truncated, "ends too early"),
+    "232.quick-stream-goes-on": (errors.Corrupt, "bytes follow the picture"),
+    "233.quick-said-to-be-mixed": (errors.Corrupt, "bytes follow the picture"),
+    "234.code-out-of-range": (errors.Corrupt, "code that is out of range"),
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
@@ -563,15 +611,15 @@ def test_bad_file(name: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", BAD_STREAMS)
+@pytest.mark.parametrize("name", [*BAD_STREAMS, *BAD_EXACT])
 def test_bad_streams_are_good_files(name: str) -> None:
-    """What is wrong with them only a model can tell: test_shipped.py and test_reference_decoder.py."""
+    """What is wrong with them only decoders can tell: test_shipped.py, test_stills.py and those of the reference."""
     head, units = read_file((BAD / f"{name}.mvc").read_bytes())
-    assert len(units) >= 1 and head.width >= 60
+    assert len(units) >= 1 and head.width >= (60 if name in BAD_STREAMS else 8)
 
 
 def test_bad_files_are_all_listed() -> None:
-    assert {path.name for path in BAD.iterdir()} == {f"{name}.mvc" for name in (*BAD_FILES, *BAD_STREAMS)}
+    assert {path.name for path in BAD.iterdir()} == {f"{name}.mvc" for name in (*BAD_FILES, *BAD_STREAMS, *BAD_EXACT)}
 
 
 def test_text_transfer_gives_a_hint() -> None:
@@ -680,7 +728,9 @@ def test_describe() -> None:
         "version": 0,
         "kind": "still",
         "colour": "rgb",
+        "alpha": False,
         "depth": 8,
+        "coder": "network",
         "width": 3,
         "height": 2,
         "quality_index": 31,
@@ -688,6 +738,7 @@ def test_describe() -> None:
         "size_bytes": len(FILE),
         "bits_per_pixel": 8 * len(FILE) / 6,
         "intact": True,
+        "metadata": [],
         "chunk_count": 3,
     }
     assert units == [{"role": "picture", "index": 0, "quality_index": 31, "stream_bytes": [5, 5, 0, 2]}]

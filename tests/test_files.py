@@ -388,13 +388,14 @@ def test_pipes_are_read_whole() -> None:
     os.close(reading)
 
 
-def test_kinds_of_files(tmp_path: Path) -> None:
+def test_kinds_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a").write_bytes(b"\x93MVC damaged")
     (tmp_path / "b").write_bytes(b"\x89PNG")
     assert whole.is_mvc(tmp_path / "a") is True
     assert whole.is_mvc(tmp_path / "b") is False
     assert whole.is_mvc(tmp_path) is whole.is_mvc("/dev/null") is whole.is_mvc(tmp_path / "c") is None
     assert not files.is_stream(tmp_path / "a") and not files.is_stream(tmp_path) and files.is_stream("/dev/null")
+    monkeypatch.setattr(whole, "MAX_BYTES", 1 << 20)
     with pytest.raises(Limit):
         whole.bounded(mvc_start() + bytes(whole.MAX_BYTES), name="long")
 

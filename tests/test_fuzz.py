@@ -14,7 +14,8 @@ from mvc.errors import Corrupt
 
 TARGETS = {target.name: target for target in all_targets()}
 FOUND = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
-FEW = {"container": 120, "decoder": 150, "reference": 60, "checkpoint": 6, "public": 12, "model": 10, "picture": 150}
+FEW = {"container": 120, "decoder": 150, "exact": 80, "reference": 60, "checkpoint": 6, "public": 12, "model": 10}
+FEW["picture"] = 150
 SEED = 2026
 
 

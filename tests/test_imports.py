@@ -17,14 +17,15 @@ PACKAGE = Path(mvc.__file__).parent
 # From the bottom up: a part may import those on the lines before its own, at whatever depth of a function, and nothing
 # else of the package. A part that is new must be added here: the layers are a decision, not an accident.
 LAYERS = (
-    ("errors", "version", "metrics", "tiling", "replacing", "environment"),
+    ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata"),
     ("jit",),
     ("quality",),
     ("arguments",),
+    ("metadata",),
     ("picture", "files", "colour"),
     ("frames",),
     ("container", "entropy", "lossless", "media"),
-    ("clip_files",),
+    ("clip_files", "stills"),
     ("ops",),
     ("planes",),
     ("signals",),
@@ -33,7 +34,7 @@ LAYERS = (
     ("models",),
     ("effort",),
     ("codec",),
-    ("clip_choice",),
+    ("clip_choice", "choice"),
     ("clip",),
     ("video",),
     ("train", "evaluate"),

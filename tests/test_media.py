@@ -75,13 +75,27 @@ def test_dropped_metadata_is_told() -> None:
     exif = Image.Exif()
     exif[0x010F] = "a camera maker"
     data = saved(Image.fromarray(RGB), "JPEG", exif=exif, icc_profile=b"a profile", xmp=b"<x:xmpmeta/>")
-    assert media.read_picture(data).losses == ("metadata is dropped: EXIF, ICC colour profile, XMP",)
+    assert media.read_picture(data).losses == ("metadata is dropped: ICC colour profile",)  # which is none
 
 
-def test_alpha_is_shown_on_white() -> None:
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "AVIF"])
+def test_alpha_is_kept(kind: str) -> None:
+    rgba = np.dstack([RGB, np.full((5, 7), 255, np.uint8)])
+    rgba[0, :5, 3] = (0, 1, 100, 254, 255)
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {"quality": 100} if kind == "AVIF" else {}
+    source = media.read_picture(saved(Image.fromarray(rgba), kind, **options))
+    assert source.losses == ()
+    assert np.array_equal(source.picture.alpha, rgba[..., 3])
+    if kind != "AVIF":
+        assert np.array_equal(source.picture.samples, RGB)
+        assert np.array_equal(np.asarray(source.picture), rgba)
+
+
+def test_alpha_is_shown_on_white_by_choice() -> None:
     rgba = np.dstack([RGB, np.full((5, 7), 255, np.uint8)])
     rgba[0, 0, 3] = 0
-    source = media.read_picture(saved(Image.fromarray(rgba)))
+    source = media.read_picture(saved(Image.fromarray(rgba)), keep_alpha=False)
+    assert source.picture.alpha is None
     assert source.losses == ("alpha is dropped: transparent parts are shown on white",)
     assert tuple(source.picture.samples[0, 0]) == (255, 255, 255)
     assert np.array_equal(source.picture.samples[1:], RGB[1:])
@@ -90,21 +104,26 @@ def test_alpha_is_shown_on_white() -> None:
 def test_opaque_alpha_is_no_loss() -> None:
     rgba = np.dstack([RGB, np.full((5, 7), 255, np.uint8)])
     source = media.read_picture(saved(Image.fromarray(rgba)))
-    assert source.losses == ()
+    assert source.losses == () and source.picture.alpha is None
     assert np.array_equal(source.picture.samples, RGB)
 
 
 def test_gray_with_alpha_stays_gray() -> None:
     image = Image.merge("LA", (Image.fromarray(GRAY), Image.new("L", (7, 5), 0)))
     source = media.read_picture(saved(image))
-    assert source.picture.colour == "gray"
-    assert np.array_equal(source.picture.samples, np.full((5, 7), 255))
-    assert "alpha" in source.losses[0]
+    assert source.picture.colour == "gray" and source.losses == ()
+    assert np.array_equal(source.picture.samples, GRAY) and not source.picture.alpha.any()
+    flat = media.read_picture(saved(image), keep_alpha=False)
+    assert flat.picture.colour == "gray"
+    assert np.array_equal(flat.picture.samples, np.full((5, 7), 255))
+    assert "alpha" in flat.losses[0]
 
 
 def test_transparent_colour_counts_as_alpha() -> None:
     samples = np.array([[10, 20]], np.uint8)
     source = media.read_picture(saved(Image.fromarray(samples), transparency=10))
+    assert (source.picture.samples.tolist(), source.picture.alpha.tolist()) == ([[10, 20]], [[0, 255]])
+    source = media.read_picture(saved(Image.fromarray(samples), transparency=10), keep_alpha=False)
     assert source.picture.samples.tolist() == [[255, 20]]
     assert "alpha" in source.losses[0]
 
@@ -121,6 +140,9 @@ def test_palette_with_transparency() -> None:
     image.putpalette([200, 10, 10, 10, 10, 200])
     image.putpixel((1, 0), 1)
     source = media.read_picture(saved(image, transparency=0))
+    assert np.asarray(source.picture).tolist() == [[[200, 10, 10, 0], [10, 10, 200, 255]]]
+    assert source.losses == ("the palette is expanded to RGB",)
+    source = media.read_picture(saved(image, transparency=0), keep_alpha=False)
     assert source.picture.samples.tolist() == [[[255, 255, 255], [10, 10, 200]]]
     assert len(source.losses) == 2
 
@@ -328,7 +350,8 @@ def test_write_into_a_missing_folder_is_one_line(tmp_path: Path) -> None:
         files.write_atomic(tmp_path / "no" / "k.mvc", b"")
 
 
-def test_huge_files_are_not_read_whole(tmp_path: Path) -> None:
+def test_huge_files_are_not_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "MAX_BYTES", 1 << 20)
     path = tmp_path / "huge"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: takes no room on disk
@@ -339,7 +362,7 @@ def test_huge_files_are_not_read_whole(tmp_path: Path) -> None:
     start = write_file(Head("still", 8, 8, "rgb", 8, 0, bytes(8)), [Unit("picture", 0, None, (b"",))])
     with path.open("r+b") as file:
         file.write(start)
-    with pytest.raises(Limit, match="larger than 128 MiB"):
+    with pytest.raises(Limit, match="larger than 1 MiB"):
         whole.read_mvc(path)
 
 

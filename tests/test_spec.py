@@ -192,6 +192,7 @@ def test_every_changed_byte_of_the_example(content: tuple[Head, list[Unit]]) -> 
         ("3.5", chunks.END),
         ("3.7", chunks.TRACK),
         ("3.8", chunks.SOUND),
+        ("3.9", chunks.META),
     ],
 )
 def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
@@ -208,6 +209,7 @@ def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
         ("3.3", chunks.CLIP),
         ("3.7", chunks.TRACK),
         ("3.8", chunks.SOUND),
+        ("3.9", chunks.META),
     ],
 )
 def test_semantics_cover_every_field(number: str, kind: chunks.ChunkType) -> None:
@@ -472,9 +474,9 @@ def test_tensor_tables() -> None:
 
 
 def test_limits_of_this_decoder() -> None:
-    assert pictures.MAX_SIDE_PX == 8192 and whole.MAX_BYTES == 128 << 20
+    assert pictures.MAX_SIDE_PX == 8192 and whole.MAX_BYTES == 513 << 20
     text = " ".join(section("6.4").split())
-    assert "pictures of up to 8192 pixels a side, in files of up to 128 MiB" in text
+    assert "pictures of up to 8192 pixels a side, in files of up to 513 MiB" in text
 
 
 # The example

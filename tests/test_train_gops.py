@@ -14,6 +14,7 @@ from PIL import Image
 from test_clip_lite import codec, head_of, moving
 from tiny_model import CLIP_CONFIG, picture, tiny_clip_network, tiny_network
 
+from mvc.clip_choice import index_at
 from mvc.errors import SourceError, WeightsError
 from mvc.models.base import Known
 from mvc.models.estimate import RateEstimator, RoundedEstimator
@@ -86,7 +87,7 @@ def test_a_packed_store_holds_even_frames(store: Path) -> None:
 
 
 def test_slots_deal_out_gops_frame_by_frame(store: Path) -> None:
-    """A keyframe for each slot that begins, then its frames, each once; a slot keeps its quality till its end."""
+    """A keyframe for each slot that begins, then its frames, each once, with qualities as in coding."""
     gops, rng = Gops(ClipStore(store), 3), np.random.default_rng(0)
     held: list[Any] = [None] * 4
     begun = 0
@@ -98,15 +99,14 @@ def test_slots_deal_out_gops_frame_by_frame(store: Path) -> None:
         number = 0
         for k in range(4):
             if made.new[k]:
-                held[k] = (int(made.quality[k]), 1)
-                assert int(made.quality[k]) == drawn[k]
+                held[k] = (int(drawn[k]), 1)
                 assert drawn[k] <= int(made.key_quality[number]) <= 63
                 number += 1
                 begun += 1
             else:
-                assert int(made.quality[k]) == held[k][0]
                 held[k] = (held[k][0], held[k][1] + 1)
             assert held[k][1] <= 2
+            assert int(made.quality[k]) == index_at(held[k][1], held[k][0], 64)
             shown = made.x[k].mul(255).byte().numpy()
             assert np.array_equal(shown, gops.slots[k].frames[gops.slots[k].place - 1])
     assert begun > 4 * 4
@@ -149,7 +149,7 @@ def test_training_knows_what_coding_knows() -> None:
     """
     frames = moving(3, 64, 64)
     packed = [torch.from_numpy(pack(frame.planes, 64, 64))[None] for frame in frames]
-    own, index = codec(), torch.tensor([20])
+    own = codec()
     objective = InterObjective(tiny_clip_network(), torch.float32).eval()
     head = head_of(frames[0], own)
     signal = own._signal(head)
@@ -167,6 +167,7 @@ def test_training_knows_what_coding_knows() -> None:
         objective.known = Known(reference, dict(before.latents))
         with torch.no_grad():
             none = torch.zeros(0, 32, 32, 6)
+            index = torch.tensor([index_at(number, 20, 64)])
             told = objective(packed[number] / 255, index, torch.tensor([False]), none, index[:0])
         after = objective.known.latents
         assert after.keys() == state.latents.keys()
@@ -240,6 +241,35 @@ def test_rounded_estimates_have_the_bits_of_rounded_values_and_gradients_of_nois
     again.latent(y, mean, log_scale, None)
     torch.testing.assert_close(again.bits, rounded.bits)
     assert not torch.equal(torch.autograd.grad(again.bits.sum(), y)[0], gradients[0])
+
+
+def test_a_dead_zone_brings_values_nearer_to_their_means() -> None:
+    density, index = tiny_network().density, torch.tensor([20])
+    offsets = torch.tensor([0.55, -0.55, 0.7, -1.6, 1.7, 0.05]).repeat(1, 1, 1, 16)[..., :16].contiguous()
+    mean, log_scale = torch.full_like(offsets, 0.25), torch.ones_like(offsets)
+    estimator = RoundedEstimator(density, index, True, deadzone=0.15)
+    symbols = (estimator.latent(mean + offsets, mean, log_scale, None) - mean).round()[0, 0, 0]
+    assert symbols[:6].tolist() == [0, 0, 1, -1, 2, 0]
+    plain = RateEstimator(density, index, False)
+    plain.latent(mean + symbols, mean, log_scale, None)
+    torch.testing.assert_close(estimator.latent_bits, plain.latent_bits)
+
+
+def test_where_nothing_moves_motion_is_left_out_of_a_batch() -> None:
+    """As ClipCodec leaves it out: no bits, no latents, and the frame before is the prediction."""
+    torch.manual_seed(0)
+    objective = InterObjective(LiteVideo(CLIP_CONFIG), torch.float32)
+    none, index = torch.zeros(0, 32, 32, 6), torch.tensor([30, 30])
+    frame = torch.from_numpy(pack(moving(1, 64, 64)[0].planes, 64, 64))[None].repeat(2, 1, 1, 1)
+    objective._begin(torch.tensor([True, True]), frame / 255, index)
+    assert objective.known is not None
+    still = objective.known.frame[:1].float() / 255
+    x = torch.cat([still, still.roll(2, 2)])
+    told = objective(x, index, torch.tensor([False, False]), none, index[:0])
+    assert told["motion_bpp"][0] == 0 and told["motion_bpp"][1] > 0
+    moved = objective.known.latents[MOTION].flatten(1).any(1)
+    assert moved.tolist() == [False, True]
+    told["loss"].mean().backward()  # and all of it can be trained
 
 
 # Recipes and runs

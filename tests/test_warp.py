@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mvc.ops import planes, warp, warp_numba
+from mvc.ops import planes, warp, warp_numba, warp_torch
 
 SIZES = [(16, 16), (16, 48), (48, 32), (80, 64)]
 # amplitude of the flow and range of the scale, both in eighths
@@ -65,6 +65,41 @@ def test_threads_change_nothing(threads: int) -> None:
         assert same(warp.predict(reference, motion), one)
     finally:
         torch.set_num_threads(before)
+
+
+def batch(kind: str, height: int = 48, width: int = 32) -> tuple[Tensor, Tensor]:
+    """Packed frames [3, H/2, W/2, 6] and motion in pixels and levels."""
+    frames = torch.stack([planes.pack(*frame(height, width, seed)) for seed in range(3)])
+    return frames, torch.stack([field(height, width, *KINDS[kind], seed) for seed in range(3)]) / 8
+
+
+def gradient(method: type[torch.autograd.Function], reference: Tensor, motion: Tensor) -> tuple[Tensor, Tensor]:
+    """A prediction, and the gradient of its product with noise, on the CPU."""
+    leaf = motion.clone().requires_grad_()
+    out = method.apply(reference, leaf)
+    noise = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(out.device)
+    (found,) = torch.autograd.grad((out * noise).sum(), leaf)
+    return out.detach().cpu(), found.cpu()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_torch_warps_as_the_kernels_do(kind: str) -> None:
+    """What trains on a GPU: the same samples, and the same gradient but for the order of its sums."""
+    reference, motion = batch(kind)
+    ours, expected = (gradient(method, reference, motion) for method in (warp_torch.TorchWarp, warp._Warp))
+    assert torch.equal(ours[0], expected[0])
+    assert (ours[1] - expected[1]).abs().max() < 1e-5 * expected[1].abs().max().clamp_min(1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gpu_warps_as_the_cpu_does(kind: str) -> None:
+    reference, motion = batch(kind)
+    ours = gradient(warp_torch.TorchWarp, reference.cuda(), motion.cuda())
+    expected = gradient(warp._Warp, reference, motion)
+    assert torch.equal(ours[0], expected[0])
+    assert (ours[1] - expected[1]).abs().max() < 1e-4 * expected[1].abs().max().clamp_min(1)
 
 
 @pytest.mark.gpu
@@ -174,7 +209,7 @@ def float_prediction(reference: warp.Planes, motion: Tensor) -> list[Tensor]:
         flow = dense[:2] * (size / 8)
         x, y = torch.arange(width) + flow[0], torch.arange(height)[:, None] + flow[1]
         samples = []
-        for level, kernel in zip(warp._blurs(plane), (cubic, linear, linear, linear), strict=True):
+        for level, kernel in zip(warp_torch.blurs(plane), (cubic, linear, linear, linear), strict=True):
             total = torch.zeros_like(x)
             for i, j in itertools.product(range(-1, 3), repeat=2):
                 row, column = y.floor() + i, x.floor() + j
@@ -188,7 +223,7 @@ def float_prediction(reference: warp.Planes, motion: Tensor) -> list[Tensor]:
 
 def smooth_frame(height: int, width: int, seed: int) -> warp.Planes:
     def smooth(plane: Tensor) -> Tensor:
-        return warp._blurs(plane)[2].to(torch.uint8)
+        return warp_torch.blurs(plane)[2].to(torch.uint8)
 
     y, u, v = frame(height, width, seed)
     return smooth(y), smooth(u), smooth(v)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
+import numpy as np
 from hypothesis import strategies as st
 from tiny_model import picture, tiny_codec
 
+from mvc import stills
 from mvc.container import ClipHead, Head, Unit, Writer, read_file
-from mvc.container.chunks import END, SIGNATURE, Source, crc32c, frame, walk
+from mvc.container.chunks import END, META, SIGNATURE, Source, crc32c, frame, walk
+from mvc.container.meta import payloads
 from mvc.container.sound import Packet, SoundWriter, Track
+from mvc.container.units import place_of
+from mvc.metadata import Metadata
+from mvc.picture import Picture
 
 
 def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
@@ -69,11 +75,13 @@ clip_heads = st.builds(
     primaries=st.integers(0, 255),
     transfer=st.integers(0, 255),
     matrix=st.integers(0, 255),
+    aspect_numerator=st.integers(1, 65535),
+    aspect_denominator=st.integers(1, 65535),
 )
 
 
 def of_kind(clip: ClipHead | None) -> st.SearchStrategy[Head]:
-    """Heads of clips with this, or of stills."""
+    """Heads of clips with this, or of stills that name a model."""
     return st.builds(
         Head,
         kind=st.just("clip" if clip else "still"),
@@ -84,14 +92,21 @@ def of_kind(clip: ClipHead | None) -> st.SearchStrategy[Head]:
         quality_index=st.integers(0, 63),
         model_id=st.binary(min_size=8, max_size=8),
         clip=st.just(clip),
+        alpha=st.just(False) if clip else st.booleans(),
     )
 
 
-heads = (st.none() | clip_heads).flatmap(of_kind)
+def exact_head(head: Head, depth: int) -> Head:
+    """That of a still which names no model."""
+    return replace(head, depth=depth, quality_index=None, model_id=None)
+
+
+exact_heads = st.builds(exact_head, of_kind(None), st.sampled_from([8, 16]))
+heads = (st.none() | clip_heads).flatmap(of_kind) | exact_heads
 streams = st.binary(max_size=40) | st.sampled_from([127, 128, 300, 17000]).map(bytes)
 units = st.builds(
     Unit,
-    role=st.sampled_from(["picture", "inter"]),
+    role=st.sampled_from(["picture", "inter", "exact", "alpha"]),
     index=st.integers(0, 2**32 - 1) | st.integers(0, 300),
     quality_index=st.none() | st.integers(0, 63),
     streams=st.lists(streams, min_size=1, max_size=6).map(tuple) | st.integers(1, 255).map(lambda n: (b"",) * n),
@@ -99,11 +114,20 @@ units = st.builds(
 
 
 def in_order(drawn: list[Unit]) -> tuple[Unit, ...]:
-    """At least one unit, by index, one of each."""
-    return tuple(sorted({unit.index: unit for unit in drawn}.values(), key=lambda unit: unit.index))
+    """At least one unit, by index, one of each, and alpha behind its own."""
+    return tuple(sorted({place_of(unit): unit for unit in drawn}.values(), key=place_of))
 
 
-extras = st.lists(st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40)), max_size=4)
+metadata = st.builds(
+    Metadata,
+    icc=st.none() | st.binary(min_size=1, max_size=200),
+    exif=st.none() | st.binary(min_size=1, max_size=40),
+    xmp=st.none() | st.text(min_size=1, max_size=60).map(str.encode),
+    cicp=st.none() | st.binary(min_size=4, max_size=4),
+)
+metas = metadata.filter(bool).map(lambda one: next(payloads(one)))
+others = st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40))
+extras = st.lists(others | st.tuples(st.integers(0, 5), st.just(META.code), metas), max_size=4)
 contents = st.builds(Content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
 
 
@@ -130,13 +154,42 @@ clips_with_sound = st.builds(
 
 @st.composite
 def coded_files(draw: st.DrawFn) -> bytes:
-    """A small picture as the tiny model codes it, its quality in HEAD or in the unit, with ancillary chunks."""
+    """A small picture as the tiny model codes it, perhaps with alpha, its quality in HEAD or in the unit, and more."""
     index = draw(st.integers(0, 63))
     source = picture(
         draw(st.integers(1, 80)), draw(st.integers(1, 80)), gray=draw(st.booleans()), seed=draw(st.integers(0, 9))
     )
-    head, (unit,) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1))))
+    if draw(st.integers(0, 3)) == 0:
+        source = Picture(source.samples, np.full(source.samples.shape[:2], draw(st.integers(0, 254)), np.uint8))
+    head, (unit, *alpha) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1))))
     if draw(st.booleans()):
         unit = Unit("picture", 0, index, unit.streams)
-        head = Head("still", head.width, head.height, head.colour, 8, draw(st.integers(0, 63)), head.model_id)
-    return Content(head, (unit,), tuple(draw(extras))).data()
+        head = replace(head, quality_index=draw(st.integers(0, 63)))
+    return Content(head, (unit, *alpha), tuple(draw(extras))).data()
+
+
+@st.composite
+def exact_pictures(draw: st.DrawFn) -> Picture:
+    """Small pictures of every colour and depth: noise of some range, few colours, or smooth; with or without alpha."""
+    height, width = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    kind = draw(st.sampled_from([np.uint8, np.uint16]))
+    top = draw(st.sampled_from([1, 3, 255] + ([4095, 65535] if kind == np.uint16 else [])))
+    channels = draw(st.integers(1, 4))
+    samples = rng.integers(0, top, (height, width, channels), kind, endpoint=True)
+    if draw(st.booleans()):
+        samples = np.sort(samples, axis=draw(st.integers(0, 2)))
+    return Picture.of_array(samples)
+
+
+@st.composite
+def exact_files(draw: st.DrawFn) -> bytes:
+    """What the exact coder makes of them, quick and mixed, by all of its ways, exact, nearly or stored, and more."""
+    source = draw(exact_pictures())
+    head, units = read_file(stills.exact_file(source, draw(st.sampled_from([0, 0, 1, 9])), draw(st.integers(0, 3))))
+    if source.alpha is None and draw(st.integers(0, 3)) == 0:
+        planes = np.moveaxis(np.atleast_3d(source.samples), -1, 0)
+        wide = source.depth == 16
+        stored = bytes([0x80, source.depth, 0, 0]) + planes.astype("<u2" if wide else "u1").tobytes()
+        units = [replace(units[0], streams=(stored,))]
+    return Content(head, tuple(units), tuple(draw(extras))).data()

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mvc.ops import mixer
+from mvc.ops.product import linear
 from mvc.ops.rate import bound
 from mvc.quality import INDICES
 
@@ -29,7 +30,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        return F.linear(x, self.weight.to(x.dtype), bias)
+        return linear(x, self.weight.to(x.dtype), bias)
 
 
 def small(layer: Linear) -> Linear:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mvc.blocks.layers import Composite, Depthwise, GatedNorm, Linear, Norm, small
 from mvc.blocks.window import WindowAttention
 from mvc.ops import mixer
+from mvc.ops.product import linear
 from mvc.ops.scan import ORDERS, selective_scan
 
 STRIP_TOKENS = 4096
@@ -113,12 +114,12 @@ class VSSBlock(Composite):
         x = x.contiguous()
         y = torch.empty_like(x)
         for rows, wide, own in row_strips(x):
-            value = F.linear(self.norm(x[:, wide]), value_weight, value_bias)
+            value = linear(self.norm(x[:, wide]), value_weight, value_bias)
             y[:, rows] = self.conv(value)[:, own]
         y = mixer.scanned_(y, *scan)
 
         def branch(x: Tensor, y: Tensor) -> Tensor:
-            return self.out_proj(self.gated_norm(y, F.linear(self.norm(x), gate_weight, gate_bias)))
+            return self.out_proj(self.gated_norm(y, linear(self.norm(x), gate_weight, gate_bias)))
 
         return add(x, branch, x, y, out=out)
 

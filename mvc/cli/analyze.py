@@ -78,7 +78,7 @@ def analyze(
     with Progress("analysing", len(paths)) as progress:
         sources = []
         for path in paths:
-            source = media.read_picture(path)
+            source = media.read_picture(path, keep_alpha=False)
             source.tell(warn)
             sources.append((path.name, source.picture))
         codec = codec_loader(device, threads)(model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -32,10 +32,13 @@ from mvc.cli.options import (
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
 from mvc.cli.video import FramesOption, Jobs, NoAudio, Recover, StartOption, decode_clip, start_of
-from mvc.quality import bits_per_pixel
+from mvc.quality import MAX_NEAR, Coder, bits_per_pixel, check_coder
 from mvc.video.moments import Part, threads_of
 
-LOSSY = (".jpg", ".jpeg", ".webp")
+if TYPE_CHECKING:
+    from mvc.codec import Codec
+
+WITH_QUALITY = (".jpg", ".jpeg", ".webp", ".avif")
 
 
 class _Clock:
@@ -47,7 +50,7 @@ class _Clock:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage] = round(now - self._last, 4)
+        self.seconds[stage] = round(self.seconds.get(stage, 0) + now - self._last, 4)
         self._last = now
 
 
@@ -68,6 +71,19 @@ def encode(
     psnr: Annotated[
         float | None, typer.Option("--psnr", metavar="DB", help="Instead of -q: at least this PSNR over RGB.")
     ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Instead of -q: every sample as it is, of 16 bits too. See --effort.")
+    ] = False,
+    near_lossless: Annotated[
+        int | None,
+        typer.Option("--near-lossless", metavar="N", min=0, max=MAX_NEAR, help="Instead of -q: none is off by more."),
+    ] = None,
+    no_alpha: Annotated[bool, typer.Option("--no-alpha", help="Show transparent parts on white.")] = False,
+    coder: Annotated[
+        options.Coder, typer.Option("--coder", help="The network of a model, the exact coder, or what is better.")
+    ] = options.Coder.auto,
+    metadata: options.Metadata = "all",
+    no_gps: options.NoGps = False,
     effort: Effort = mvc.DEFAULT_EFFORT,
     model: Model = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
@@ -83,28 +99,41 @@ def encode(
     """
     _set_up(force, skip_existing, quiet)
     target = _target(quality, bpp, size, psnr)
+    chosen, near = _coder(coder, lossless, near_lossless, quality is not None or bool(target))
+    kinds = options.parse_metadata(metadata)
     jobs = plan(inputs, output, files.MVC_SUFFIX)
     load = codec_loader(device, threads)
 
     def action(job: Job, progress: Progress) -> None:
-        from mvc import media
+        from mvc import choice, media
 
         clock = _Clock()
         job.start(force=force, skip=skip_existing)
-        source = media.read_picture(job.picture(), name=job.name)
+        source = media.read_picture(
+            job.picture(), name=job.name, deep=chosen == "exact", keep_alpha=not no_alpha
+        ).keeping(kinds, not no_gps)
         source.tell(warn)
         clock.lap("read")
-        codec = load(model)
-        if codec.rates == 1 and quality is not None:
-            warn(f"{model} has one rate: -q changes nothing")
-        if not codec.refines and effort not in (0, mvc.DEFAULT_EFFORT):
-            warn(f"{model} has no efforts: --effort changes nothing")
-        clock.lap("load")
-        picture = source.picture
-        if target:
-            coded = codec.encode_to(picture, **target, effort=effort)
-        else:
-            coded = codec.encode(picture, quality_index(quality), effort)
+
+        def loaded() -> Codec:
+            clock.lap("encode")
+            codec = load(model)
+            if codec.rates == 1 and quality is not None:
+                warn(f"{model} has one rate: -q changes nothing")
+            if not codec.refines and effort not in (0, mvc.DEFAULT_EFFORT):
+                warn(f"{model} has no efforts: --effort changes nothing")
+            clock.lap("load")
+            return codec
+
+        coded = choice.encode(
+            source.picture,
+            loaded,
+            index=quality_index(quality),
+            effort=effort,
+            target=target,
+            coder=chosen,
+            near=near,
+        )
         clock.lap("encode")
         job.write(coded, force=force)
         clock.lap("write")
@@ -122,8 +151,10 @@ def decode(
     ] = None,
     quality: Annotated[
         int | None,
-        typer.Option("--quality", min=1, max=100, help="Of jpg, 95 if not said, or of webp, without loss if not said."),
+        typer.Option("--quality", min=1, max=100, help="Of jpg (95 if not said), avif (90), webp (else lossless)."),
     ] = None,
+    metadata: options.Metadata = "all",
+    no_gps: options.NoGps = False,
     model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -141,27 +172,28 @@ def decode(
 ) -> None:
     """Decode .mvc files into pictures: mvc decode k.mvc -o k.png; a clip into a video: -o clip.y4m
 
-    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg is not. Clips become y4m, mp4, mkv,
+    The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg and avif are not; png, webp, tiff and
+    avif hold alpha; png, tiff and ppm 16 bits; ppm and bmp no metadata. Clips become y4m, mp4, mkv,
     webm, mov or numbered pictures (-o %04d.png), with their sound where the format has any.
 
     Of two inputs the second is the output if it is named like a picture and does not exist.
     """
     _set_up(force, skip_existing, quiet)
-    check = options.limits(max_pixels, max_memory)
+    check, kinds = options.limits(max_pixels, max_memory), options.parse_metadata(metadata)
     default = f".{(form or options.Format.png).value}"
     plans = plan(inputs, output, default)
     for job in plans:
         suffix = _suffix(job, default)
         if form and suffix.lower() != default:
             raise UsageError(f"-o {job.target} and --format {form.value} exclude each other")
-        if quality is not None and suffix.lower() not in LOSSY:
-            raise UsageError("--quality is for jpg and webp", hint="say --format jpg, or -o NAME.jpg")
+        if quality is not None and suffix.lower() not in WITH_QUALITY:
+            raise UsageError("--quality is for jpg, webp and avif", hint="say --format jpg, or -o NAME.jpg")
     load = codec_loader(device, threads_of(threads, jobs))
     part = Part(start_of(start), frames, recover, not no_audio, jobs)
 
     def action(job: Job, progress: Progress) -> None:
-        from mvc import media
-        from mvc.container import read_file, read_head, whole
+        from mvc import media, stills
+        from mvc.container import read_file, read_head, read_metadata, whole
 
         clock = _Clock()
         job.start(force=force, skip=skip_existing)
@@ -173,7 +205,7 @@ def decode(
                 return
             coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
         head = read_head(coded)
-        check(head.width, head.height)
+        check(head.width, head.height, head.has_exact)
         if part != Part(jobs=jobs):
             raise UsageError(f"{job.name} is a still picture: --start, --frames, --recover, --no-audio are for clips")
         suffix = _suffix(job, default)
@@ -181,10 +213,18 @@ def decode(
             media.check_extension(job.target)
         head, units = read_file(coded)
         clock.lap("read")
-        codec = load(model or head.model_id)
-        clock.lap("load")
-        picture = codec.decode_units(head, units)
+
+        def loaded(model_id: bytes) -> Codec:
+            codec = load(model or model_id)
+            clock.lap("load")
+            return codec
+
+        picture = stills.decode(head, units, loaded, read_metadata(coded))
         clock.lap("decode")
+        picture, unsure = media.keeping(picture, kinds, gps=not no_gps)
+        picture, losses = media.fitted(picture, suffix)
+        for loss in (*unsure, *losses):
+            warn(f"{job.target_name}: {loss}")
         data = media.to_bytes(picture, suffix, quality)
         job.write(data, force=force)
         clock.lap("write")
@@ -220,6 +260,17 @@ def _target(quality: float | None, bpp: float | None, size: str | None, psnr: fl
     return {name: value for name, value in target.items() if value is not None}
 
 
+def _coder(coder: options.Coder, lossless: bool, near: int | None, asked: bool) -> tuple[Coder, int]:
+    """The coder, and the greatest error of a sample; `asked`: for a quality or a target."""
+    try:
+        chosen, worst = check_coder(coder.value, lossless, near)
+    except ValueError as error:
+        raise UsageError(f"{error}: --lossless, --near-lossless and --coder network exclude each other") from error
+    if chosen == "exact" and asked:
+        raise UsageError("what is lossless has no -q, --bpp, --size or --psnr")
+    return chosen, worst
+
+
 def quality_index(quality: float | None) -> int:
     """The index of -q, the default without it; `UsageError` outside its range."""
     try:
@@ -240,7 +291,8 @@ def _tell(
     if stats is None:
         seconds = sum(clock.seconds.values())
         size = f"{head.width}x{head.height}"
-        note(f"{job.name} -> {job.target_name}: {size}, {written} bytes, {bpp:.3f} bpp, {seconds:.2f} s")
+        how = " by the exact coder" if head.coder == "exact" else ""
+        note(f"{job.name} -> {job.target_name}: {size}, {written} bytes, {bpp:.3f} bpp{how}, {seconds:.2f} s")
         return
     line = json.dumps(
         {
@@ -249,6 +301,9 @@ def _tell(
             "width": head.width,
             "height": head.height,
             "colour": head.colour,
+            "alpha": head.alpha,
+            "depth": head.depth,
+            "coder": head.coder,
             "quality_index": head.quality_index,
             "mvc_bytes": len(coded),
             "output_bytes": written,

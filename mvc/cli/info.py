@@ -12,10 +12,10 @@ from mvc.cli.jobs import STREAM, Job, expand
 from mvc.cli.progress import Progress, run_all
 from mvc.files import MVC_SUFFIX
 
-_LINES = ("kind", "colour", "depth", "quality_index", "model_id", "version")
+_LINES = ("kind", "colour", "alpha", "depth", "coder", "quality_index", "model_id", "version")
 
 
-def show_info(inputs: list[str], *, as_json: bool, check: Callable[[int, int], None] | None = None) -> None:
+def show_info(inputs: list[str], *, as_json: bool, check: Callable[..., None] | None = None) -> None:
     """Print what .mvc files (`-` is stdin, a folder all in it) say about themselves.
 
     As JSON one file is an object over many lines, each of several is one line, with its name under "file". Exits with 1
@@ -26,7 +26,7 @@ def show_info(inputs: list[str], *, as_json: bool, check: Callable[[int, int], N
     def action(job: Job, progress: Progress) -> None:
         facts = _facts(job)
         if check:
-            check(facts["width"], facts["height"])
+            check(facts["width"], facts["height"], facts["coder"] == "exact" or facts["alpha"])
         if not as_json:
             progress.data(*_text(job.name, facts))
         elif len(names) == 1:
@@ -47,13 +47,16 @@ def _facts(job: Job) -> dict[str, Any]:
 def _text(name: str, facts: dict[str, Any]) -> list[str]:
     size, bpp = facts["size_bytes"], facts["bits_per_pixel"]
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
-    lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES]
+    lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES if facts[key] not in (None, False)]
     lines.append(f"{'checksum':>13}  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
     if "frames" in facts:
         rates = f"{facts['frames_per_second']:.4g} frames/s, {facts['bits_per_second'] / 1000:.1f} kbit/s"
         lines.append(f"{'clip':>13}  {facts['frames']} frames, {facts['seconds']:.3f} s, {rates}")
         share = 100 * facts["keyframe_bytes"] / max(1, facts["size_bytes"])
         lines.append(f"{'keyframes':>13}  {facts['keyframes']}, which take {share:.0f} % of the file")
+    for own in facts["metadata"]:
+        name = {"icc": "icc profile", "cicp": "colour codes"}.get(own["kind"], own["kind"])
+        lines.append(f"{name:>13}  {own['bytes']} bytes, {own['stored_bytes']} in the file")
     for track in facts.get("sound", {}).get("tracks", ()):
         name = f"{track['codec']}, {track['sample_rate']} Hz, {track['channels']} channels"
         name += f", {track['language']}" if track["language"] else ""
@@ -63,7 +66,10 @@ def _text(name: str, facts: dict[str, Any]) -> list[str]:
     for unit in facts["units"]:
         streams = ", ".join(map(str, unit["stream_bytes"]))
         name = f"{unit['role']} {unit['index']}"
-        lines.append(f"{name:>13}  quality index {unit['quality_index']}, streams of {streams} bytes")
+        how = f"quality index {unit['quality_index']}, streams"
+        if "near" in unit:
+            how = f"no sample off by more than {unit['near']}, a stream" if unit["near"] else "exact, a stream"
+        lines.append(f"{name:>13}  {how} of {streams} bytes")
     for chunk in facts["chunks"]:
         unknown = "" if chunk["known"] else ", unknown"
         lines.append(f"{chunk['name']:>13}  {chunk['length']} bytes at {chunk['offset']}{unknown}")

@@ -12,6 +12,7 @@ import typer
 import mvc
 from mvc.arguments import MAX_THREADS
 from mvc.cli.terminal import UsageError
+from mvc.metadata import chosen
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(i?)[bB]?", re.ASCII)
 
@@ -33,6 +34,15 @@ class Format(StrEnum):
     tiff = "tiff"
     ppm = "ppm"
     bmp = "bmp"
+    avif = "avif"
+
+
+class Coder(StrEnum):
+    """What makes the file of a picture; as `mvc.quality.Coder`."""
+
+    auto = "auto"
+    network = "network"
+    exact = "exact"
 
 
 class Stats(StrEnum):
@@ -71,18 +81,26 @@ def parse_pixels(text: str) -> int:
     return pixels
 
 
-def limits(max_pixels: str | None, max_memory: str | None) -> Callable[[int, int], None]:
-    """A check of width and height against --max-pixels and --max-memory, before anything is decoded: `Limit`."""
+def limits(max_pixels: str | None, max_memory: str | None) -> Callable[..., None]:
+    """A check of width, height, and whether the exact coder made anything, before decoding: `Limit`."""
     pixels = None if max_pixels is None else parse_pixels(max_pixels)
     memory = None if max_memory is None else parse_size(max_memory, "--max-memory")
 
-    def check(width: int, height: int) -> None:
+    def check(width: int, height: int, exact: bool = False) -> None:
         if pixels is not None or memory is not None:
             from mvc.picture import check_decoding
 
-            check_decoding(width, height, pixels, memory)
+            check_decoding(width, height, pixels, memory, exact=exact)
 
     return check
+
+
+def parse_metadata(text: str) -> tuple[str, ...]:
+    """The kinds of --metadata; `UsageError` for another word."""
+    try:
+        return chosen(text)
+    except ValueError as error:
+        raise UsageError(f"--metadata: {error}") from error
 
 
 MAX_SIDE_PX = 65535
@@ -118,7 +136,8 @@ Effort = Annotated[
         "--effort",
         min=0,
         max=mvc.MAX_EFFORT,
-        help="Time for a better picture in about as many bytes; with a target for a smaller file. 0 (fastest) to 3.",
+        help="Time for a better picture in about as many bytes; with a target for a smaller file. 0 (fastest) to 3. "
+        "Exact files are smaller, and slow, from 2 on.",
     ),
 ]
 Model = Annotated[str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")]
@@ -142,4 +161,8 @@ MaxMemory = Annotated[
     str | None,
     typer.Option("--max-memory", metavar="BYTES", help="Refuse files that take more to decode; 2GB. Default: none."),
 ]
+Metadata = Annotated[
+    str, typer.Option("--metadata", metavar="KINDS", help="What to keep: all, none, or some of icc,exif,xmp.")
+]
+NoGps = Annotated[bool, typer.Option("--no-gps", help="Take the places out of EXIF and XMP.")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Show errors only.")]

@@ -117,6 +117,7 @@ def verify(
     original = _originals(against, pairs)
 
     def action(job: Job, progress: Progress) -> None:
+        from mvc import stills
         from mvc.container import read_file, whole
 
         with job.opened() as (clip, file):
@@ -126,8 +127,8 @@ def verify(
                 return
             coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
         head, units = read_file(coded)
-        check(head.width, head.height)
-        picture = load(model or head.model_id).decode_units(head, units)
+        check(head.width, head.height, head.has_exact)
+        picture = stills.decode(head, units, lambda own: load(model or own))
         bpp = bits_per_pixel(len(coded), picture.width, picture.height)
         line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
         if original is not None:
@@ -188,17 +189,30 @@ def _verified(job: Job, file: BinaryIO, load: Callable[[str | bytes], Codec], mo
 def _original(path: str) -> Picture:
     from mvc import media
 
-    source = media.read_picture(path)
+    source = media.read_picture(path, deep=True)
     source.tell(lambda loss: warn(f"{loss}; measured against that"))
     return source.picture
 
 
 def _quality_text(original: Picture, decoded: Picture) -> str:
-    from mvc import metrics
+    """How near they are; without alpha in the file, to what is seen of the original on white."""
+    import numpy as np
 
-    if original.samples.shape != decoded.samples.shape:
+    from mvc import metrics, stills
+
+    if original.depth > decoded.depth:
+        original = original.eight_bit()
+    if decoded.alpha is None:
+        original = original.on_white()
+    same = original.samples.shape == decoded.samples.shape and original.depth == decoded.depth
+    if not same or (original.alpha is None) != (decoded.alpha is None):
         raise MvcError(f"the original is {original!r}, the file holds {decoded!r}: they cannot be compared")
-    psnr = metrics.psnr(original.samples, decoded.samples)
+    psnr = stills.psnr(original, decoded)
+    if decoded.alpha is not None:
+        same = np.array_equal(np.asarray(original)[..., -1], decoded.alpha)
+        return f"PSNR {psnr:.2f} dB of what can be seen, alpha {'as it was' if same else 'CHANGED'}"
+    if decoded.depth > 8:
+        return f"PSNR {psnr:.2f} dB"
     similarity = metrics.ms_ssim(original.samples, decoded.samples)
     if similarity is None:
         return f"PSNR {psnr:.2f} dB, MS-SSIM not defined below {metrics.MS_SSIM_MIN_SIDE_PX} pixels a side"

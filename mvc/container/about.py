@@ -9,9 +9,10 @@ from fractions import Fraction
 from typing import Any, BinaryIO
 
 from mvc.container import fields
-from mvc.container.chunks import CLIP, CODE, END, HEAD, SOUND, TRACK, VERSION, Source, finish, walk
+from mvc.container.chunks import CLIP, CODE, END, HEAD, META, SOUND, TRACK, VERSION, Source, finish, walk
+from mvc.container.meta import glance
 from mvc.container.sound import SoundReader
-from mvc.container.units import UnitHead, clip_head_of, head_of, unit_head
+from mvc.container.units import Head, UnitHead, clip_head_of, head_of, unit_head
 from mvc.errors import Corrupt, Limit, Unsupported
 
 LISTED = 1000
@@ -22,6 +23,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
     """What `mvc info` prints, in JSON-ready values: the head, the checksum, the units, every chunk.
 
     `data` is the file, or a file object that can seek and stands at its beginning, which is walked and not held.
+    `metadata` says kind, bytes, and bytes in the file.
     Of a clip: also how many frames and keyframes it has, seconds, frames and bits per second, and its sound.
     Unlike `Reader` it does not refuse a wrong checksum (`intact` is False then), unknown chunks, chunks out of order or
     units that cannot be parsed: it is there to look at such files. It lists the first 1000 units and chunks, and END;
@@ -37,6 +39,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
     head = head_of(first)
     listed, count, intact, coded = [first], 1, False, 0
     units: list[UnitHead] = []
+    metadata: list[dict[str, Any]] = []
     clip: dict[str, Any] = {}
     tally = _Tally()
     for chunk in chunks:
@@ -49,6 +52,9 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
                 tally.add(unit)
                 if len(units) < LISTED:
                     units.append(unit)
+        if chunk.code == META.code and head.kind == "still" and len(metadata) < LISTED:
+            known = glance(chunk)
+            metadata += [known] if known else []
         if chunk.code == CLIP.code and head.kind == "clip" and not clip:
             with suppress(Corrupt, Unsupported, Limit):
                 clip = {"clip": fields.show(CLIP.fields, asdict(clip_head_of(chunk)))}
@@ -66,6 +72,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
     return {
         "version": VERSION,
         **fields.show(HEAD.fields, asdict(head)),
+        "coder": head.coder,
         **clip,
         "size_bytes": size,
         "bits_per_pixel": 8 * size / (head.width * head.height * (max(1, coded) if head.kind == "clip" else 1)),
@@ -74,11 +81,13 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
             {
                 "role": unit.role,
                 "index": unit.index,
-                "quality_index": head.quality_index if unit.quality_index is None else unit.quality_index,
+                "quality_index": _quality(head, unit),
                 "stream_bytes": list(unit.sizes),
+                **({} if unit.near is None else {"near": unit.near}),
             }
             for unit in units
         ],
+        "metadata": metadata,
         "chunk_count": count,
         "chunks": [
             {
@@ -91,6 +100,11 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
             for chunk in listed
         ],
     }
+
+
+def _quality(head: Head, unit: UnitHead) -> int | None:
+    of_head: int | None = head.quality_index if unit.role in ("picture", "inter") else None
+    return of_head if unit.quality_index is None else unit.quality_index
 
 
 class _Tally:
@@ -111,7 +125,7 @@ class _Tally:
     def facts(self, unit_s: Fraction, size: int) -> dict[str, Any]:
         """Seconds, and rates: the last frame is as long as the mean of the others."""
         span = (self.last - self.first) * unit_s
-        seconds = span * self.frames / (self.frames - 1) if self.frames > 1 else unit_s
+        seconds = span * self.frames / (self.frames - 1) if span else unit_s  # units may share a time
         return {
             "frames": self.frames,
             "keyframes": self.keyframes,

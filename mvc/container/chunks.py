@@ -13,8 +13,9 @@ from typing import Any, BinaryIO
 import google_crc32c
 
 from mvc.container import fields
-from mvc.container.fields import UPGRADE, Bits, Cursor, Field, Flags, Number, Raw, Sizes, Supply
+from mvc.container.fields import UPGRADE, Bits, Cursor, Field, Flags, Number, Raw, Sizes, Supply, Tail
 from mvc.errors import Checksum, Corrupt, Limit, NotMvc, Truncated, Unsupported
+from mvc.metadata import MOST_BYTES
 
 MAGIC = b"\x93MVC\r\n\x1a"
 VERSION = 0
@@ -40,18 +41,24 @@ HEAD = ChunkType(
     0x01,
     "HEAD",
     (
-        Flags((Bits("kind", 2, ("still", "clip")), Bits("colour", 2, ("rgb", "gray")), Bits("depth", 2, (8,)))),
+        Flags(
+            (
+                Bits("kind", 2, ("still", "clip")),
+                Bits("colour", 1, ("rgb", "gray")),
+                Bits("alpha", 1, (False, True)),
+                Bits("depth", 2, (8, 16)),
+            )
+        ),
         Number("width", 1, 65535),
         Number("height", 1, 65535),
-        Number("quality_index", 0, 63, width_bytes=1),
-        Raw("model_id", 8),
+        Tail((Number("quality_index", 0, 63, width_bytes=1), Raw("model_id", 8))),
     ),
 )
 CODE = ChunkType(
     0x02,
     "CODE",
     (
-        Flags((Bits("role", 4, ("picture", "inter")),)),
+        Flags((Bits("role", 4, ("picture", "inter", "exact", "alpha")),)),
         Number("index", 0, 0xFFFFFFFF),
         Number("quality_index", 0, 64, width_bytes=1),  # 64: that of HEAD
         Sizes("sizes"),
@@ -75,6 +82,8 @@ CLIP = ChunkType(
         Number("primaries", 0, 255, width_bytes=1),
         Number("transfer", 0, 255, width_bytes=1),
         Number("matrix", 0, 255, width_bytes=1),
+        Number("aspect_numerator", 1, 65535),
+        Number("aspect_denominator", 1, 65535),
     ),
 )
 REFERRING = b"\x01"  # flags of a CODE that is coded given the one before: inter
@@ -106,7 +115,17 @@ SOUND = ChunkType(
     ),
     repeats=True,
 )
-ANCILLARY_TYPES = (TRACK, SOUND)
+META = ChunkType(
+    0x83,
+    "META",
+    (
+        Flags((Bits("kind", 4, ("icc", "exif", "xmp", "cicp")), Bits("packed", 1, (False, True)))),
+        Number("size", 1, MOST_BYTES),
+        Raw("data"),
+    ),
+    repeats=True,
+)
+ANCILLARY_TYPES = (TRACK, SOUND, META)
 
 CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, CLIP, END, *ANCILLARY_TYPES)}
 

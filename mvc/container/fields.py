@@ -255,6 +255,36 @@ class Sizes:
         yield self.name, "u8 n, then n - 1 varints", "n is 1..255"
 
 
+@dataclass(frozen=True)
+class Tail:
+    """The last fields of a payload, which has all of them or ends before the first: then their values are None."""
+
+    fields: tuple[Field, ...]
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name, _, _ in self.rows()]
+
+    def read(self, cursor: Cursor) -> dict[str, Any]:
+        return begin(self.fields, cursor) if cursor.left() else dict.fromkeys(self._names)
+
+    def write(self, record: Record, out: bytearray) -> None:
+        missing = [name for name in self._names if record[name] is None]
+        if missing and len(missing) < len(self._names):
+            raise Limit(f"{missing[0]} is missing, though {', '.join(set(self._names) - set(missing))} is there")
+        for field in () if missing else self.fields:
+            field.write(record, out)
+
+    def show(self, record: Record) -> dict[str, Any]:
+        if record[self._names[0]] is None:
+            return dict.fromkeys(self._names)
+        return show(self.fields, record)
+
+    def rows(self) -> Iterator[Row]:
+        for name, coding, values in rows(self.fields):
+            yield name, f"{coding}, or nothing", values
+
+
 def begin(fields: tuple[Field, ...], cursor: Cursor) -> dict[str, Any]:
     """Parse the first fields of a payload, each checked before the next is looked at."""
     record: dict[str, Any] = {}

@@ -24,6 +24,7 @@ from mvc.container.chunks import (
     CRC_BYTES,
     END,
     HEAD,
+    META,
     SIGNATURE,
     Chunk,
     Link,
@@ -34,8 +35,21 @@ from mvc.container.chunks import (
     walk,
     walk_on,
 )
-from mvc.container.units import Head, Unit, UnitHead, clip_head_of, head_of, record_of, unit_head, unit_of
+from mvc.container.meta import payloads
+from mvc.container.units import (
+    Head,
+    Place,
+    Unit,
+    UnitHead,
+    clip_head_of,
+    head_of,
+    place_of,
+    record_of,
+    unit_head,
+    unit_of,
+)
 from mvc.errors import Checksum, Corrupt, MvcError, Unsupported
+from mvc.metadata import NONE, Metadata
 
 
 class Reader:
@@ -55,7 +69,7 @@ class Reader:
         again = check and file.seekable()
         self._start = start = file.tell() if file.seekable() else 0
         self.ancillary: list[tuple[str, dict[str, Any]]] = []
-        self._last = -1
+        self._last: Place = (-1, 0)
         self._source = Source(file)
         self._chunks = walk(self._source)
         first = next(self._chunks)
@@ -100,7 +114,7 @@ class Reader:
         self._source = Source(self._source.file)
         self._source.file.seek(self._start + unit.start)
         self._source.position, self._source.crc = unit.start, None
-        self._chunks, self._last = walk_on(self._source, Counter({CODE.code: unit.number})), -1
+        self._chunks, self._last = walk_on(self._source, Counter({CODE.code: unit.number})), (-1, 0)
 
     def _codes(self) -> Iterator[Chunk]:
         """The chunks CODE of the file; the others are dealt with here."""
@@ -129,9 +143,9 @@ class Reader:
             self.ancillary.append((CHUNK_TYPES[chunk.code].name, chunk.record(payload)))
 
     def _in_order(self, unit: Unit | UnitHead, chunk: Chunk) -> None:
-        if unit.index <= self._last:
+        if place_of(unit) <= self._last:
             raise Corrupt(f"{unit.role} {unit.index} is out of order", offset=chunk.offset, chunk=chunk.label)
-        self._last = unit.index
+        self._last = place_of(unit)
 
 
 class Writer:
@@ -159,7 +173,7 @@ class Writer:
     def put(self, unit: Unit) -> None:
         """Write a unit."""
         last = self._last
-        if last is not None and unit.index <= last.index:
+        if last is not None and place_of(unit) <= place_of(last):
             raise ValueError(f"{unit.role} {unit.index} cannot come behind {last.role} {last.index}")
         payload = fields.write(CODE.fields, record_of(unit))
         if self._clip:
@@ -207,10 +221,12 @@ def _verify(file: BinaryIO) -> None:
             check_crc(chunks, chunk)
 
 
-def write_file(head: Head, units: Iterable[Unit]) -> bytes:
-    """The file with these contents: the only one that has no ancillary chunks. Raises as `Writer`."""
+def write_file(head: Head, units: Iterable[Unit], metadata: Metadata = NONE) -> bytes:
+    """The file with these contents: the only one that has no other ancillary chunks. Raises as `Writer`."""
     file = io.BytesIO()
     writer = Writer(file, head)
+    for payload in payloads(metadata):
+        writer.ancillary(META.code, payload)
     for unit in units:
         writer.put(unit)
     writer.close()
@@ -224,7 +240,7 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
 
 
 def read_head(data: bytes) -> Head:
-    """Parse HEAD, and CLIP where there is one: the first 26, or 43, bytes of a file suffice. Raises as `Reader`.
+    """Parse HEAD, and CLIP where there is one: the first 26, or 49, bytes of a file suffice. Raises as `Reader`.
 
     No checksum is looked at.
     """

@@ -10,14 +10,15 @@ from typing import Any, Literal
 
 from mvc.container import fields
 from mvc.container.chunks import CLIP, CODE, CRC_BYTES, HEAD, Chunk
-from mvc.errors import Corrupt, Limit
+from mvc.errors import Corrupt, Limit, Unsupported
 
 Kind = Literal["still", "clip"]
 Colour = Literal["rgb", "gray"]
-Role = Literal["picture", "inter"]
+Role = Literal["picture", "inter", "exact", "alpha"]
 
 AS_HEAD = 64  # a unit's quality_index in the file where it has none of its own
-UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5  # of a CODE before its streams, at most
+NEAR_AT = 2  # the byte of an exact coder's stream that says the greatest error
+UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5 + NEAR_AT + 1  # of a CODE that are read for its head, at most
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class ClipHead:
 
     Times of units count in `time_numerator` / `time_denominator` seconds. The rest says how the samples of the source
     were to be understood and is given back: `primaries`, `transfer` and `matrix` are codes of ITU-T H.273 (2: not
-    known), `range`, `chroma` and `siting` those of its luma and chroma planes.
+    known), `range`, `chroma` and `siting` those of its luma and chroma planes. A pixel is `aspect_numerator` /
+    `aspect_denominator` times as wide as it is high.
     """
 
     time_numerator: int = 1
@@ -37,11 +39,18 @@ class ClipHead:
     primaries: int = 2
     transfer: int = 2
     matrix: int = 2
+    aspect_numerator: int = 1
+    aspect_denominator: int = 1
 
     @property
     def time_base(self) -> Fraction:
         """In seconds."""
         return Fraction(self.time_numerator, self.time_denominator)
+
+    @property
+    def aspect(self) -> Fraction:
+        """The width of a pixel divided by its height."""
+        return Fraction(self.aspect_numerator, self.aspect_denominator)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,8 @@ class Head:
     """What a decoder must know before the first unit (the HEAD chunk, spec section 3.1; of a clip CLIP, too).
 
     `width`, `height` in pixels; `depth` in bits per sample; `quality_index` is 0..63; `model_id` is the first 8 bytes
-    of the SHA-256 of the model's exact part. `clip` is there for the kind "clip" alone.
+    of the SHA-256 of the model's exact part. Both are None where the exact coder made all units: no model is needed
+    then. `clip` is there for the kind "clip" alone; `alpha` says that the picture has it.
     """
 
     kind: Kind
@@ -57,19 +67,32 @@ class Head:
     height: int
     colour: Colour
     depth: int
-    quality_index: int
-    model_id: bytes
+    quality_index: Any  # int or None, and bytes or None below: where there is no doubt it need not be asked
+    model_id: Any
     clip: ClipHead | None = None
+    alpha: bool = False
+
+    @property
+    def has_exact(self) -> bool:
+        """Whether the exact coder made any of the units."""
+        return self.model_id is None or self.alpha
+
+    @property
+    def coder(self) -> Literal["network", "exact"]:
+        """What made the picture or the frames."""
+        return "exact" if self.model_id is None else "network"
 
 
 @dataclass(frozen=True)
 class Unit:
     """What is coded at once, and one chunk CODE of the file (spec section 3.2): a picture, a tile of it, or a frame.
 
-    `role` says what the streams mean: "picture" what stands for itself, "inter" a frame given the one before it.
+    `role` says what the streams mean: "picture" what stands for itself, "inter" a frame given the one before it,
+    "exact" what the exact coder made, "alpha" (by the same coder) the alpha of the unit before it, of the same index.
     `index` is the number of a tile, or in a clip the time of a frame; units come in ascending order of it.
     `quality_index` is 0..63, or None for that of the head. `streams` are 1 to 255; a latent is its hyperlatent's stream
     and then its slices' in coding order, and a frame "inter" has those of its motion and then those of its residual.
+    Units "exact" and "alpha" have one stream and no quality.
     """
 
     role: Role
@@ -82,7 +105,8 @@ class Unit:
 class UnitHead:
     """A unit without its streams: their `sizes`, and the `offset` of the first in the file, all in bytes.
 
-    Its chunk begins at `start` and is CODE `number` of the file.
+    Its chunk begins at `start` and is CODE `number` of the file. `near` is the greatest error of a sample that the
+    exact coder says, None where another coder made the unit.
     """
 
     role: Role
@@ -92,13 +116,20 @@ class UnitHead:
     offset: int
     start: int
     number: int
+    near: int | None = None
 
 
 def head_of(chunk: Chunk) -> Head:
     """The head in a file's first chunk. Raises Corrupt for another chunk, else as `Chunk.record`."""
     if chunk.code != HEAD.code:
         raise Corrupt("the first chunk must be HEAD", offset=chunk.offset, chunk=chunk.label)
-    return Head(**chunk.record(chunk.payload()))
+    head = Head(**chunk.record(chunk.payload()))
+    if head.kind == "clip" and head.model_id is None:
+        raise Corrupt("a clip must name a model", offset=chunk.start, chunk=chunk.label)
+    if (head.kind == "clip" and head.alpha) or (head.model_id is not None and head.depth != 8):
+        what = "alpha in a clip" if head.alpha and head.depth == 8 else f"{head.depth} bits per sample by a model"
+        raise Unsupported(f"{what}: this version does not know that", hint=fields.UPGRADE)
+    return head
 
 
 def clip_head_of(chunk: Chunk) -> ClipHead:
@@ -107,6 +138,15 @@ def clip_head_of(chunk: Chunk) -> ClipHead:
         chunk.leave()  # framing before meaning
         raise Corrupt("the second chunk of a clip must be CLIP", offset=chunk.offset, chunk=chunk.label)
     return ClipHead(**chunk.record(chunk.payload()))
+
+
+Place = tuple[int, int]
+"""Where a unit stands among the others: its index, and 1 for what belongs to the unit before it, else 0."""
+
+
+def place_of(unit: Unit | UnitHead) -> Place:
+    """Units stand in ascending order of this."""
+    return unit.index, int(unit.role == "alpha")
 
 
 def record_of(unit: Unit) -> dict[str, Any]:
@@ -135,6 +175,9 @@ def unit_head(chunk: Chunk, head: Head) -> UnitHead:
     first = chunk.source.take(min(chunk.length, UNIT_HEAD_BYTES), "the payload")
     cursor = fields.Cursor(first, chunk.start, length, chunk.label)
     record = fields.begin(CODE.fields[:-1], cursor)
+    near = None
+    if record["role"] in ("exact", "alpha") and record["sizes"][0] > NEAR_AT:
+        near = first[cursor.position - cursor.start + NEAR_AT]
     return UnitHead(
         record["role"],
         record["index"],
@@ -143,4 +186,5 @@ def unit_head(chunk: Chunk, head: Head) -> UnitHead:
         cursor.position,
         chunk.offset,
         chunk.number,
+        near,
     )

@@ -10,8 +10,8 @@ from mvc.container.stream import read_head
 from mvc.errors import Limit
 from mvc.files import Name, read_up_to
 
-MAX_BYTES = 128 << 20
-"""Largest file read into memory: 16 bits for every pixel of the largest picture (8192x8192)."""
+MAX_BYTES = 513 << 20
+"""Largest file read into memory: the samples of the largest picture (8192x8192, 16-bit RGBA), and a little."""
 
 
 def is_mvc(path: Name) -> bool | None:

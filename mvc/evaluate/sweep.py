@@ -237,7 +237,7 @@ def sweep(
     results = Results({codec.name: Made(codec.title, codec.version) for codec in codecs})
     with tempfile.TemporaryDirectory(prefix="mvc-bench-") as folder:
         for path in pictures:
-            source = media.read_picture(path)
+            source = media.read_picture(path, keep_alpha=False)
             source.tell(on_loss)
             samples = source.picture.samples
             key, original = picture_key(samples), Original(path.stem, samples.shape[1], samples.shape[0])

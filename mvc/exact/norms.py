@@ -95,7 +95,7 @@ class ExactGDN(Weighted):
         gamma, beta, _ = self.prepared(x)
         bits, limit = self.grid.fraction_bits, self.grid.limit
         x = x.clamp(-POWER_LIMIT, POWER_LIMIT)
-        power = shift_round(shift_round(x * x, bits) @ gamma.t() + beta, int(self.shift)).clamp(1, 1 << 40)
+        power = shift_round(shift_round(x * x, bits) @ gamma.t() + beta, self.bits()).clamp(1, 1 << 40)
         root = square_root(power * self.grid.one)  # of value sqrt(power), on the grid
         out = shift_round(x * root, bits) if self.inverse else divide(x * self.grid.one, root)
         return out.clamp(-limit, limit)

@@ -54,12 +54,19 @@ class Weighted(nn.Module):
         scaled = torch.round(bias.detach().double() * 2.0 ** (shift + grid.fraction_bits))
         self.register_buffer("bias", scaled.clamp(-LARGEST_INT32, LARGEST_INT32).to(torch.int32))
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.int32))
+        self._bits: int | None = None
         self._ready: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor, bool]] = {}
 
     def bound(self) -> int:
         """Largest absolute partial sum that any input within the grid's limit can give, rounding term included."""
         terms = self.weight.long().abs().movedim(self.outputs, 0).flatten(1).sum(1)
         return int((terms * self.grid.input_limit + self.bias.long().abs()).max()) + (1 << int(self.shift))
+
+    def bits(self) -> int:
+        """The shift, asked of the device once: each time would wait for all that a GPU has to do."""
+        if self._bits is None:
+            self._bits = int(self.shift)
+        return self._bits
 
     def prepared(self, like: Tensor) -> tuple[Tensor, Tensor, bool]:
         """Weight and bias in the type of `like` and where it is, made once, and whether float32 can hold the sums."""
@@ -78,7 +85,7 @@ class Weighted(nn.Module):
 
     def finish(self, sums: Tensor, bias: Tensor, leak: bool = False) -> Tensor:
         """Add the bias, shift, clamp and activate; overwrites sums [..., C]."""
-        shift, limit = int(self.shift), self.grid.limit
+        shift, limit = self.bits(), self.grid.limit
         if sums.dtype == torch.float64 and sums.device.type == "cpu":
             flat = sums.view(-1, sums.shape[-1])
             run(weighted_numba.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
@@ -131,7 +138,7 @@ class ExactDepthwise(Weighted):
             out = torch.empty_like(x, memory_format=torch.contiguous_format)
             taps = weight.view(self.size, self.size, channels)
             arrays = [array(t) for t in (x.contiguous(), taps, bias)]
-            scale = 2.0 ** -int(self.shift)
+            scale = 2.0 ** -self.bits()
             run(weighted_numba.depthwise, batch * height, *arrays, scale, float(self.grid.limit), self.leak, array(out))
             return out
         pad = self.size // 2

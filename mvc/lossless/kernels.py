@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import int64, uint64
 
 from mvc.jit import kernel
 from mvc.lossless.decide import lone
 from mvc.lossless.pixel import indexed, matched, remember, surroundings
+from mvc.lossless.quick import place, quick_end, quick_sample
+from mvc.lossless.quick_pixel import quick_match, quick_remember
 from mvc.lossless.sample import finish_row, sample, skip
 
-__all__ = ["graphic_row", "indexed_row", "numbers", "smooth_row"]
+__all__ = ["graphic_row", "indexed_row", "numbers", "quick_rows", "smooth_row"]
 
 
-@kernel()
+@kernel(bare=True)
 def numbers(decoding: bool, values: Any, context: int, singles: Any, coder: Any, words: Any) -> None:
     """Code integers, 0 <= value < 2^24: a length in unary, then the bits below the highest one of value + 1."""
     for i in range(values.size):
@@ -31,7 +34,7 @@ def numbers(decoding: bool, values: Any, context: int, singles: Any, coder: Any,
         values[i] = value_got - 1
 
 
-@kernel()
+@kernel(bare=True)
 def smooth_row(
     decoding: bool,
     k: int,
@@ -49,12 +52,12 @@ def smooth_row(
     counters: Any,
     weights: Any,
     singles: Any,
+    scratch: Any,
     coder: Any,
     words: Any,
 ) -> None:
     """Code row y of plane k, where the earlier planes are complete."""
-    taps, guess, context = np.zeros(24, np.int64), np.zeros(8, np.int64), np.zeros(7, np.int64)
-    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
+    taps, guess, context, at, inputs = scratch[0], scratch[1], scratch[2, :7], scratch[3], scratch[4]
     for x in range(planes.shape[2] - 4):
         wanted = 0 if decoding else source[k, y, x]
         sample(
@@ -64,7 +67,7 @@ def smooth_row(
     finish_row(planes, k, y, slips, misses)
 
 
-@kernel()
+@kernel(bare=True)
 def graphic_row(
     decoding: bool,
     y: int,
@@ -86,13 +89,13 @@ def graphic_row(
     ranks: Any,
     flag_counters: Any,
     flag_weights: Any,
+    scratch: Any,
     coder: Any,
     words: Any,
 ) -> None:
     """Code row y of all planes, pixel by pixel: the same as a candidate, or sample by sample."""
-    taps, guess, context = np.zeros(24, np.int64), np.zeros(8, np.int64), np.zeros(7, np.int64)
-    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
-    close, hashes = np.zeros(12, np.int64), np.zeros(5, np.int64)
+    taps, guess, context, at, inputs = scratch[0], scratch[1], scratch[2, :7], scratch[3], scratch[4]
+    close, hashes = scratch[5], scratch[6]
     count, mask = planes.shape[0], (1 << depth) - 1
     for x in range(planes.shape[2] - 4):
         surroundings(keys, y, x, close, hashes)
@@ -123,7 +126,43 @@ def graphic_row(
         finish_row(planes, k, y, slips, misses)
 
 
-@kernel()
+@kernel(bare=True)
+def quick_rows(
+    decoding: bool, matching: bool, begin: int, end: int, depth: int, near: int, source: Any, samples: Any,
+    matches: Any, coder: Any, words: Any,
+) -> None:  # fmt: skip
+    """Code rows `begin` to `end` of all planes, pixel by pixel, with quick samples, and with matches if `matching`."""
+    count, height, width = samples.shape[0], samples.shape[1], samples.shape[2]
+    mask = (1 << depth) - 1
+    for y in range(begin, end):
+        for x in range(width):
+            key, found = int64(0), int64(-1)
+            if matching:
+                if not decoding:
+                    for k in range(count):
+                        key |= int64(source[k, y, x]) << (depth * k)
+                found = quick_match(decoding, key, y, x, width, matches, coder, words)
+            if found >= 0:
+                key = found
+                for k in range(count):
+                    samples.planes[uint64(place(k, y, x, height, width))] = (key >> (depth * k)) & mask
+                    samples.slips[uint64((3 * k + y % 3) * (width + 4) + x + 2)] = 0
+            else:
+                key = int64(0)
+                for k in range(count):
+                    wanted = int64(0)
+                    if not decoding:
+                        wanted = int64(source[k, y, x])
+                    value = quick_sample(decoding, wanted, k, y, x, depth, near, samples, coder, words)
+                    key |= value << (depth * k)
+            if matching:
+                matches.keys[uint64((y + 4) * (width + 8) + x + 4)] = key
+                quick_remember(key, matches)
+        for k in range(count):
+            quick_end(k, y, samples)
+
+
+@kernel(bare=True)
 def indexed_row(
     decoding: bool,
     y: int,
@@ -136,12 +175,12 @@ def indexed_row(
     flag_weights: Any,
     counters: Any,
     weights: Any,
+    scratch: Any,
     coder: Any,
     words: Any,
 ) -> None:
     """Code row y of a picture of few colours: `keys` holds, or gets, their numbers of `bits` bits."""
-    at, inputs = np.zeros(7, np.int64), np.zeros(7, np.int64)
-    close, hashes = np.zeros(12, np.int64), np.zeros(5, np.int64)
+    at, inputs, close, hashes = scratch[3], scratch[4], scratch[5], scratch[6]
     for x in range(keys.shape[1] - 8):
         surroundings(keys, y, x, close, hashes)
         key = keys[y + 4, x + 4]

@@ -21,14 +21,14 @@ BIT_RATE = 6
 MASK = 0x7FFFFFFF
 
 
-@inner()
+@inner(bare=True)
 def _add(hashed: int, value: int) -> int:
     """A hash of 31 bits with one more value in it."""
     mixed = ((hashed ^ ((value ^ (value >> 24)) & MASK)) * 0x2C1B3C6D + 0x1B873593) & MASK
     return mixed ^ (mixed >> 15)
 
 
-@inner()
+@inner(bare=True)
 def surroundings(keys: Any, y: int, x: int, near: Any, hashes: Any) -> None:
     """The keys around a pixel, and hashes of more and more of them.
 
@@ -50,7 +50,7 @@ def surroundings(keys: Any, y: int, x: int, near: Any, hashes: Any) -> None:
     hashes[4] = _add(_add(_add(int64(2), near[0]), near[4]), near[9])
 
 
-@inner()
+@inner(bare=True)
 def matched(
     decoding: bool,
     key: int,
@@ -106,7 +106,7 @@ def matched(
     return found
 
 
-@inner()
+@inner(bare=True)
 def remember(key: int, hashes: Any, memory: Any) -> None:
     """Let the memory of both neighbourhoods know what followed."""
     size = memory.shape[2] - 1
@@ -121,7 +121,7 @@ def remember(key: int, hashes: Any, memory: Any) -> None:
             memory[i, 1, slot] >>= 1
 
 
-@inner()
+@inner(bare=True)
 def indexed(
     decoding: bool,
     key: int,

@@ -19,19 +19,19 @@ RATE = 2
 """How fast weights move, here."""
 
 
-@inner()
+@inner(bare=True)
 def _log(value: int, most: int) -> int:
     """LOG of a size, at most `most`."""
     return min(int64(LOG[min(value, 65535)]), most)
 
 
-@inner()
+@inner(bare=True)
 def _signed(value: int, shift: int, most: int) -> int:
     """2 * LOG of a size and a bit that says whether it is above zero."""
     return 2 * _log(abs(value) >> shift, most) + (1 if value > 0 else 0)
 
 
-@inner()
+@inner(bare=True)
 def finish_row(planes: Any, k: int, y: int, slips: Any, misses: Any) -> None:
     """Fill the margins that the next row reads beside row y of plane k."""
     width, row = planes.shape[2] - 4, planes[k, y + 2]
@@ -53,7 +53,7 @@ def finish_row(planes: Any, k: int, y: int, slips: Any, misses: Any) -> None:
             planes[k, y + 3, x] = row[x]
 
 
-@inner()
+@inner(bare=True)
 def skip(k: int, y: int, x: int, slips: Any, misses: Any, errors: Any) -> None:
     """A sample that is known without its prediction counts as predicted well."""
     slips[k, y % 3, x + 2] = 0
@@ -62,7 +62,7 @@ def skip(k: int, y: int, x: int, slips: Any, misses: Any, errors: Any) -> None:
         misses[k, y % 2, x + 2, i] = 0
 
 
-@inner()
+@inner(bare=True)
 def sample(
     decoding: bool,
     wanted: int,

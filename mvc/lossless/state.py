@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from mvc.lossless.decide import start
-from mvc.lossless.tables import INPUTS, SIZES, SUBS
+from mvc.lossless.quick import Quick
+from mvc.lossless.quick_pixel import BASES, QUICK_BITS, Matches
+from mvc.lossless.tables import INPUTS, QUICK_CONTEXTS, SIZES, SUBS, Way, quick_rows
 
-__all__ = ["Coder", "Flags", "Samples", "hash_bits"]
+__all__ = ["Coder", "Flags", "Samples", "hash_bits", "quick_matches", "quick_state"]
 
 QUARTER = 16384
 """First weight of every counter, in 1/65536."""
@@ -33,6 +35,7 @@ class Coder:
         self.words = np.zeros(1 << 12, np.uint16) if words is None else words
         self.state = start(self.words, self.decoding)
         self.singles = np.full(8 * 64, 1 << 15, np.int64)
+        self.scratch = np.zeros((7, 24), np.int64)
 
     def reserve(self, count: int) -> None:
         """Make room for so many words more."""
@@ -66,12 +69,42 @@ class Samples:
 
 
 class Flags:
-    """State of matches, and of colours' numbers."""
+    """State of matches, and of colours' numbers; counters of what a way does not use are not made, as they are many."""
 
-    def __init__(self, height: int, width: int) -> None:
+    def __init__(self, height: int, width: int, way: Way) -> None:
         bits = hash_bits(height * width)
         self.keys = np.zeros((height + 4, width + 8), np.int64)
         self.memory = np.zeros((2, 3, 1 << bits), np.int64)
         self.ranks = np.zeros((2, width + 8), np.int64)
-        self.counters, self.weights = _mixer(1 << bits, 192)
-        self.tree_counters, self.tree_weights = _mixer(1 << bits, 72)
+        self.counters, self.weights = _mixer(1 << bits if way != Way.INDEXED else 1, 192)
+        self.tree_counters, self.tree_weights = _mixer(1 << bits if way != Way.GRAPHIC else 1, 72)
+
+
+def quick_state(planes: int, height: int, width: int, coefs: Any, classes: Any) -> Quick:
+    """State of quick samples, with coefficients [C, 1, 4 or 12, 24] and the table of classes [16, 3]."""
+    full = np.zeros((planes, 12, 24), np.int64)
+    full[:, : coefs.shape[1]] = coefs
+    return Quick(
+        np.array([planes, height, width], np.int64),
+        np.zeros(planes * (height + 3) * (width + 4), np.int32),
+        np.zeros(planes * 3 * (width + 4), np.int32),
+        np.zeros(planes * 2048, np.int64),
+        np.tile(quick_rows().ravel(), planes),
+        np.zeros(planes * QUICK_CONTEXTS, np.uint8),
+        full.ravel(),
+        classes.ravel(),
+    )
+
+
+def quick_matches(height: int, width: int) -> Matches:
+    """State of quick matches; of no pixels where a picture has none."""
+    slots = 1 << QUICK_BITS
+    return Matches(
+        np.zeros((height + 4) * (width + 8), np.int64),
+        np.zeros(2 * slots, np.int64),
+        np.zeros(2 * slots, np.uint8),
+        np.zeros(2 * (width + 8), np.uint8),
+        np.full(BASES[3] + slots, 1 << 31, np.uint32),
+        np.full(192 * 4, 1 << 15, np.int64),
+        np.zeros(2, np.int64),
+    )

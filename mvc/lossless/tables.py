@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
     "COEF_BITS",
+    "EXTRA",
+    "FASTER",
     "INPUTS",
+    "LEAST",
     "LIMIT",
     "LOG",
     "MAX_COLOURS",
+    "OF_SIZE",
+    "QUICK_CONTEXTS",
+    "QUICK_FIRST",
     "RATES",
+    "SHARES",
     "SIZES",
     "SQUASH",
     "STRETCH",
@@ -22,6 +30,7 @@ __all__ = [
     "UNITS",
     "Way",
     "class_map",
+    "quick_rows",
     "taps_of",
 ]
 
@@ -91,6 +100,44 @@ RATES = np.array([655360 // (10 * n + 16) for n in range(LIMIT + 1)], np.int32)
 """[count] share of the error, in 1/65536, by which a counter moves."""
 TRUST = np.array([min(65536, (1 << 22) // (i + 3) ** 2 + 1) for i in range(4096)], np.int32)
 """[error] weight of a sub-predictor."""
+QUICK_FIRST = 40 * 20
+"""Contexts of the first row of a quick sample."""
+QUICK_CONTEXTS = QUICK_FIRST + 24 * 24
+"""Contexts of both rows, for each plane."""
+EXTRA = np.array([max(group - 8, 0) for group in range(16)], np.int64)
+"""[16] bits that follow a quick symbol's group of sizes: 0 to 8 are alone, then groups of 2, 4 .. 128."""
+LEAST = np.cumsum(np.append(0, 1 << EXTRA[:-1]))
+"""[16] least size of a group."""
+OF_SIZE = np.repeat(np.arange(16), 1 << EXTRA).astype(np.uint8)
+"""[263] group of a size."""
+FASTER = np.array([3] * 4 + [4] * 8 + [5] * 16 + [6] * 36, np.uint8)
+"""[times seen, at most 63] a row of a quick sample moves by 2^-FASTER of its distance."""
+SHARES = np.array([(0x2C1B3C6D * (2 * i + 1) * (2 * i + 1) & 0x7FFFFFFF) | 1 for i in range(14)], np.int64)
+"""Factors of the hashes of quick matches."""
+
+
+@cache
+def quick_rows() -> NDArray[np.int16]:
+    """[QUICK_CONTEXTS, 32] what rows of quick samples hold at first: sizes fall by m / (m + 1), m by the context."""
+    levels = [max(3, 1 << min(level, 16) // 2) for level in range(40)]
+    rows = [_falling(mean) for mean in levels for _ in range(QUICK_FIRST // 40)]
+    return np.array(rows + [_falling(48)] * (QUICK_CONTEXTS - QUICK_FIRST), np.int16)
+
+
+@cache
+def _falling(mean: int) -> tuple[int, ...]:
+    """Starts of 32 symbols, for sizes of about mean / 16."""
+    chances: list[int] = []
+    chance = 1 << 24
+    for extra in EXTRA.tolist():
+        total = 0
+        for _ in range(1 << extra):
+            total, chance = total + chance, chance * mean // (mean + 16)
+        chances += [total] if not chances else [total // 2, total // 2]
+    starts = [0]
+    for chance in chances:
+        starts.append(starts[-1] + 1 + chance * 32700 // sum(chances))
+    return tuple(starts)
 
 
 def class_map(classes: int) -> NDArray[np.int64]:

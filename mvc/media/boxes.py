@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mvc.media.facts import Facts
+from mvc.metadata import MOST_BYTES
 
 _EXIF, _XMP = b"Exif", b"application/rdf+xml"
 _HIGH, _TWELVE = 0x40, 0x20  # bits of av1C
@@ -51,6 +52,10 @@ def look_avif(data: bytes) -> Facts:
             place = item.start + (8 if data[item.start] < 3 else 10)  # version, flags, id, protection
             if item.kind == b"infe" and data[place : place + 4] == _EXIF:
                 hidden.append(place)
+                wide = 2 if data[item.start] < 3 else 4
+                number = int.from_bytes(data[item.start + 4 : item.start + 4 + wide], "big")
+                if b"iloc" in inside:
+                    facts.exif = facts.exif or _exif_of(data, inside[b"iloc"], number)
             elif item.kind == b"infe" and _XMP in data[place : item.end]:
                 facts.metadata.add("XMP")
     if hidden:
@@ -62,6 +67,37 @@ def look_avif(data: bytes) -> Facts:
     if b"pitm" in inside and b"iprp" in inside:
         _properties(facts, data, inside[b"pitm"], inside[b"iprp"])
     return facts
+
+
+def _exif_of(data: bytes, box: Box, wanted: int) -> bytes:
+    """The EXIF block of an item that lies in the file in pieces of known length; empty where it does not."""
+    version, sizes = data[box.start], data[box.start + 4 : box.start + 6]
+    at = box.start + 6
+    if version > 2 or len(sizes) < 2:
+        return b""
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(data[at - size : at], "big")
+
+    wide = 4 if version == 2 else 2
+    for _ in range(number(wide)):
+        item, method = number(wide), number(2) & 15 if version else 0
+        number(2)  # which file: this one
+        base, pieces = number(sizes[1] >> 4), []
+        for _ in range(number(2)):
+            if version:
+                number(sizes[1] & 15)
+            start, length = base + number(sizes[0] >> 4), number(sizes[0] & 15)
+            pieces.append((start, length))
+            if at > box.end:
+                return b""
+        if item == wanted:
+            whole = sum(length for _, length in pieces) <= MOST_BYTES and not method
+            found = b"".join(data[start : start + length] for start, length in pieces) if whole else b""
+            return found[4 + int.from_bytes(found[:4], "big") :].removeprefix(b"Exif\0\0")
+    return b""
 
 
 def _properties(facts: Facts, data: bytes, primary: Box, properties: Box) -> None:

@@ -1,8 +1,8 @@
 """What a picture file says beside its samples: the way up, colours, metadata. Nothing in here can refuse a file.
 
-Pillow parses all metadata when it opens a file and gives up on damaged or large ones. It is dropped anyway, so the
-readers of this folder (png.py, jpeg.py, tiff.py, boxes.py) look at it themselves, note what matters, and give Pillow a
-file without it.
+Pillow parses all metadata when it opens a file and gives up on damaged or large ones. No pixel depends on it, so the
+readers of this folder (png.py, jpeg.py, tiff.py, boxes.py) look at it themselves, take what can be carried, and give
+Pillow a file without it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from mvc.metadata import MOST_BYTES
+
 ByteOrder = Literal["little", "big"]
 
-METADATA = ("EXIF", "ICC colour profile", "XMP", "IPTC", "text")
+METADATA = ("EXIF", "ICC colour profile", "XMP", "extended XMP", "IPTC", "text")
 """Kinds of metadata, in the order in which they are told."""
 
 ORIENTATION = 0x0112
 RAW_EXIF = "Raw profile type exif"  # the key of a text in a PNG in which ImageMagick keeps EXIF
 _EXIF_IFD, _INTEROPERABILITY = 0x8769, 0xA005
-MOST_BYTES = 4 << 20
-"""Compressed metadata is looked into up to this size; what is larger is dropped unseen, as it would be anyway."""
 
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _VALUE_BYTES = 64  # enough for eight fractions; a directory must not multiply the size of its file
 _WHOLE = (1, 3, 4, 6, 8, 9)  # TIFF types of whole numbers of at most four bytes
 
@@ -44,7 +44,8 @@ class Facts:
 
     `orientation` as in EXIF, 1 ... 8. `frames` is None where Pillow knows. `depth` in bits per sample. `metadata` names
     what is there, in words of `METADATA`; `colours` says in words what is not sRGB; `damaged` names skipped parts;
-    `others` are losses in whole sentences. `cut_off`: the file ends before its picture does.
+    `others` are losses in whole sentences. `cut_off`: the file ends before its picture does. `icc` to `cicp` are the
+    metadata that can be carried, as `Metadata` has them but for the orientation, and empty where there is none.
     """
 
     data: bytes
@@ -55,6 +56,10 @@ class Facts:
     colours: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     others: list[str] = field(default_factory=list)
+    icc: bytes = b""
+    exif: bytes = b""
+    xmp: bytes = b""
+    cicp: bytes = b""
     cut_off: bool = False
 
     @classmethod
@@ -73,14 +78,15 @@ class Facts:
         """Take up the metadata that Pillow hands over."""
         info = image.info
         if info.get("icc_profile"):
-            self.metadata.add("ICC colour profile")
+            self.add_icc(info["icc_profile"])
         if info.get("exif"):
             self.add_exif(info["exif"])
         if isinstance(info.get(RAW_EXIF), str):
-            self.add_exif(exif_in_text(info[RAW_EXIF].encode("latin-1", "replace")))
+            self.add_exif(in_text(info[RAW_EXIF].encode("latin-1", "replace")))
         xmp = info.get("xmp") or info.get("XML:com.adobe.xmp")
         if xmp and image.format == "AVIF":  # whose way up is in properties of its own, never in metadata
             self.metadata.add("XMP")
+            self.xmp = self.xmp or carried(xmp if isinstance(xmp, bytes) else str(xmp).encode())
         elif xmp:
             self.add_xmp(xmp if isinstance(xmp, bytes) else str(xmp).encode())
         if info.get("comment") and image.format != "JPEG2000":  # there libraries sign their name
@@ -100,6 +106,13 @@ class Facts:
         empty = not exif.strip(b"\0") or (header is not None and exif[header[2] :][:2] == b"\0\0")
         if any(entry.tag != ORIENTATION for entry in entries) or not (entries or empty):
             self.metadata.add("EXIF")
+            self.exif = self.exif or carried(exif)
+
+    def add_icc(self, icc: Any) -> None:
+        """Note a profile, and take it if it is one by its looks: by its signature, and its size."""
+        self.metadata.add("ICC colour profile")
+        if isinstance(icc, bytes) and icc[36:40] == b"acsp" and len(icc) >= 128:
+            self.icc = self.icc or carried(icc)
 
     def _add_interoperability(self, exif: bytes, place: int | None) -> None:
         """Cameras name Adobe RGB in a directory of a directory of EXIF, and nowhere else."""
@@ -110,12 +123,15 @@ class Facts:
     def add_xmp(self, xmp: bytes) -> None:
         """Note XMP; its orientation counts where EXIF has none."""
         self.metadata.add("XMP")
+        self.xmp = self.xmp or carried(xmp)
         found = re.search(rb'tiff:Orientation(?:=["\']|>)\s*([1-8])', xmp)
         if found and self.orientation == 1:
             self.orientation = int(found[1])
 
     def add_codes(self, primaries: int, transfer: int) -> None:
-        """Colours by the code points of H.273, as cICP chunks and nclx boxes have them."""
+        """Colours by the code points of H.273, as in cICP chunks and nclx boxes; usual ones need not be carried."""
+        if primaries not in _USUAL_PRIMARIES or transfer not in _USUAL_TRANSFER:
+            self.cicp = bytes((primaries, transfer, 0, 1)) if max(primaries, transfer) < 256 else b""
         if primaries not in _USUAL_PRIMARIES:
             self.colours.append(_PRIMARIES.get(primaries, f"primaries {primaries}"))
         if transfer not in _USUAL_TRANSFER:
@@ -145,7 +161,7 @@ class Entry(NamedTuple):
     @property
     def whole(self) -> int | None:
         """The first number, if it is a whole one."""
-        size = _SIZES.get(self.kind, 0)
+        size = SIZES.get(self.kind, 0)
         if self.kind not in _WHOLE or not self.many or len(self.value) < size:
             return None
         return int.from_bytes(self.value[:size], self.order, signed=self.kind in (6, 8, 9))
@@ -157,6 +173,21 @@ class Entry(NamedTuple):
         if self.kind != 5:
             return []
         return [over / under if under else 0.0 for over, under in zip(pairs[::2], pairs[1::2], strict=True)]
+
+
+def carried(data: bytes) -> bytes:
+    """The bytes themselves, if they are no more than are carried, or else none."""
+    return data if len(data) <= MOST_BYTES else b""
+
+
+def whole_value(data: bytes, entry: Entry) -> bytes:
+    """All bytes of a tag, of at most `MOST_BYTES`; none where they lie outside the file."""
+    inline = (len(entry.raw) - 4) // 2
+    size = SIZES.get(entry.kind, 0) * entry.many
+    if size <= inline:
+        return entry.raw[4 + inline :][:size]
+    at = int.from_bytes(entry.raw[4 + inline :], entry.order)
+    return data[at : at + size] if size <= MOST_BYTES and at + size <= len(data) else b""
 
 
 def header_of_tiff(data: bytes) -> tuple[ByteOrder, bool, int] | None:
@@ -185,7 +216,7 @@ def read_ifd(data: bytes, offset: int | None = None) -> Iterator[Entry]:
             return
         tag, kind = int.from_bytes(raw[:2], order), int.from_bytes(raw[2:4], order)
         number = int.from_bytes(raw[4 : 4 + inline], order)
-        size = _SIZES.get(kind, 0) * number
+        size = SIZES.get(kind, 0) * number
         value = raw[4 + inline :][:size]
         if size > inline:
             at = int.from_bytes(raw[4 + inline :], order)
@@ -193,8 +224,11 @@ def read_ifd(data: bytes, offset: int | None = None) -> Iterator[Entry]:
         yield Entry(tag, kind, number, value, raw, order)
 
 
-def exif_in_text(text: bytes) -> bytes:
-    """EXIF in hexadecimal, behind a line with its kind and one with its length; empty if it is damaged."""
+def in_text(text: bytes) -> bytes:
+    """A profile as ImageMagick keeps it in a PNG; empty if it is damaged.
+
+    It is in hexadecimal, behind a line with its kind and one with its length.
+    """
     try:
         return bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except ValueError:
@@ -202,11 +236,13 @@ def exif_in_text(text: bytes) -> bytes:
 
 
 def inflate(data: bytes) -> bytes:
-    """What is in a zlib stream, at most `MOST_BYTES` of it; empty if it is damaged."""
+    """What is in a zlib stream; empty if that is more than `MOST_BYTES`, or damaged."""
+    unpacker = zlib.decompressobj()
     try:
-        return zlib.decompressobj().decompress(data, MOST_BYTES)
+        found = unpacker.decompress(data, MOST_BYTES + 1)
     except zlib.error:
         return b""
+    return found if unpacker.eof and len(found) <= MOST_BYTES else b""
 
 
 def maximum_of(data: bytes) -> int:

@@ -13,6 +13,8 @@ from mvc.media.facts import Facts, read_ifd
 
 _SOI, _SOS, _EOI, _COM, _JFIF, _EXIF, _ICC, _PHOTOSHOP, _ADOBE = 0xD8, 0xDA, 0xD9, 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
+_PROFILE = b"ICC_PROFILE\0"
 _FRAMES = 0xB001
 _LAST_FREQUENCY = 63
 _END = b"\xff\xd9"
@@ -22,6 +24,8 @@ _RUBBISH = bytes(range(1, 255)) * 16  # is read as symbols of some kind
 def look(data: bytes) -> Facts:
     """What a JPEG says in the segments before its first scan."""
     facts, view, at, exif = Facts(data, frames=1), memoryview(data), 2, b""
+    profile: dict[int, bytes] = {}
+    parts = 0
     kept = [view[:2]]
     while True:
         start = at
@@ -38,12 +42,19 @@ def look(data: bytes) -> Facts:
         elif marker[0] & 0xF0 == 0xE0:
             if body.startswith(b"Exif\0") and marker[0] == _EXIF:
                 exif += body[6:] if exif else body
+            elif body.startswith(_PROFILE) and marker[0] == _ICC:
+                facts.metadata.add("ICC colour profile")
+                if len(body) > len(_PROFILE) + 2:
+                    number, parts = body[len(_PROFILE)], body[len(_PROFILE) + 1]
+                    profile.setdefault(number, body[len(_PROFILE) + 2 :])
             else:
                 _segment(facts, marker[0], body)
         if _needed(marker[0], body):
             kept.append(view[at : at + 2 + length])
         at += 2 + length
     facts.add_exif(exif)
+    if profile and sorted(profile) == list(range(1, parts + 1)):
+        facts.add_icc(b"".join(profile[number] for number in sorted(profile)))
     facts.data = b"".join((*kept, view[start:]))
     if data.find(_END, at) < 0:
         facts.cut_off = True
@@ -99,9 +110,9 @@ def _needed(marker: int, body: bytes) -> bool:
 
 def _segment(facts: Facts, marker: int, body: bytes) -> None:
     if marker == _EXIF and body.startswith(_XMP):
-        facts.add_xmp(body)
-    elif marker == _ICC and body.startswith(b"ICC_PROFILE\0"):
-        facts.metadata.add("ICC colour profile")
+        facts.add_xmp(body[len(_XMP) :])
+    elif marker == _EXIF and body.startswith(_MORE_XMP):
+        facts.metadata.add("extended XMP")
     elif marker == _ICC and body.startswith(b"MPF\0"):
         frames = [entry.whole for entry in read_ifd(body[4:]) if entry.tag == _FRAMES]
         facts.frames = max(1, frames[0] or 1) if frames else 1

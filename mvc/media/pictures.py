@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -13,10 +15,11 @@ from PIL import Image
 
 from mvc import files
 from mvc.errors import Limit, MvcError, SourceError
-from mvc.media import boxes, jpeg, kinds, png, tiff
+from mvc.media import boxes, deep, exif, jpeg, kinds, png, tiff
 from mvc.media.facts import Facts, maximum_of
 from mvc.media.samples import convert
 from mvc.media.trouble import libtiff_silenced, pillow_errors
+from mvc.metadata import CHOICES, NAMES, NONE, chosen
 from mvc.picture import Picture, check_size
 
 _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
@@ -24,7 +27,8 @@ _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     ".ppm": ("PPM", {}),
     ".pgm": ("PPM", {}),
     ".pnm": ("PPM", {}),
-    ".webp": ("WEBP", {"lossless": True}),
+    ".webp": ("WEBP", {"lossless": True, "exact": True}),  # exact: colours that nobody sees are kept
+    ".avif": ("AVIF", {"quality": 90, "subsampling": "4:4:4"}),
     ".tif": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".tiff": ("TIFF", {"compression": "tiff_adobe_deflate"}),
     ".bmp": ("BMP", {}),
@@ -32,7 +36,16 @@ _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     ".jpeg": ("JPEG", {"quality": 95, "subsampling": "4:4:4"}),
 }
 WRITABLE = tuple(_WRITERS)
-"""File name extensions that `write_picture` knows; all are lossless but .jpg and .jpeg."""
+"""File name extensions that `write_picture` knows; all are lossless but .jpg, .jpeg and .avif."""
+_WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
+_WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
+_DEEP = {"PNG": deep.png, "TIFF": deep.tiff, "PPM": deep.ppm}
+_HELD = {"PNG": (*CHOICES, "cicp"), "JPEG": CHOICES, "TIFF": CHOICES, "WEBP": CHOICES, "AVIF": CHOICES}
+"""Metadata that formats hold."""
+_JPEG_MOST = {"exif": 0xFFFF - 2 - 6, "xmp": 0xFFFF - 2 - 29}
+"""What a segment has left for them."""
+_ROUNDED = "16-bit samples are rounded to 8 bits"
+_ON_WHITE = "alpha is dropped: transparent parts are shown on white"
 
 MAX_SOURCE_BYTES = 1 << 30
 """Largest picture file that is read: twice what 16 bits of RGBA take at 8192x8192."""
@@ -52,18 +65,32 @@ class Source(NamedTuple):
     losses: tuple[str, ...]
     name: str
 
+    def keeping(self, wanted: str | Iterable[str], gps: bool = True) -> Source:
+        """With only this metadata (see `mvc.metadata.chosen`), and without places unless `gps`.
+
+        What is dropped by choice is no loss, save a profile: colours are then not what they were.
+        """
+        picture, told = keeping(self.picture, wanted, gps)
+        if (self.picture.metadata.icc or self.picture.metadata.cicp) and "icc" not in chosen(wanted):
+            told = (*told, "the ICC colour profile is dropped: colours are taken as sRGB")
+        return Source(picture, (*self.losses, *told), self.name)
+
     def tell(self, say: Callable[[str], object]) -> None:
         """Say every loss, with the name of the source before it."""
         for loss in self.losses:
             say(f"{self.name}: {loss}")
 
 
-def read_picture(source: Readable, *, name: str | None = None) -> Source:
-    """Read a path, the bytes of a file or a binary stream as 8-bit RGB or grayscale.
+def read_picture(
+    source: Readable, *, name: str | None = None, deep: bool = False, keep_alpha: bool = True
+) -> Source:
+    """Read a path, the bytes of a file or a binary stream as RGB or grayscale, with alpha where not all is opaque.
 
-    EXIF orientation is applied. Alpha, 16-bit samples, CMYK, palettes, other colour spaces, animation and metadata are
-    converted or dropped; `losses` says so, one line each. Damage in what is dropped anyway does not matter. `name`
-    replaces the path in messages.
+    Samples have 8 bits; with `deep`, those of more than 8 come in 16 where all their bits can be had. Without
+    `keep_alpha` transparent parts are shown on white. EXIF orientation is applied. ICC profile, EXIF and XMP come as
+    `picture.metadata`. CMYK, palettes, other colour spaces, animation and other metadata are converted or dropped;
+    `losses` says so, one line each, and what is done to alpha and depth. Damage in what is dropped anyway does not
+    matter. `name` replaces the path in messages.
     Raises `SourceError` (missing, empty, broken, not a picture), `Limit` (larger than 8192x8192, or than
     `MAX_SOURCE_BYTES`), and `TypeError` for anything that holds no bytes.
     """
@@ -82,36 +109,89 @@ def read_picture(source: Readable, *, name: str | None = None) -> Source:
             if facts.cut_off:
                 jpeg.judge_cut(facts, "progressive" in image.info, label)
             with libtiff_silenced(kind == "TIFF"):
-                picture, losses = convert(image, facts, label)
+                picture, losses = convert(image, facts, label, deep=deep, keep_alpha=keep_alpha)
     return Source(picture, losses, label)
 
 
-def as_source(source: Any) -> Source:
-    """A `Picture`, an image of Pillow, an array (uint8 [H, W], [H, W, 3] or [H, W, 1]) or what `read_picture` takes.
+def as_source(source: Any, *, deep: bool = False, keep_alpha: bool = True) -> Source:
+    """A `Picture`, an image of Pillow, an array (see `Picture.of_array`) or what `read_picture` takes.
 
     An image as it was opened is read as its file would be; of one that was worked on, the pixels are taken as they are.
     """
     if isinstance(source, Picture):
-        return Source(source, (), "the picture")
+        return _reduced(source, deep, keep_alpha)
     if isinstance(source, Image.Image):
         label = str(getattr(source, "filename", "") or "the picture")
         check_size(*source.size, name=label)
         with pillow_errors(label, source.format), libtiff_silenced(source.format == "TIFF"):
-            return Source(*convert(source, Facts.of_image(source), label), label)
+            found = convert(source, Facts.of_image(source), label, deep=deep, keep_alpha=keep_alpha)
+            return Source(*found, label)
     if hasattr(source, "__array__") and not hasattr(source, "read"):
-        array = np.asarray(source)
-        return Source(Picture(array[:, :, 0] if array.ndim == 3 and array.shape[2] == 1 else array), (), "the picture")
-    return read_picture(source)
+        return _reduced(Picture.of_array(np.asarray(source)), deep, keep_alpha)
+    return read_picture(source, deep=deep, keep_alpha=keep_alpha)
+
+
+def _reduced(picture: Picture, wide: bool, keep_alpha: bool) -> Source:
+    """A picture that was not read, as far as it is to be kept."""
+    losses = []
+    if picture.depth > 8 and not wide:
+        losses.append(_ROUNDED)
+        picture = picture.eight_bit()
+    if picture.alpha is not None and int(picture.alpha.min()) == np.iinfo(picture.alpha.dtype).max:
+        picture = replace(picture, alpha=None)
+    if picture.alpha is not None and not keep_alpha:
+        losses.append(_ON_WHITE)
+        picture = picture.on_white()
+    return Source(picture, tuple(losses), "the picture")
 
 
 def write_picture(picture: Picture, path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Write `picture` in the format of the extension (`WRITABLE`), atomically.
 
-    Raises `MvcError` for an unknown extension, when the file exists and `force` is not given, or when it
-    cannot be written.
+    What the format does not hold, alpha or 16 bits, is told by a `LossWarning`. Raises `MvcError` for an unknown
+    extension, when the file exists and `force` is not given, or when it cannot be written.
     """
     files.refuse_existing(path, force=force)
+    check_extension(path)
+    picture, losses = fitted(picture, Path(path).suffix)
+    for loss in losses:
+        warnings.warn(f"{os.fspath(path)}: {loss}", LossWarning, stacklevel=2)
     files.write_atomic(path, to_bytes(picture, Path(path).suffix), force=force)
+
+
+def fitted(picture: Picture, suffix: str) -> tuple[Picture, tuple[str, ...]]:
+    """As much of a picture as the format of `suffix` (one of `WRITABLE`) holds, and what that loses, in plain words."""
+    kind, losses = _WRITERS[suffix.lower()][0], []
+    if picture.depth > 8 and kind not in _DEEP:
+        losses.append(_ROUNDED)
+        picture = picture.eight_bit()
+    if picture.alpha is not None and kind not in _WITH_ALPHA:
+        losses.append(_ON_WHITE)
+        picture = picture.on_white()
+    left = [name for name, data in picture.metadata.items() if not _holds(kind, name, data)]
+    if left:
+        losses.append(f"metadata is dropped: {', '.join(NAMES[name] for name in left)}")
+        picture = replace(picture, metadata=replace(picture.metadata, **dict.fromkeys(left)))
+    return picture, tuple(losses)
+
+
+def _holds(kind: str, name: str, data: bytes) -> bool:
+    """Whether a format holds such metadata; EXIF without a tag that can be read only where no reader must."""
+    if name not in _HELD.get(kind, ()):
+        return False
+    if kind == "JPEG":
+        return len(data) <= _JPEG_MOST.get(name, len(data))
+    return name != "exif" or kind not in ("TIFF", "AVIF") or bool(tiff.exif_tags(data))
+
+
+def keeping(picture: Picture, wanted: str | Iterable[str], gps: bool = True) -> tuple[Picture, tuple[str, ...]]:
+    """A picture with only this metadata, and what cannot be freed of places and is dropped whole, in plain words."""
+    metadata = picture.metadata.only(chosen(wanted))
+    if gps:
+        return replace(picture, metadata=metadata), ()
+    metadata, unsure = exif.without_places(metadata)
+    told = tuple(f"{name} is dropped: it is not certain where it says places" for name in unsure)
+    return replace(picture, metadata=metadata), told
 
 
 def check_extension(path: str | os.PathLike[str]) -> None:
@@ -128,17 +208,35 @@ def check_extension(path: str | os.PathLike[str]) -> None:
 def to_bytes(picture: Picture, suffix: str = ".png", quality: int | None = None) -> bytes:
     """The bytes of a picture file in the format of `suffix` (one of `WRITABLE`, else `MvcError`).
 
-    `quality`, 1 to 100, is the encoder's own, for JPEG (95 without it) and WebP (lossless without it).
+    `quality`, 1 to 100, is the encoder's own, for JPEG (95 without it), AVIF (90) and WebP (lossless without it).
+    What the format does not hold is dropped, see `fitted`.
     """
     check_extension("picture" + suffix)
     kind, options = _WRITERS[suffix.lower()]
     if quality is not None:
-        if kind not in ("JPEG", "WEBP"):
-            raise MvcError(f"{suffix} is lossless and has no quality", hint="use .jpg or .webp")
-        options = {**options, "lossless": False, "quality": quality}
-    buffer = io.BytesIO()
-    picture.to_pil().save(buffer, kind, **options)
-    return buffer.getvalue()
+        if kind not in _WITH_QUALITY:
+            raise MvcError(f"{suffix} is lossless and has no quality", hint="use .jpg, .webp or .avif")
+        options = {**options, **({"lossless": False} if kind == "WEBP" else {}), "quality": quality}
+    picture, _ = fitted(picture, suffix)
+    picture, metadata = replace(picture, metadata=NONE), picture.metadata
+    if kind in ("JPEG", "WEBP", "AVIF"):
+        own = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
+        if metadata.exif and kind != "WEBP":
+            own["exif"] = b"Exif\0\0" + metadata.exif if kind == "JPEG" else exif.stand_in(metadata.exif)
+        options = {**options, **{key: data for key, data in own.items() if data}}
+    if picture.depth > 8:
+        written = _DEEP[kind](picture)
+    else:
+        buffer = io.BytesIO()
+        picture.to_pil().save(buffer, kind, **options)
+        written = buffer.getvalue()
+    if kind == "PNG":
+        return png.with_metadata(written, metadata)
+    if kind == "TIFF":
+        return tiff.with_metadata(written, metadata)
+    if kind == "AVIF" and metadata.exif:
+        return written.replace(exif.stand_in(metadata.exif), metadata.exif, 1)
+    return written
 
 
 def _bytes_of(source: Readable, name: str | None) -> tuple[str, bytes]:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mvc.errors import SourceError
-from mvc.media.facts import Facts, exif_in_text, inflate
+from mvc.media.facts import Facts, in_text, inflate
+from mvc.metadata import Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_BEHIND_IHDR = 33
 _NEEDED = (b"IHDR", b"PLTE", b"IDAT")
 _COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
@@ -68,6 +70,9 @@ def look(data: bytes, label: str) -> Facts:
             frames = int.from_bytes(chunk.body[:4], "big")
         elif name == b"fcTL":
             animated = animated or not pixels
+        elif name == b"iCCP" and name not in found:
+            found[name] = b""
+            facts.add_icc(inflate(bytes(chunk.body).partition(b"\0")[2][1:]))
         elif name in _COLOURS:
             found[name] = bytes(chunk.body[:32])
         elif name == b"eXIf" and "EXIF" not in facts.metadata:  # one is allowed
@@ -79,6 +84,27 @@ def look(data: bytes, label: str) -> Facts:
     _colours(facts, found, gray=kind in (0, 4))
     facts.data = SIGNATURE + b"".join(kept)
     return facts
+
+
+def with_metadata(data: bytes, metadata: Metadata) -> bytes:
+    """A PNG, whose first chunk is IHDR, with chunks for the metadata behind that one."""
+    chunks = b""
+    if not metadata:
+        return data
+    if metadata.cicp:
+        chunks += chunk(b"cICP", metadata.cicp)
+    if metadata.icc:
+        chunks += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc, 9))
+    if metadata.exif:
+        chunks += chunk(b"eXIf", metadata.exif)
+    if metadata.xmp:
+        chunks += chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + metadata.xmp)
+    return data[:_BEHIND_IHDR] + chunks + data[_BEHIND_IHDR:]
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk as it stands in a file."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
 
 
 def gray_alpha_as_rgba(data: bytes) -> bytes | None:
@@ -119,19 +145,20 @@ def _text(facts: Facts, name: bytes, body: bytes) -> None:
             value = inflate(rest) if value[:1] == b"\1" else rest
         facts.add_xmp(value)
     elif what == "EXIF" and "EXIF" not in facts.metadata:
-        exif = exif_in_text(inflate(value[1:]) if name == b"zTXt" else value)
+        exif = in_text(inflate(value[1:]) if name == b"zTXt" else value)
         if exif:
             facts.add_exif(exif)
         else:
             facts.metadata.add("EXIF")
+    elif what in ("ICC colour profile", "XMP") and what not in facts.metadata:
+        profile = in_text(inflate(value[1:]) if name == b"zTXt" else value)
+        (facts.add_icc if what != "XMP" else facts.add_xmp)(profile)
     elif key != b"Software" and not key.startswith(b"date:"):  # what programs write without being asked
         facts.metadata.add(what or "text")
 
 
 def _colours(facts: Facts, found: dict[bytes, bytes], gray: bool) -> None:
     """The strongest of the chunks about colour, as the PNG specification (third edition, 4.3) ranks them."""
-    if b"iCCP" in found:
-        facts.metadata.add("ICC colour profile")
     if len(found.get(b"cICP", b"")) >= 4:
         facts.add_codes(found[b"cICP"][0], found[b"cICP"][1])
     elif b"iCCP" not in found and b"sRGB" not in found:

@@ -1,47 +1,74 @@
-"""From an opened image of Pillow to 8-bit samples the right way up, and what that loses."""
+"""From an opened image of Pillow to samples the right way up, and what that loses."""
 
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mvc.errors import SourceError
 from mvc.media import png
-from mvc.media.facts import METADATA, Facts
-from mvc.picture import Picture
+from mvc.media.exif import upright
+from mvc.media.facts import METADATA, Facts, maximum_of
+from mvc.metadata import NAMES, Metadata
+from mvc.picture import Picture, eight_bits, over_white
 
 Samples = NDArray[np.uint8]
 Deep = NDArray[np.uint16]
 
 _DEEP = 0xFFFF
 _BAND_ROWS = 64
+_UPRIGHT = re.compile(rb"""(tiff:Orientation(?:=["']|>)\s*)[1-8]""")
 _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
-def convert(image: Image.Image, facts: Facts, label: str) -> tuple[Picture, tuple[str, ...]]:
-    """The picture, and its losses in plain words. `facts` are what the file says of itself."""
+def convert(
+    image: Image.Image, facts: Facts, label: str, *, deep: bool = False, keep_alpha: bool = True
+) -> tuple[Picture, tuple[str, ...]]:
+    """The picture, and its losses in plain words. `facts` are what the file says of itself.
+
+    With `deep` samples of more than 8 bits come in 16, where all their bits can be had; else they are rounded. Without
+    `keep_alpha` transparent parts are shown on white.
+    """
     rectangle = _covered(image)
     depth = facts.depth if facts.depth > 8 or not _is_deep(image) else 16
-    deep = _deep_bands(image, facts.data, label) if depth > 8 else None
+    bands = _deep_bands(image, facts.data, label) if depth > 8 else None
+    if bands is None and depth > 8 and deep and image.format == "PPM":
+        bands = _deep_ppm(image, facts.data)
     losses: list[str] = []
-    if deep is not None:
-        samples, transparent = _rounded(image.size, deep)
-        losses.append(f"{depth}-bit samples are rounded to 8 bits")
+    alpha: Any = None
+    separated = image.mode == "CMYK"
+    managed = _managed(image, facts.icc) if separated and facts.icc else None
+    if bands is not None and (keep_alpha or deep):
+        samples, alpha = _collected(image.size, bands, deep)
+        transparent = alpha is not None and not keep_alpha
+        if transparent:
+            samples, alpha = over_white(samples, alpha), None
+    elif bands is not None:
+        samples, transparent = _rounded(image.size, bands)
     else:
-        samples, transparent, mode = _eight_bit(image)
+        samples, alpha, mode = _eight_bit(managed or image, keep_alpha)
+        transparent = alpha is not None and not keep_alpha
+        alpha = alpha if keep_alpha else None
         if mode == "P":
             losses.append("the palette is expanded to RGB")
         if depth > 8:  # by Pillow or the library behind it
             how = "rounded" if image.format == "PPM" else "reduced"
             losses.append(f"{depth}-bit samples are {how} to 8 bits")
+        if mode not in ("P", "RGB", "RGBX", "L", "YCbCr"):
+            facts.icc = b""  # of colours that are no more
         if mode not in ("P", "RGB", "RGBX", "L"):
             losses.append(f"{mode} is converted to RGB without colour management")
+        elif managed is not None:
+            losses.append("CMYK is converted to sRGB by the profile of the file (relative colorimetric)")
+    if bands is not None and not deep:
+        losses.append(f"{depth}-bit samples are rounded to 8 bits")
     if transparent:
         losses.append("alpha is dropped: transparent parts are shown on white")
     if rectangle is not None:
@@ -49,8 +76,36 @@ def convert(image: Image.Image, facts: Facts, label: str) -> tuple[Picture, tupl
         whole, samples = samples, np.full_like(samples, 255)
         samples[top:bottom, left:right] = whole[top:bottom, left:right]
         losses.append("the first frame covers only a part of the picture: the rest is shown white")
+        if alpha is not None:
+            outside = np.full_like(alpha, 255)
+            outside[top:bottom, left:right] = alpha[top:bottom, left:right]
+            alpha = outside
     samples = np.ascontiguousarray(_upright(samples, facts.orientation))
-    return Picture(samples), (*_frames(image, facts), *facts.others, *losses, *_dropped(facts))
+    alpha = None if alpha is None else np.ascontiguousarray(_upright(alpha, facts.orientation))
+    if managed is not None:
+        facts.icc = b""  # which has done its work
+        facts.metadata.discard("ICC colour profile")
+    metadata = _metadata(facts, "GRAY" if samples.ndim == 2 else "RGB ")
+    told = (*_frames(image, facts), *facts.others, *losses, *_dropped(facts, metadata))
+    return Picture(samples, alpha, metadata), told
+
+
+def _metadata(facts: Facts, space: str) -> Metadata:
+    """What is carried: a profile if it is one of the kind of colours that there are now; EXIF and XMP set upright."""
+    icc = facts.icc if facts.icc[16:20] == space.encode() else b""
+    xmp = _UPRIGHT.sub(rb"\g<1>1", facts.xmp)
+    found = {"icc": icc, "exif": upright(facts.exif), "xmp": xmp, "cicp": facts.cicp}
+    return Metadata(**{kind: data for kind, data in found.items() if data})
+
+
+def _managed(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """An image of CMYK in sRGB, as its profile says; None where that cannot be done with it."""
+    try:
+        own = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        return ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), intent, "RGB")
+    except (ImageCms.PyCMSError, ImportError, OSError, ValueError, TypeError):
+        return None
 
 
 def _frames(image: Image.Image, facts: Facts) -> list[str]:
@@ -64,14 +119,15 @@ def _frames(image: Image.Image, facts: Facts) -> list[str]:
     return [f"only {'the first' if which == 1 else f'frame {which}'} of {frames} frames is kept"]
 
 
-def _dropped(facts: Facts) -> list[str]:
+def _dropped(facts: Facts, carried: Metadata) -> list[str]:
     told = []
-    if facts.colours:
+    if facts.colours and not (carried.icc or carried.cicp):  # else programs that manage colours are told
         told.append(f"colours are taken as sRGB, but the file says {', '.join(dict.fromkeys(facts.colours))}")
     if facts.damaged:
         told.append(f"damaged parts are skipped: {', '.join(dict.fromkeys(facts.damaged))}")
-    if facts.metadata:
-        told.append(f"metadata is dropped: {', '.join(sorted(facts.metadata, key=METADATA.index))}")
+    left = facts.metadata - {NAMES[kind] for kind, _ in carried.items()}
+    if left:
+        told.append(f"metadata is dropped: {', '.join(sorted(left, key=METADATA.index))}")
     return told
 
 
@@ -163,6 +219,21 @@ def _deep_gray(image: Image.Image, label: str) -> Bands:
     return gray
 
 
+def _deep_ppm(image: Image.Image, data: bytes) -> Bands | None:
+    """All bits of a binary PPM, of which Pillow gives eight; None for another or a cut one."""
+    highest, (width, height) = maximum_of(data), image.size
+    tiles = getattr(image, "tile", ())
+    if data[:2] != b"P6" or not tiles or tiles[0].offset + 6 * width * height > len(data):
+        return None
+    samples = np.frombuffer(data, ">u2", 3 * width * height, tiles[0].offset).reshape(height, width, 3)
+
+    def coloured(top: int, bottom: int) -> Band:
+        rows = np.minimum(samples[top:bottom].astype(np.uint32), highest)
+        return Band(((rows * _DEEP + highest // 2) // highest).astype(np.uint16), None)
+
+    return coloured
+
+
 def _other_byte(tile: Any) -> Any:
     """A tile of Pillow that unpacks the other byte of 16-bit samples."""
     if isinstance(tile.args, str):
@@ -178,6 +249,24 @@ def _all_but(key: Sequence[int], colour: Deep) -> Deep:
 
 def _rows(image: Image.Image, top: int, bottom: int) -> Samples:
     return np.asarray(image.crop((0, top, image.width, bottom)))
+
+
+def _collected(size: tuple[int, int], bands: Bands, deep: bool) -> tuple[Any, Any]:
+    """Samples and alpha of 16 bits or, if not `deep`, of 8; alpha is None if all of the picture is opaque."""
+    (width, height), opaque = size, True
+    samples = alpha = np.empty(0)
+    for top in range(0, height, _BAND_ROWS):
+        colour, own = bands(top, min(height, top + _BAND_ROWS))
+        if not top:
+            samples = np.empty((height, width, *colour.shape[2:]), np.uint16 if deep else np.uint8)
+            alpha = np.empty((height, width), samples.dtype)
+        rows = slice(top, top + len(colour))
+        samples[rows] = colour if deep else eight_bits(colour)
+        if own is None:
+            continue
+        opaque = opaque and bool(own.min() == _DEEP)
+        alpha[rows] = own if deep else eight_bits(own)
+    return samples, None if opaque else alpha
 
 
 def _rounded(size: tuple[int, int], bands: Bands) -> tuple[Samples, bool]:
@@ -201,29 +290,35 @@ def _rounded(size: tuple[int, int], bands: Bands) -> tuple[Samples, bool]:
 # 8 bits ---------------------------------------------------------------------------------------------------
 
 
-def _eight_bit(image: Image.Image) -> tuple[Samples, bool, str]:
-    """Samples over white, whether any pixel was not opaque, and the mode that was converted ("RGB", "L": none was)."""
+def _eight_bit(image: Image.Image, keep_alpha: bool) -> tuple[Samples, Samples | None, str]:
+    """Samples, alpha if any pixel is not opaque, and the mode that was converted ("RGB", "L": none was).
+
+    Without `keep_alpha` the samples are those over white.
+    """
     image.load()
     transparent, told = image.has_transparency_data, ""
     if image.mode in ("P", "PA"):
         told, image = "P", image.convert("RGBA" if transparent else "RGB")
+    alpha: Samples | None = None
     if transparent:
-        image, transparent = _flatten(image)
+        image, alpha = _without_alpha(image, keep_alpha)
     if image.mode == "1":
         image = image.convert("L")
     elif image.mode not in ("L", "RGB"):
         told, image = image.mode, image.convert("RGB")
-    return np.asarray(image, dtype=np.uint8), transparent, told or image.mode
+    return np.asarray(image, dtype=np.uint8), alpha, told or image.mode
 
 
-def _flatten(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The picture over white, without alpha, and whether any pixel was not opaque."""
+def _without_alpha(image: Image.Image, as_it_is: bool) -> tuple[Image.Image, Samples | None]:
+    """The colour as it is or over white, in RGB or gray, and alpha, None if all of the picture is opaque."""
     gray = image.mode in ("L", "LA", "La", "1")
     full = image.convert("RGBA")
-    opaque = full.getchannel("A").getextrema() == (255, 255)
-    white = Image.new("RGBA", full.size, "white")
-    flat = full if opaque else Image.alpha_composite(white, full)
-    return flat.convert("L" if gray else "RGB"), not opaque
+    alpha: Samples | None = np.asarray(full.getchannel("A"))
+    if alpha is None or alpha.min() == 255:
+        alpha = None
+    elif not as_it_is:
+        full = Image.alpha_composite(Image.new("RGBA", full.size, "white"), full)
+    return full.getchannel(0) if gray else full.convert("RGB"), alpha
 
 
 def _upright(samples: Samples, orientation: int) -> Samples:

@@ -74,13 +74,15 @@ def read_pictures(
     if rate is None and len(sources) > 1:
         told.add(f"pictures name no frame rate: {DEFAULT_RATE} frames per second are assumed")
     rate = rate or DEFAULT_RATE
-    held = [read_picture(sources[0], name=name)]
+    held = [read_picture(sources[0], name=name, keep_alpha=False)]
     picture = held[0].picture
     info = ClipInfo(picture.width, picture.height, 1 / rate, RGB, "gbrp", rate)
 
     def frames() -> Frames:
         for time, path in enumerate(sources):
-            source = held.pop() if held else read_picture(path)
+            source = held.pop() if held else read_picture(path, keep_alpha=False)
+            if source.picture.metadata:
+                told.add(f"metadata is dropped: {source.picture.metadata.names}")
             for loss in source.losses:
                 told.add(loss)
             picture = source.picture

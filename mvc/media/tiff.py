@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from mvc.errors import SourceError
-from mvc.media.facts import ORIENTATION, Entry, Facts, header_of_tiff, read_ifd
+from mvc.media import exif
+from mvc.media.facts import ORIENTATION, Entry, Facts, carried, header_of_tiff, read_ifd, whole_value
+from mvc.metadata import Metadata
 
 # What a decoder needs: size, layout and coding of the samples, palette, JPEG tables, kinds of colours.
 _NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 334, 338}
 _NEEDED |= {339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674}
 _METADATA = dict.fromkeys((270, 271, 272, 305, 306, 315, 316, 33432, 34665, 34853), "EXIF")
+_EXIF = {*_METADATA, 282, 283, 296}  # and the resolution
+_ICC, _XMP = 34675, 700
 _METADATA |= {34675: "ICC colour profile", 700: "XMP", 33723: "IPTC", 34377: "IPTC"}
 _BITS, _SUBFILE, _TRANSFER, _WHITE, _PRIMARIES = 258, 254, 301, 318, 319
 _SUB_IFDS, _DNG = 330, 50706
+_NOT_COPIED = {_SUBFILE, 255, ORIENTATION, 301, 318, 319, _SUB_IFDS, 700, 33723, 34377, 34675, _DNG}
 _MOST_PAGES = 1 << 16
 
 
@@ -41,6 +46,13 @@ def look(data: bytes, label: str) -> Facts:
         facts.others.append("the first picture in the file is a reduced one, and the only one kept")
     for entry in entries:
         _tag(facts, entry)
+        if entry.tag == _ICC:
+            facts.add_icc(whole_value(data, entry))
+        elif entry.tag == _XMP:
+            facts.xmp = whole_value(data, entry)  # whose way up does not count here
+    if "EXIF" in facts.metadata:
+        own = exif.tree(data, _EXIF)
+        facts.exif = carried(exif.block(own)) if own else b""
     _colours(facts, {entry.tag: entry.fractions for entry in entries if entry.tag in (_WHITE, _PRIMARIES)})
 
     pages, at = {start}, number(start + counter + len(entries) * wide, pointer)
@@ -71,3 +83,26 @@ def _colours(facts: Facts, points: dict[int, list[float]]) -> None:
     if len(points.get(_PRIMARIES, ())) == 6:
         white = points.get(_WHITE, ())
         facts.add_primaries([*(white if len(white) == 2 else (0.3127, 0.3290)), *points[_PRIMARIES]])
+
+
+def with_metadata(data: bytes, metadata: Metadata) -> bytes:
+    """A little-endian TIFF of one directory with the metadata in another one at its end, which takes its place."""
+    if not metadata.only(("icc", "exif", "xmp")):
+        return data
+    tags = {own.number: own for own in exif_tags(metadata.exif) or ()}
+    if metadata.icc:
+        tags[_ICC] = exif.Tag(_ICC, 7, len(metadata.icc), metadata.icc)
+    if metadata.xmp:
+        tags[_XMP] = exif.Tag(_XMP, 1, len(metadata.xmp), metadata.xmp)
+    for entry in read_ifd(data):
+        tags[entry.tag] = exif.Tag(entry.tag, entry.kind, entry.many, whole_value(data, entry))
+    data += bytes(len(data) % 2)
+    return data[:4] + len(data).to_bytes(4, "little") + data[8:] + exif.laid(tags.values(), len(data))
+
+
+def exif_tags(block: bytes | None) -> list[exif.Tag] | None:
+    """The tags of an EXIF block that do not say how samples are laid out; None where it cannot be read."""
+    tags = exif.tree(block or b"")
+    if tags is None:
+        return None
+    return [tag for tag in tags if tag.number not in _NEEDED | _NOT_COPIED]

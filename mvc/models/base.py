@@ -134,8 +134,13 @@ class InterFlow(Protocol):
         """What stays known of a keyframe's latents, beside the frame."""
         ...
 
-    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """x in 0..1, or None when decoding, given what is known -> x_hat, like x, and the latents known then."""
+    def inter(
+        self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = ""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """x in 0..1, or None when decoding, given what is known -> x_hat, like x, and the latents known then.
+
+        `without` names a part of which `code` will make nothing of x.
+        """
         ...
 
 

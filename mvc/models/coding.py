@@ -7,21 +7,25 @@ where a picture is large, so that little more than the latents themselves is eve
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache, partial
 from itertools import accumulate
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-STRIP_POSITIONS = 4096
+STRIP_POSITIONS = 2048  # of a strip, where a coder does not say otherwise
 WHOLE = slice(None)
 
 
 class Coder(Protocol):
     """What the loop needs of an estimator, an encoder or a decoder.
 
-    One whose attribute `in_strips` is true is handed each pass in strips from top to bottom, all others at once. One
-    that decodes has the rows and columns of y as `size`.
+    One whose attribute `in_strips` is true is handed each pass in strips from top to bottom, of `strip_positions`
+    positions where it has that, and of a checkerboard only what it codes, side by side [B, 1, P, m] and without a mask;
+    all others are handed everything at once. One that decodes has the rows and columns of y as `size`. One with
+    `expect` is told of the log_scale and mask of each strip before the next is predicted, and that before it is coded:
+    what it must fetch from a GPU is on its way while that goes on.
     """
 
     def hyper(self, z: Any) -> Tensor:
@@ -40,10 +44,26 @@ class Coder(Protocol):
         ...
 
 
+class Part(NamedTuple):
+    """Positions of latents: all of some rows, or `places` [P] of them, in raster order."""
+
+    rows: slice
+    places: Tensor | None = None
+
+    def of(self, x: Tensor) -> Tensor:
+        """What x [B, rows, W, C] has there: x itself, or what is at the places, [B, 1, P, C]."""
+        return x if self.places is None else x.flatten(1, 2).index_select(1, self.places)[:, None]
+
+    def into(self, x: Tensor, values: Tensor) -> Tensor:
+        """x [B, rows, W, C] with these values [B, 1, P, C] at the places."""
+        assert self.places is not None
+        return x.flatten(1, 2).index_copy(1, self.places, values[:, 0].to(x.dtype)).view_as(x)
+
+
 class Prediction(NamedTuple):
     """What is known of a slice before one of its passes is coded, and what corrects it afterwards (LRP)."""
 
-    mean: Tensor  # [B, H, W, m]
+    mean: Tensor  # [B, H, W, m]; all of these of the positions that were asked for
     log_scale: Tensor  # as `Coder.latent` takes it
     correction: Callable[[Tensor], Tensor]  # of y_hat [B, H, W, m]
 
@@ -65,32 +85,46 @@ def strips_of(coder: Coder, height: int, width: int) -> list[slice]:
     """The strips of rows, even but for the last, in which a coder is handed latents [B, height, width, m]."""
     if not getattr(coder, "in_strips", False) or torch.is_grad_enabled():
         return [slice(0, height)]
-    rows = max(2, STRIP_POSITIONS // width // 2 * 2)
+    rows = max(2, getattr(coder, "strip_positions", STRIP_POSITIONS) // width // 2 * 2)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
 def code_slice(
     coder: Coder,
     passes: int,
-    predict: Callable[[Tensor | None, slice], Prediction],
+    predict: Callable[[Tensor | None, Part], Prediction],
     y: Tensor | None,
     masks: tuple[Tensor, Tensor],
-    strips: Sequence[slice] = (WHOLE,),
+    strips: Sequence[slice] | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Code one slice y (None when decoding) in one pass, or two over the checkerboard: rows, and y_hat [B, rows, W, m].
 
-    `predict` is given what the first pass coded, zero elsewhere, or None before it, and the rows that are wanted. It
-    must not see of this slice what is given out here: in two passes that comes when all is coded, but in one at once.
+    `predict` is given what the first pass coded, zero elsewhere, or None before it, and what is wanted: without strips
+    that is all. It must not see of this slice what is given out here: in two passes that comes when all is coded, but
+    in one at once.
     """
     seen: Tensor | None = None
+    packed = strips is not None and passes == 2 and getattr(coder, "in_strips", False)
     for index in range(passes):
         parts = []
-        for rows in strips:
-            mask = masks[index][rows] if passes == 2 else None
-            mean, log_scale, correction = predict(seen, rows)
-            coded = coder.latent(None if y is None else y[:, rows], mean, log_scale, mask)
+        wanted = [Part(rows, _places(masks[index][rows], index) if packed else None) for rows in strips or (WHOLE,)]
+        mask_of = masks[index] if passes == 2 else None
+        for part, prediction in predictions(coder, partial(predict, seen), mask_of, wanted):
+            rows, mask = part.rows, None if mask_of is None else mask_of[part.rows]
+            if prediction is None:
+                assert seen is not None
+                parts.append(seen[:, rows])  # a single latent has nothing for the second pass
+                continue
+            mean, log_scale, correction = prediction
+            own_y = None if y is None else part.of(y[:, rows])
+            coded = coder.latent(own_y, mean, log_scale, None if packed else mask)
             if mask is None:
                 yield rows, coded + correction(coded)
+                continue
+            if packed:
+                shape = len(coded), *mask.shape[:2], coded.shape[-1]
+                before = coded.new_zeros(shape) if seen is None else seen[:, rows]
+                parts.append(part.into(before, coded + correction(coded)))
                 continue
             coded = coded * mask  # the encoder alone has values elsewhere: a correction must not see them
             own = coded if seen is None else seen[:, rows].to(coded.dtype) + coded
@@ -102,6 +136,40 @@ def code_slice(
     if seen is not None:
         yield WHOLE, seen
     coder.end_slice()
+
+
+def predictions(
+    coder: Coder, predict: Callable[[Part], Prediction], mask: Tensor | None, parts: Sequence[Part]
+) -> Iterator[tuple[Part, Prediction | None]]:
+    """The parts of a pass with their predictions, none of a part without places.
+
+    One ahead of what is coded for a coder with `expect`.
+    """
+    expect = getattr(coder, "expect", None)
+    waiting: list[tuple[Part, Prediction | None]] = []
+    for part in parts:
+        empty = part.places is not None and not len(part.places)
+        prediction = None if empty else predict(part)
+        if expect is None:
+            yield part, prediction
+            continue
+        if prediction is not None:
+            expect(prediction.log_scale, None if mask is None or part.places is not None else mask[part.rows])
+        yield from waiting
+        waiting = [(part, prediction)]
+    yield from waiting
+
+
+@lru_cache(maxsize=32)
+def _places_of(height: int, width: int, odd: int, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # it is kept for whoever comes
+        colour = (torch.arange(height)[:, None] + torch.arange(width)) % 2
+        return (colour == odd).flatten().nonzero().flatten().to(device)
+
+
+def _places(mask: Tensor, odd: int) -> Tensor:
+    """Where a mask of `checkerboard` that begins at an even row is 1; a GPU has not to be asked."""
+    return _places_of(*mask.shape[:2], odd, mask.device)
 
 
 class Support:

@@ -64,9 +64,21 @@ class RoundedEstimator(RateEstimator):
 
     For frames that cost a hundredth of a picture. Noise alone makes every latent cost 0.15 bits at the smallest scale,
     where a rounded one costs none: more than most such frames have (docs/decisions.md).
+    `deadzone` is what the encoder's is (mvc/models/base.py).
     """
 
     density: Any
+
+    def __init__(
+        self,
+        density: Any,
+        index: Tensor,
+        noise: bool,
+        dtype: torch.dtype = torch.float32,
+        deadzone: float = 0.0,
+    ) -> None:
+        super().__init__(density, index, noise, dtype)
+        self.deadzone = deadzone
 
     def hyper(self, z: Tensor) -> Tensor:
         if not self.noise:
@@ -85,6 +97,8 @@ class RoundedEstimator(RateEstimator):
         return z_hat.to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
+        if self.deadzone:
+            y = y - (y - mean).detach().clamp(-self.deadzone, self.deadzone)
         if not self.noise:
             return super().latent(y, mean, log_scale, mask)
         y_hat, noisy = latent(y, mean.detach(), log_scale.detach(), torch.rand(y.shape, device=y.device), mask)

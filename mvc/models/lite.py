@@ -27,10 +27,11 @@ from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.sizes import check_sizes
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
-from mvc.tiling import scaled, windows
+from mvc.tiling import cells, scaled, windows
 
 PATCH = CELL_PX
-BAND_TOKENS = 512  # of 16 x 16 pixels
+BAND_TOKENS = 512  # of 16 x 16 pixels; a band has the fewest rows that have so many (ops/product.py)
+GPU_BAND_TOKENS = 1 << 16  # where memory is plenty and kernels are better few
 WINDOW, MARGIN = 48, 1
 """Latents to a side of the windows that both transforms work on in large pictures, and those added around each.
 
@@ -234,7 +235,7 @@ class Synthesis(nn.Module):
         y = self.gain(y_hat, index).to(dtype)
         del y_hat  # at 4K each of these takes 40 MB or more
         f = self.stage8(self._at_eighth(self.stage16(self.embed(y)), index))
-        rows = max(1, BAND_TOKENS // (y.shape[0] * y.shape[2]))
+        rows = cells(GPU_BAND_TOKENS if y.is_cuda else BAND_TOKENS, y.shape[0] * y.shape[2])
         for f_band, y_band in zip(f.split(2 * rows, 1), y.split(rows, 1), strict=True):
             x = shuffle(self.head(f_band), self.fine).float()
             x += shuffle(self.skip(y_band), self.patch)
@@ -243,11 +244,11 @@ class Synthesis(nn.Module):
 
     def _at_eighth(self, f: Tensor, index: Tensor) -> Tensor:
         """From 1/16 to 1/8 of the resolution; without gradients by rows."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or f.is_cuda:
             return self.gain8(shuffle(self.split(f), 2), index)
         batch, height, width, _ = f.shape
         finer = f.new_empty(batch, 2 * height, 2 * width, self.gain8.log_gain.shape[1])
-        rows = max(1, BAND_TOKENS // (batch * width))
+        rows = cells(BAND_TOKENS, batch * width)
         for top in range(0, height, rows):
             finer[:, 2 * top : 2 * (top + rows)] = self.gain8(shuffle(self.split(f[:, top : top + rows]), 2), index)
         return finer

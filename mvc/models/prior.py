@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.layers import Clamp, Composite, Depthwise, Leaky, Linear, QualityGain, shuffle
 from mvc.exact.fixed import COARSE
-from mvc.models.coding import WHOLE, Coder, Prediction, Support, checkerboard, code_slice, size_of, strips_of
+from mvc.models.coding import Coder, Part, Prediction, Support, checkerboard, code_slice, size_of, strips_of
 from mvc.tiling import widened
 
 REACH = 2  # rows that a 5 x 5 kernel sees above and below
@@ -93,9 +93,17 @@ class Context(Composite):
                 nn.init.zeros_(layer.bias)
             nn.init.constant_(self.scale.bias, 3.0)
 
-    def forward(self, support: Tensor, own: slice = WHOLE) -> tuple[Tensor, Tensor, Tensor]:
-        """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m], of the rows `own` of the support."""
-        mixed = self.mix(self.inp(support))[:, own]
+    def forward(self, support: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """-> hidden [B, H, W, hidden], mean and log-scale [B, H, W, m]."""
+        return self.predict(self.mixed(support))
+
+    def mixed(self, support: Tensor) -> Tensor:
+        """The first half, which looks around: [B, H, W, hidden]."""
+        mixed: Tensor = self.mix(self.inp(support))
+        return mixed
+
+    def predict(self, mixed: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The second half, each position for itself."""
         hidden = mixed + self.act(self.mid(mixed))
         return hidden, self.mean(hidden), self.scale(hidden)
 
@@ -162,6 +170,7 @@ class Prior(CodingPrior):
         strips = strips_of(coder, height, width)
         for rows in strips:
             support.put_features(self.h_s.fine(coarse, index, rows)[:, :, :width], rows)
+        del coarse
         return self._code(coder, support, strips, masks, y)
 
     def code_latent(self, coder: Coder, features: Tensor, y: Tensor | None = None) -> Tensor:
@@ -187,14 +196,12 @@ class Prior(CodingPrior):
             support.show(number)
         return support.latents()
 
-    def _predict(
-        self, support: Support, number: int, height: int, first_pass: Tensor | None, rows: slice
-    ) -> Prediction:
-        """Of some rows of a slice, `height` being that of all."""
+    def _predict(self, support: Support, number: int, height: int, first_pass: Tensor | None, part: Part) -> Prediction:
+        """Of a part of a slice, `height` being that of all."""
         context = cast("Sequence[Context]", self.contexts[number])[0 if first_pass is None else 1]
-        if first_pass is not None and rows.start == 0:
+        if first_pass is not None and part.rows.start == 0:
             support.put(number, first_pass)
             support.show(number)
-        wide, own = widened(rows, REACH, height)
-        hidden, mean, log_scale = context(support.rows(wide), own)
+        wide, own = widened(part.rows, REACH, height)
+        hidden, mean, log_scale = context.predict(part.of(context.mixed(support.rows(wide))[:, own]))
         return Prediction(mean, log_scale, partial(context.lrp, hidden))

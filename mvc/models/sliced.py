@@ -19,7 +19,7 @@ from mvc.blocks.layers import Composite, HalfTanh, LogScale
 from mvc.blocks.window import AttentionGate
 from mvc.entropy.tables import SCALE_MIN
 from mvc.exact.fixed import FINE
-from mvc.models.coding import Coder, Prediction, checkerboard, code_slice
+from mvc.models.coding import Coder, Part, Prediction, checkerboard, code_slice
 from mvc.models.prior import CodingPrior
 
 SCALE_MAX = 256.0  # of the papers' scales, which begin at SCALE_MIN
@@ -55,8 +55,8 @@ class SliceContext(Composite):
         """
         raise NotImplementedError
 
-    def prediction(self, features: list[Tensor], own: Tensor | None, rows: slice) -> Prediction:
-        """What `predict` says, as `code_slice` takes it; always of all rows, as attention looks everywhere."""
+    def prediction(self, features: list[Tensor], own: Tensor | None, part: Part) -> Prediction:
+        """What `predict` says, as `code_slice` takes it; always of all, as attention looks everywhere."""
         support, mean, scale = self.predict(features, own)
         return Prediction(mean, self.log_scale(scale), partial(self.lrp, support))
 

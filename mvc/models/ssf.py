@@ -133,7 +133,9 @@ class ScaleSpaceFlow:
         """Nothing but the frame is known."""
         return {}
 
-    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def inter(
+        self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = ""
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """As InterFlow says; the synthesis of the residual sees the motion's latents too."""
         reference = known.frame
         motion = code("motion", None if x is None else torch.cat([x, reference], -1), None)

@@ -17,6 +17,7 @@ Streams = tuple[bytes, ...]
 
 _ROW_BITS = ROWS_PER_OCTAVE.bit_length() - 1
 HYPER_LIMIT = MAGNITUDE - 1
+GPU_STRIP_POSITIONS = 8192  # two or more strips of a large picture, so that a GPU predicts one while another is read
 
 
 def scale_rows(log_scale: Tensor, grid: Grid = COARSE) -> Tensor:
@@ -37,6 +38,19 @@ def hyper_rows(tables: Tables, index: int, height: int, width: int, channels: in
 def _positions(mask: Tensor | None) -> Tensor | slice:
     """Which of the H*W positions a pass codes, in raster order."""
     return slice(None) if mask is None else mask.reshape(-1).nonzero().squeeze(1)
+
+
+class _Fetched:
+    """A tensor on its way from its device."""
+
+    def __init__(self, x: Tensor) -> None:
+        self._copy = x.to("cpu", non_blocking=True)  # to pinned memory where x is on a GPU
+        self._event = torch.cuda.current_stream(x.device).record_event() if x.is_cuda else None
+
+    def wait(self) -> np.ndarray:
+        if self._event is not None:
+            self._event.synchronize()
+        return self._copy.numpy()
 
 
 def _flat(x: Tensor, positions: Tensor | slice) -> np.ndarray:
@@ -113,7 +127,15 @@ class StreamDecoder(_Streams):
     ) -> None:
         """`size` are rows and columns of y, `hyper_shape` that of z without the batch."""
         super().__init__(hyper, latent, index, dtype, grid)
-        self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, device
+        self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, torch.device(device)
+        self._places: dict[tuple[int, int], tuple[Tensor, Tensor | slice]] = {}  # of masks, which are kept with them
+        self._expected: dict[int, _Fetched] = {}
+        if self.device.type != "cpu":
+            self.look_ahead()
+
+    def look_ahead(self) -> None:
+        """Be told of what comes next, and of longer strips; coding.py says how."""
+        self.strip_positions, self.expect = GPU_STRIP_POSITIONS, self._expect
 
     def hyper(self, z: None) -> Tensor:
         read = self.reader.take(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self.hyper_tables)
@@ -125,12 +147,35 @@ class StreamDecoder(_Streams):
         return z_hat.view(1, *self.hyper_shape) * self.grid.one
 
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        positions = _positions(mask)
-        read = self.reader.take(_flat(scale_rows(log_scale, self.grid), positions), self.latent_tables)
-        values = torch.from_numpy(read).to(self.device, self.dtype).view(-1, mean.shape[-1])
+        positions = self._at(mask)
+        rows = self._expected.pop(id(log_scale), None) or self._asked(log_scale, positions)
+        values = self._sent(self.reader.take(rows.wait(), self.latent_tables)).view(-1, mean.shape[-1])
         symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
         symbols[positions] = values
         return self._y_hat(symbols.view_as(mean), mean)
+
+    def _expect(self, log_scale: Tensor, mask: Tensor | None) -> None:
+        self._expected[id(log_scale)] = self._asked(log_scale, self._at(mask))
+
+    def _asked(self, log_scale: Tensor, positions: Tensor | slice) -> _Fetched:
+        rows = scale_rows(log_scale, self.grid)
+        return _Fetched(rows.reshape(-1, rows.shape[-1])[positions].to(torch.int32).reshape(-1))
+
+    def _at(self, mask: Tensor | None) -> Tensor | slice:
+        """`_positions`, for which a GPU has to be waited, once for each mask."""
+        if mask is None:
+            return _positions(mask)
+        key = mask.data_ptr(), mask.numel()
+        if key not in self._places:
+            self._places[key] = mask, _positions(mask)
+        return self._places[key][1]
+
+    def _sent(self, symbols: np.ndarray) -> Tensor:
+        """Symbols on the device; nothing waits for what that has to do before."""
+        values = torch.from_numpy(symbols)
+        if self.device.type == "cuda":
+            values = values.pin_memory().to(self.device, non_blocking=True)
+        return values.to(self.device, self.dtype)
 
     def end_slice(self) -> None:
         self.reader.end()

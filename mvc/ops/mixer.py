@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mvc.ops import depthwise_numba, norm_numba, scan
 from mvc.ops.parallel import array, run
+from mvc.ops.product import linear
 from mvc.ops.scan import FAST_TYPES, ORDERS, selective_scan
 
 ACTIVATIONS = {"none": depthwise_numba.NONE, "silu": depthwise_numba.SILU, "leaky": depthwise_numba.LEAKY}
@@ -204,7 +205,7 @@ def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weig
 
 def scanned_(v: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
     """The middle of `mix`: the scan of v [B, H, W, C] contiguous, which it overwrites; other arguments as there."""
-    parameters = (v.view(-1, v.shape[-1]) @ projection.to(v.dtype).t()).float()
+    parameters = linear(v.view(-1, v.shape[-1]), projection.to(v.dtype)).float()
     parameters = parameters.view(v.shape[0], v.shape[1] * v.shape[2], ORDERS, -1)
     scan.forward_on_cpu(v, parameters, weights, rank, v)  # reads an element before it writes it
     return v

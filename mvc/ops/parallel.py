@@ -7,12 +7,16 @@ is set to while the codec computes is in computing.py.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Kernel(Protocol):
@@ -39,6 +43,15 @@ def run(kernel: Kernel, tasks: int, *arrays: Any) -> None:
     kernel(bounds[0], bounds[1], *arrays)
     for future in waiting:
         future.result()
+
+
+def each(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
+    """The function of every item, by so many threads: for work that releases the GIL."""
+    threads = min(threads, len(items))
+    if threads <= 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads, thread_name_prefix="mvc-each") as pool:  # not that of `run`, which may wait for it
+        return list(pool.map(function, items))
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:

@@ -20,7 +20,8 @@ steps of 1, 2 and 4 samples, edges repeated, (sum + 128) >> 8.
 ((16 - f) * sample of level k + f * sample of level k + 1 + 8) >> 4: sharp for all scales up to 0, and then a copy where
 the flow is whole.
 
-No sum leaves int32. On CPU kernels compute it (warp_numba.py), elsewhere `predict_reference`, which is the definition.
+No sum leaves int32. On CPU kernels compute it (warp_numba.py), elsewhere `predict_reference`, which is the
+definition (warp_torch.py).
 """
 
 from __future__ import annotations
@@ -32,81 +33,9 @@ from torch import Tensor
 from mvc.ops import warp_numba, warp_slopes_numba
 from mvc.ops.parallel import array, run
 from mvc.ops.planes import pack, unpack
+from mvc.ops.warp_torch import Planes, TorchWarp, predict_reference
 
-Planes = tuple[Tensor, Tensor, Tensor]
-
-
-# --- definition -----------------------------------------------------------------------------------------------------
-
-
-def _dense(motion: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Flow right, flow down (sixteenths of a sample) and scale (sixteenths of a level) of every sample, int32 [H, W].
-
-    `size` is the side of a block in samples of the plane.
-    """
-    field = motion.clamp(-warp_numba.FLOW_BOUND, warp_numba.FLOW_BOUND).to(torch.int32)
-    for axis in (0, 1):
-        place = torch.arange(size * field.shape[axis], device=field.device) + size // 2
-        block, weight = place // size, 2 * (place % size) + 1
-        before = field.index_select(axis, (block - 1).clamp_min(0))
-        after = field.index_select(axis, block.clamp_max(field.shape[axis] - 1))
-        weight = weight.to(torch.int32).view(-1, 1, 1) if axis == 0 else weight.to(torch.int32).view(1, -1, 1)
-        field = before * (2 * size - weight) + after * weight
-    shifts = (7, 7) if size == 8 else (6, 5)
-    flow, scale = ((field + (1 << (shift - 1))) >> shift for shift in shifts)
-    return flow[..., 0], flow[..., 1], scale[..., 2]
-
-
-def _blurs(plane: Tensor) -> list[Tensor]:
-    """All levels of a plane, int32 [H, W]."""
-    levels = [plane.to(torch.int32)]
-    for step in (1, 2, 4):
-        total = levels[-1]
-        for axis in (0, 1):
-            size = total.shape[axis]
-            place = torch.arange(size, device=plane.device)
-            taps = [total.index_select(axis, (place + k * step).clamp(0, size - 1)) for k in range(-2, 3)]
-            total = taps[0] + taps[4] + 4 * (taps[1] + taps[3]) + 6 * taps[2]
-        levels.append((total + 128) >> 8)
-    return levels
-
-
-def _reference_plane(plane: Tensor, motion: Tensor, size: int) -> Tensor:
-    """The prediction of one plane, uint8 [H, W]."""
-    height, width = plane.shape
-    right, down, scale = _dense(motion, size)
-    y = torch.arange(height, device=plane.device).view(-1, 1) + (down >> 4)
-    x = torch.arange(width, device=plane.device) + (right >> 4)
-    down, right = down & 15, right & 15
-    levels = _blurs(plane)
-
-    def at(level: int, i: int, j: int) -> Tensor:
-        return levels[level][(y + i).clamp(0, height - 1), (x + j).clamp(0, width - 1)]
-
-    taps = torch.from_numpy(warp_numba.TAPS).to(plane.device)
-    sharp = torch.full_like(right, 2048)
-    for i in range(4):
-        across = torch.zeros_like(right)
-        for j in range(4):
-            across = across + taps[right, j] * at(0, i - 1, j - 1)
-        sharp = sharp + taps[down, i] * across
-    samples = [(sharp >> 12).clamp(0, 255)]
-    for level in range(1, warp_numba.LEVELS):
-        above = (16 - right) * at(level, 0, 0) + right * at(level, 0, 1)
-        below = (16 - right) * at(level, 1, 0) + right * at(level, 1, 1)
-        samples.append(((16 - down) * above + down * below + 128) >> 8)
-    scale = scale.clamp(0, warp_numba.MOST_SCALE)
-    lower, share = (scale >> 4).to(torch.int64), scale & 15
-    stack = torch.stack([*samples, torch.zeros_like(sharp)])  # above the last level nothing has a share
-    value, above = (stack.gather(0, k[None])[0] for k in (lower, lower + 1))
-    return (((16 - share) * value + share * above + 8) >> 4).to(torch.uint8)
-
-
-def predict_reference(reference: Planes, motion: Tensor) -> Planes:
-    """Plain version of `predict`, on any device; the arguments mean the same."""
-    y, u, v = reference
-    return _reference_plane(y, motion, 8), _reference_plane(u, motion, 4), _reference_plane(v, motion, 4)
-
+__all__ = ["Planes", "predict", "predict_reference", "warp"]
 
 # --- kernels --------------------------------------------------------------------------------------------------------
 
@@ -191,8 +120,8 @@ def warp(reference: Tensor, motion: Tensor) -> Tensor:
     reference: uint8 [B, H/2, W/2, 6]. motion: float [B, H/8, W/8, 3], flow right and down in pixels of luma and scale
     in levels, rounded to eighths by the caller. It alone gets a gradient: that of the interpolation. Where a block's
     scale is 0 or less, only a gradient that raises it passes, from samples whose scale is above -1; where it is above
-    3, only one that lowers it. Computed on CPU; tensors elsewhere are taken there and back.
+    3, only one that lowers it. By kernels on CPU, elsewhere by torch (warp_torch.py), whose gradient adds up in another
+    order.
     """
-    if reference.device.type != "cpu":
-        return warp(reference.cpu(), motion.cpu()).to(reference.device)
-    return _Warp.apply(reference, motion.float())
+    method = _Warp if reference.device.type == "cpu" else TorchWarp
+    return method.apply(reference, motion.float())

@@ -39,14 +39,19 @@ class Augment:
 
 def recoloured(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:
     """Hue turned by up to HUE radians, saturation and contrast (about the mean) scaled: [H, W, 3] in 0..255."""
+    matrix, turned = colour_change(rng)
+    mean = values.mean((0, 1))
+    changed: np.ndarray = (values - mean) @ matrix.astype(np.float32).T + (turned @ mean).astype(np.float32)
+    return changed
+
+
+def colour_change(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices [3, 3] of a random change, for what differs from a crop's mean and for the mean."""
     angle, saturation, contrast = rng.uniform(-HUE, HUE), rng.uniform(*SATURATION), rng.uniform(*CONTRAST)
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) * GRAY[0]
     turn = math.cos(angle) * np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * np.outer(GRAY, GRAY)
     fade = saturation * np.eye(3) + (1 - saturation) * LUMA  # every row: a share of the brightness
-    mean = values.mean((0, 1))
-    matrix = (contrast * fade @ turn).astype(np.float32)
-    changed: np.ndarray = (values - mean) @ matrix.T + (fade @ turn @ mean).astype(np.float32)
-    return changed
+    return contrast * fade @ turn, fade @ turn
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:

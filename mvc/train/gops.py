@@ -6,6 +6,7 @@ back through time. What lies in the slots is not part of a checkpoint: a resumed
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,12 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mvc.clip_choice import index_at
 from mvc.models.base import Coded, Known
 from mvc.models.coding import Watched
 from mvc.models.estimate import RateEstimator, RoundedEstimator
 from mvc.models.lite import rd_lambda
-from mvc.models.lite_flow import LiteFlow
+from mvc.models.lite_flow import MOTION, LiteFlow
 from mvc.models.registry import PICTURE
+from mvc.ops.parallel import each
 from mvc.planes import PACKING, SAMPLES
 from mvc.train.clips import ClipStore, cropped
 from mvc.train.data import CropStore
@@ -43,7 +46,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Slot:
-    """A GOP, uint8 [T, H/2, W/2, 6], which of its frames comes next, and its quality index."""
+    """A GOP, uint8 [T, H/2, W/2, 6], which of its frames comes next, and the quality index of its clip."""
 
     frames: np.ndarray
     place: int
@@ -58,23 +61,30 @@ class Gops:
         self.clips, self.length, self.stills, self.share = clips, length, stills, share
         self.weights = clips.weights(2)
         self.slots: list[Slot] = []
+        self.threads = 1  # more make the sequences that begin in a step side by side, from random numbers of their own
 
     def next(self, rng: np.random.Generator, quality: np.ndarray, crop_px: int, rates: int) -> Step:
-        """The next frame of every slot; a slot where a GOP begins takes its quality index from `quality` [B]."""
+        """The next frame of every slot; a slot where a GOP begins takes the quality index of its clip from `quality`
+        [B]."""
         side = crop_px // PACKING
         if len(self.slots) != len(quality) or self.slots[0].frames.shape[1] != side:
             self.slots = [Slot(np.empty((0, side, side, SAMPLES), np.uint8), 0, 0) for _ in quality]
         new = np.array([slot.place >= len(slot.frames) for slot in self.slots])
-        for k in np.flatnonzero(new):
-            self.slots[k] = Slot(self._sequence(rng, crop_px), 1, int(quality[k]))
+        for k, frames in zip(np.flatnonzero(new), self._sequences(rng, int(new.sum()), crop_px), strict=True):
+            self.slots[k] = Slot(frames, 1, int(quality[k]))
         begun = [slot for slot, is_new in zip(self.slots, new, strict=True) if is_new]
         finer = [min(rates - 1, slot.quality + int(rng.integers(0, KEY_OFFSETS))) for slot in begun]
         x = np.stack([slot.frames[slot.place] for slot in self.slots])
         keyframes = np.stack([slot.frames[0] for slot in begun]) if begun else x[:0]
+        own = torch.tensor([index_at(slot.place, slot.quality, rates) for slot in self.slots])
         for slot in self.slots:
             slot.place += 1
-        own = torch.tensor([slot.quality for slot in self.slots])
         return Step(_tensor(x), own, torch.from_numpy(new), _tensor(keyframes), torch.tensor(finer, dtype=torch.long))
+
+    def _sequences(self, rng: np.random.Generator, count: int, crop_px: int) -> Iterator[np.ndarray]:
+        if self.threads == 1:
+            return (self._sequence(rng, crop_px) for _ in range(count))
+        return iter(each(lambda own: self._sequence(own, crop_px), rng.spawn(count), self.threads))
 
     def _sequence(self, rng: np.random.Generator, crop_px: int) -> np.ndarray:
         """uint8 [T, crop_px/2, crop_px/2, 6], T at least 2."""
@@ -102,24 +112,27 @@ class InterObjective(nn.Module):
     def forward(self, x: Tensor, index: Tensor, new: Tensor, keyframes: Tensor, key_index: Tensor) -> dict[str, Tensor]:
         self._begin(new, keyframes, key_index)
         assert self.known is not None
-        coders: dict[str, RateEstimator] = {}
+        coders: dict[str, RoundedEstimator] = {}
 
         def code(name: str, signal: Tensor | None, given: Tensor | None) -> Coded:
             network = self.model.networks[name]
             assert signal is not None and given is not None
             dtype = self.dtype if network.trains_in_half else torch.float32
-            coders[name] = RoundedEstimator(network.density, index, self.training, dtype)
+            coders[name] = RoundedEstimator(network.density, index, self.training, dtype, network.deadzone)
             watched = Watched(coders[name])
             y, z = network.analyse(signal.to(dtype), index)
             y_hat = network.prior.code(watched, index, z, y, given.to(dtype))
             return Coded(y_hat.float(), watched.sent)
 
         x_hat, latents = LiteFlow(self.model.networks).inter(code, x, self.known, index)
+        moving = latents[MOTION].flatten(1).any(1)  # else none is sent
         self.known = Known(_rounded(x_hat), {name: value.detach() for name, value in latents.items()})
         pixels = pixels_of(x)
-        bpp = torch.stack([coder.bits for coder in coders.values()]).sum(0) / pixels
-        hyper = torch.stack([coder.hyper_bits for coder in coders.values()]).sum(0) / pixels
-        motion = coders["motion"].bits / pixels
+        sent = {name: moving if name == MOTION else torch.ones_like(moving) for name in coders}
+        bits = {name: coder.bits * sent[name] / pixels for name, coder in coders.items()}
+        bpp = torch.stack(list(bits.values())).sum(0)
+        hyper = torch.stack([coder.hyper_bits * sent[name] for name, coder in coders.items()]).sum(0) / pixels
+        motion = bits.get(MOTION, torch.zeros_like(bpp))
         mse, error = squared_errors(x_hat, x)
         loss = torch.log(rd_lambda(index) * 255**2 * error + bpp + LEAST_COST)
         return {"loss": loss, "bpp": bpp, "hyper_bpp": hyper, "motion_bpp": motion, "mse": mse}

@@ -7,6 +7,7 @@ does depends on the recipe's seed, the step and the rank alone, so a resumed run
 from __future__ import annotations
 
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from mvc.models import registry
 from mvc.models.density import FactorizedDensity
 from mvc.train import state, stores
 from mvc.train.checkpoints import UNREADABLE
+from mvc.train.device_crops import Ahead, DeviceCrops, sent
 from mvc.train.gops import Gops, InterObjective
 from mvc.train.grow import describe, grow, is_deeper
 from mvc.train.log import COLUMNS, Report
@@ -48,6 +50,16 @@ def trained_for(model: nn.Module, recipe: Recipe) -> nn.Module:
     if recipe.in_gops:
         return InterObjective(model, getattr(torch, recipe.dtype))
     return objective_of(model, recipe)
+
+
+@torch.no_grad()
+def hold(gradients: list[Tensor], norm: Tensor, most: float) -> None:
+    """Scale gradients down to a norm of `most`, without waiting for it; one that is not finite makes them zero."""
+    factor = (most / (norm + 1e-6)).clamp(max=1.0)
+    torch._foreach_mul_(gradients, factor)
+    lost = ~torch.isfinite(norm)
+    for gradient in gradients:
+        gradient.masked_fill_(lost, 0.0)
 
 
 class Trainer:
@@ -92,6 +104,14 @@ class Trainer:
             dist.barrier()
         self.store = stores.opened(recipe)
         self.held = stores.held(recipe)
+        self.waits = self.device == "cpu"  # for what a step computes, before the next
+        self.crops: DeviceCrops | None = None
+        self.ahead: Ahead | None = None
+        if not self.waits:
+            if isinstance(self.store, Gops):
+                self.store.threads = max(1, (os.cpu_count() or 1) // self.world)
+            self.crops = DeviceCrops.of(self.store, self.device, recipe)
+            self.ahead = Ahead(self._drawn) if self.crops is None else None
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -153,16 +173,29 @@ class Trainer:
         Crops [count, H, W, 3] in 0..1 and quality indices, or [count, T, H, W, 3] for a model of clips, or a Step of
         GOPs (gops.py).
         """
-        rng = np.random.default_rng((self.recipe.seed, self.step, self.rank))
-        batch, crop_px = self.recipe.crops_at(self.step)
+        if self.crops is not None:
+            rng, own, crop_px = self._numbers(self.step)
+            return self.crops.batch(rng, len(own), crop_px), sent(own, self.device)
+        if self.ahead is not None:
+            return tuple(part.to(self.device, non_blocking=True) for part in self.ahead.take(self.step))
+        return tuple(part.to(self.device) for part in self._drawn(self.step))
+
+    def _numbers(self, step: int) -> tuple[np.random.Generator, np.ndarray, int]:
+        """Random numbers of a step and rank, its quality indices, and the side of its crops in pixels."""
+        rng = np.random.default_rng((self.recipe.seed, step, self.rank))
+        batch, crop_px = self.recipe.crops_at(step)
         count = batch // self.world
-        shared = np.random.default_rng((self.recipe.seed, self.step))
+        shared = np.random.default_rng((self.recipe.seed, step))
         spread = (shared.permutation(batch) + shared.random(batch)) / batch * self.model.rates
-        own = spread[self.rank * count : (self.rank + 1) * count].astype(np.int64)
+        return rng, spread[self.rank * count : (self.rank + 1) * count].astype(np.int64), crop_px
+
+    def _drawn(self, step: int) -> tuple[Tensor, ...]:
+        """The batch of a step on the CPU."""
+        rng, own, crop_px = self._numbers(step)
         if isinstance(self.store, Gops):
-            return tuple(part.to(self.device) for part in self.store.next(rng, own, crop_px, self.model.rates))
-        crops = self.store.batch(rng, count, crop_px)
-        return torch.from_numpy(crops).to(self.device).float().div_(255), torch.from_numpy(own).to(self.device)
+            return self.store.next(rng, own, crop_px, self.model.rates)
+        crops = self.store.batch(rng, len(own), crop_px)
+        return torch.from_numpy(crops).float().div_(255), torch.from_numpy(own)
 
     def _lr(self, share: float) -> float:
         """Warm-up, constant, a tenth after each of `lr_drops`, a cosine to zero over the last `cooldown` of the run."""
@@ -181,23 +214,39 @@ class Trainer:
 
     def train_step(self, lr: float) -> tuple[float, ...]:
         """One step; TOLD of this rank's crops, and the norm of the gradient."""
+        return tuple(self.taken_step(lr).tolist())
+
+    def taken_step(self, lr: float) -> Tensor:
+        """As `train_step`, but what it tells stays on the device, float32 [len(TOLD) + 1]: nothing waits for it.
+
+        A step whose gradient is not finite changes nothing on a CPU. On a GPU, where that is not known in time, it
+        counts as one whose gradient is zero.
+        """
         seeds = np.random.SeedSequence((self.recipe.seed, self.step, self.rank, NOISE_STREAM))
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
         result = self.objective(*self.batch())
         self.model.zero_grad()
         loss = result["loss"].mean()
         (loss + result["tail_loss"] if self.tails else loss).backward()
-        norm = nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None], foreach=True)
-        if torch.isfinite(norm):
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients, foreach=True)
+        if not self.waits:
+            hold(gradients, norm, self.recipe.clip)
+            self._move(lr)
+        elif torch.isfinite(norm):
             if norm > self.recipe.clip:
                 nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm, foreach=True)
-            self.optimizer.step(lr)
-            if self.tails:
-                self.tails.step(self.recipe.aux_lr)
-            self._update_average()
+            self._move(lr)
         self.step += 1
-        means = (result[name].mean().item() if name in result else 0.0 for name in TOLD)
-        return (*means, norm.item())
+        zero = torch.zeros_like(norm)
+        means = [result[name].detach().mean() if name in result else zero for name in TOLD]
+        return torch.stack([*means, norm]).float()
+
+    def _move(self, lr: float) -> None:
+        self.optimizer.step(lr)
+        if self.tails:
+            self.tails.step(self.recipe.aux_lr)
+        self._update_average()
 
     def train(
         self, report: Report | None = None, *, minutes: float | None = None, stopped: Callable[[], bool] = lambda: False
@@ -208,7 +257,7 @@ class Trainer:
         """
         recipe = self.recipe
         start = last_save = last_check = window = time.monotonic()
-        sums: list[tuple[float, ...]] = []
+        sums: list[Tensor] = []
         megapixels = 0.0
         while True:
             now = time.monotonic()
@@ -229,13 +278,15 @@ class Trainer:
             lr = self._lr(share)
             batch, crop_px = recipe.crops_at(self.step)
             megapixels += batch * (1 if recipe.in_gops else max(1, recipe.frames)) * crop_px**2 / 1e6
-            sums.append(self.train_step(lr))
+            sums.append(self.taken_step(lr))
             now = time.monotonic()
             if self.step % recipe.log_steps == 0:
+                told = torch.stack(sums).double().cpu().numpy()  # here, and here alone, a GPU is waited for
+                now = time.monotonic()
                 if report:
                     total = self.minutes_before + (now - start) / 60
                     speed = megapixels / (now - window)
-                    report.row(self._row(sums, total, lr, speed), total * (1 / share - 1) if share else 0.0)
+                    report.row(self._row(told, total, lr, speed), total * (1 / share - 1) if share else 0.0)
                 sums, window, megapixels = [], now, 0.0
             if self.rank == 0 and now - last_save > 60 * recipe.checkpoint_minutes:
                 self.save(self.minutes_before + (now - start) / 60)
@@ -256,8 +307,8 @@ class Trainer:
         dist.broadcast(said, 0)
         return said[0].item(), bool(said[1]), bool(said[2])
 
-    def _row(self, sums: list[tuple[float, ...]], minutes: float, lr: float, speed: float) -> dict[str, float]:
-        loss, bpp, hyper, mse, motion, norm = np.mean(sums, 0).tolist()
+    def _row(self, told: np.ndarray, minutes: float, lr: float, speed: float) -> dict[str, float]:
+        loss, bpp, hyper, mse, motion, norm = np.mean(told, 0).tolist()
         values = [self.step, minutes, loss, bpp, hyper, -10 * math.log10(mse), norm, lr, speed, motion]
         return dict(zip(COLUMNS, values, strict=True))
 

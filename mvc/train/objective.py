@@ -8,6 +8,7 @@ none of its digits left. A model of clips is trained on short sequences, each co
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -73,8 +74,14 @@ def squared_errors(x_hat: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     if squares.shape[-1] != SAMPLES:
         told = squares.mean(-1)
         return told, told
-    weights = error_weights(SAMPLES).to(squares.device) / (3 * PACKING**2)  # the mean over pixels and three channels
+    weights = _weights_on(squares.device) / (3 * PACKING**2)  # the mean over pixels and three channels
     return squares[:, :4].mean(-1), (squares * weights).sum(-1)
+
+
+@cache
+def _weights_on(device: torch.device) -> Tensor:
+    """Copied there once: a copy waits for all that a GPU has to do."""
+    return error_weights(SAMPLES).to(device)
 
 
 def pixels_of(x: Tensor) -> int:

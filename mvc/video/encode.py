@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -30,6 +30,7 @@ from mvc.video.moments import BEGINNING, MAX_JOBS, Moment, Start, moment, thread
 if TYPE_CHECKING:
     from mvc.codec import Codec
     from mvc.video.encoder import Settings
+    from mvc.video.rate import Search
 
 PASSES = 4
 """How often a clip is coded at most for one size."""
@@ -113,7 +114,7 @@ def encode_video(
     `source` is whatever `mvc.media.clips.open_clip` takes, `target` a path (which must not exist, without `force`) or
     an open binary file. `quality` is 1 (small) to 8 (fine), 4 if not said; instead of it one target may be given, for
     which the source is read several times: `bitrate` of the pictures in bits per second, about; `size` of the file in
-    bytes, at most; `psnr` of luma in dB, at least, as a mean over frames of a sample. There is a keyframe every `gop`
+    bytes, at most; `psnr` of luma in dB, at least, as a mean over frames. There is a keyframe every `gop`
     frames and, with `scene_cut`, where the scene changes. `jobs` groups of frames are coded at a time, by as many
     threads each as `threads` says (by default all together one for each core); the file is the same for any number.
     `start` (seconds, or text such as "1:02.5" or "frame 120") and `frames` choose a part. `rate` is the frame rate of
@@ -163,7 +164,7 @@ def encode_as(
     def sink() -> AbstractContextManager[BinaryIO]:
         if to_file:
             return files.atomic(target, force=force)
-        return _spooled(target) if wanted.size is not None else nullcontext(target)
+        return _spooled(target) if (wanted.size, wanted.psnr) != (None, None) else nullcontext(target)
 
     with opened() as clip:  # the first faults come before any model is loaded
         if not wanted.searches:
@@ -253,8 +254,6 @@ def _write(
         losses.append("colour is coded at half the resolution (4:2:0), and given back as it came")
     if encoder.dropped:
         losses.append(f"{encoder.dropped} packets of sound are dropped, whose times the format cannot hold")
-    if clip.aspect != 1:
-        losses.append(f"pixels are not square ({clip.aspect}), which is not kept")
     return Encoded(clip.width, clip.height, encoder.count, encoder.size, tuple(losses), failure)
 
 
@@ -276,9 +275,7 @@ def _searched(
     search = Search(ClipCodec(codec), clip, sample, wanted.effort)
     on_stage("trying qualities")
     if wanted.psnr is not None:
-        index = search.for_psnr(wanted.psnr)
-        with opened() as clip, sink() as file:
-            return _write(codec, clip, wanted, file, _settings(wanted, Settings(lambda group: index)), on_frame)
+        return _reaching(search, wanted.psnr, opened, sink, wanted, codec, on_frame)
     if wanted.bitrate is not None:
         total = wanted.bitrate * float(sample.seconds) / 8
     else:
@@ -292,8 +289,8 @@ def _searched(
                 done = _write(codec, clip, wanted, file, settings, on_frame)
                 if wanted.size is None or done.size_bytes <= wanted.size or done.failure is not None:
                     return done
-                raise _TooLarge
-        except _TooLarge:
+                raise _Missed
+        except _Missed:
             assert done is not None
             total -= 1.02 * (done.size_bytes - (wanted.size or 0)) + 16
     least = done.size_bytes if done else 0
@@ -302,5 +299,38 @@ def _searched(
     )
 
 
-class _TooLarge(Exception):
+def _reaching(
+    search: Search,
+    decibels_wanted: float,
+    opened: Callable[[], Clip],
+    sink: Callable[[], AbstractContextManager[BinaryIO]],
+    wanted: Wanted,
+    codec: Codec,
+    on_frame: Callable[[int], None],
+) -> Encoded:
+    """The clip at the least index that reaches a PSNR over all frames, beginning where the sample does."""
+    from mvc.video.encoder import Coded, Settings
+    from mvc.video.rate import decibels
+
+    reached = 0.0
+    for index in range(search.for_psnr(decibels_wanted), search.highest + 1):
+        values: list[float] = []
+        with suppress(_Missed), opened() as clip, sink() as file:
+
+            def watch(coded: Coded, clip: Clip = clip, values: list[float] = values) -> None:
+                values.append(decibels(coded, clip))
+
+            settings = Settings(lambda group, index=index: index, watch=watch)  # type: ignore[misc]
+            done = _write(codec, clip, wanted, file, _settings(wanted, settings), on_frame)
+            reached = sum(values) / len(values)
+            if reached >= decibels_wanted or done.failure is not None:
+                return done
+            raise _Missed
+    raise MvcError(
+        f"{search.clip.name} reaches {reached:.2f} dB at the finest quality, not {decibels_wanted:g}",
+        hint="ask for less",
+    )
+
+
+class _Missed(Exception):
     """What was written is thrown away."""

@@ -30,8 +30,9 @@ LAG = 4
 
 
 class Coded(NamedTuple):
-    """A frame that was coded: its unit, and what a decoder will show."""
+    """A frame that was coded: as it came, its unit, and what a decoder will show."""
 
+    frame: Frame
     unit: Unit
     shown: Frame
 
@@ -40,7 +41,8 @@ class Coded(NamedTuple):
 class Settings:
     """How a clip is coded. `index` says the quality index of a group; `told` hears of each group's frames and bytes.
 
-    `jobs` groups are coded at a time, each with `gop` frames in memory; with `told` no more than LAG.
+    `jobs` groups are coded at a time, each with `gop` frames in memory; with `told` no more than LAG. `watch` sees
+    every frame when it is coded, in the threads that code.
     """
 
     index: Callable[[int], int]
@@ -49,6 +51,7 @@ class Settings:
     effort: int = 0
     jobs: int = 1
     told: Callable[[int, int, int], None] | None = None
+    watch: Callable[[Coded], None] = lambda coded: None
 
     def __post_init__(self) -> None:
         if self.gop < 1 or self.jobs < 1:
@@ -70,10 +73,17 @@ def coded_group(
     coder: ClipCodec, head: Head, frames: Iterable[Frame], index: int, effort: int, stop: threading.Event | None = None
 ) -> Iterator[Coded]:
     """The frames of a group, of which the first is a keyframe; up to `stop`."""
-    for unit, shown in coder.coded(replace(head, quality_index=index), frames, gop=MAX_TIME, effort=effort):
+    held: deque[Frame] = deque()
+
+    def passing() -> Iterator[Frame]:
+        for frame in frames:
+            held.append(frame)
+            yield frame
+
+    for unit, shown in coder.coded(replace(head, quality_index=index), passing(), gop=MAX_TIME, effort=effort):
         if unit.quality_index is None and index != head.quality_index:
             unit = replace(unit, quality_index=index)
-        yield Coded(unit, shown)
+        yield Coded(held.popleft(), unit, shown)
         if stop and stop.is_set():
             return
 
@@ -176,6 +186,7 @@ class Encoder:
             count = size = 0
             for coded in coded_group(self._coder, self._head, own(), self._index(number), self._settings.effort):
                 count, size = count + 1, size + _size(coded.unit)
+                self._settings.watch(coded)
                 yield coded.unit
             told.append((number, count, size))
 
@@ -224,7 +235,9 @@ class Encoder:
         units: list[Unit] = []
         try:
             own, effort = _emptied(frames), self._settings.effort
-            units.extend(coded.unit for coded in coded_group(self._coder, self._head, own, index, effort, self._stop))
+            for coded in coded_group(self._coder, self._head, own, index, effort, self._stop):
+                self._settings.watch(coded)
+                units.append(coded.unit)
         except BaseException as error:
             return units, error
         return units, None

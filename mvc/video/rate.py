@@ -1,8 +1,9 @@
 """The quality index that a clip needs for a bitrate, a size or a PSNR: a search on some of its groups, then feedback.
 
 A first pass reads the whole clip and keeps a few groups that lie evenly in it. They are coded at a handful of indices;
-bytes grow about exponentially with the index, so two or three do. For a PSNR that index is it. For a rate, the second
-pass corrects the index of later groups by what earlier ones took.
+bytes grow about exponentially with the index, so two or three do. For a PSNR that index is it, or a finer one where the
+whole clip turns out to be worse than the groups. For a rate, the second pass corrects the index of later groups by what
+earlier ones took.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mvc.errors import MvcError
 from mvc.frames import Clip, Frame
 from mvc.metrics import psnr
 from mvc.quality import INDICES
-from mvc.video.encoder import coded_group, groups, head_of_clip
+from mvc.video.encoder import Coded, coded_group, groups, head_of_clip
 
 SAMPLES = 4
 """Groups that are kept, at most twice as many on the way."""
@@ -137,14 +138,16 @@ class Search:
         size, count, values = 0, 0, []
         for frames in self.sample.groups:
             own = [Frame(frame.planes, number, frame.colour) for number, frame in enumerate(frames)]
-            for frame, coded in zip(own, coded_group(self.coder, head, own, index, self.effort), strict=True):
+            for coded in coded_group(self.coder, head, own, index, self.effort):
                 size, count = size + sum(map(len, coded.unit.streams)) + 16, count + 1
-                values.append(_decibels(frame, coded.shown, self.clip))
+                values.append(decibels(coded, self.clip))
         self.bytes_at[index] = size / count
         self.psnr_at[index] = float(np.mean(values))
 
 
-def _decibels(frame: Frame, shown: Frame, clip: Clip) -> float:
+def decibels(coded: Coded, clip: Clip) -> float:
+    """PSNR of luma of a frame as it will be shown (of RGB where the clip is RGB), at most 100 dB."""
+    frame, shown = coded.frame, coded.shown
     if clip.pixel_format == "gbrp":
         return min(100.0, psnr(frame.to_picture().samples, shown.to_picture().samples))
     back = shown.converted(clip.pixel_format, clip.colour)

@@ -8,16 +8,18 @@ from functools import cache
 from random import Random
 from typing import Any
 
+import numpy as np
 from test_container import Pipe
 from test_reference_decoder import SHIPPED, reference, tiny_reference
+from test_reference_exact import exact
 from tiny_model import decoded_digests, tiny_codec
 from valid_files import chunks_of
 
 from fuzz.files import mutated
 from fuzz.harness import Target
-from fuzz.seeds import coded_seeds, content, shipped_seeds
+from fuzz.seeds import coded_seeds, content, exact_seeds, shipped_seeds
 from mvc import codec as codecs
-from mvc import errors
+from mvc import errors, stills
 from mvc.codec import Codec
 from mvc.container import Head, Reader, describe, read_file, write_file
 from mvc.container.sound import SoundReader
@@ -25,6 +27,7 @@ from mvc.picture import Picture, check_decoding
 
 MAX_PIXELS = 1 << 16  # of what is decoded: larger pictures take time, and no other path
 REFERENCE_PIXELS = 1 << 13
+EXACT_PIXELS = 1 << 11
 FAULTS = (errors.FormatError, errors.Unsupported, errors.Limit)
 
 
@@ -100,6 +103,31 @@ def _same_as_reference(codec: Codec, model: Any, data: bytes) -> str:
     return "same"
 
 
+def _exact(data: bytes) -> str:
+    """Both decoders refuse a file for one reason, or give the same samples."""
+    head: Head | None = None
+    try:
+        head, units = read_file(data)
+        check_decoding(head.width, head.height, EXACT_PIXELS, None)
+        found: object = stills.decode(head, units, lambda _: tiny_codec())
+    except FAULTS as error:
+        found, refusal = type(error).__name__, error
+        if "are allowed" in str(error) or (head is not None and head.model_id is not None):
+            raise  # too large for a reference in Python, or no matter of it
+        try:
+            exact.decode_file(data)
+        except exact.Refused as refused:
+            assert refused.reason == found, f"refused as {found}, by the reference as {refused.reason}"
+            raise refusal from None
+        raise AssertionError(f"refused as {found}, but the reference decodes it") from error
+    assert isinstance(found, Picture) and head is not None
+    _, planes = exact.decode_file(data)
+    ours = [*np.moveaxis(np.atleast_3d(found.samples), -1, 0)] if head.model_id is None else []
+    ours += [] if found.alpha is None else [found.alpha]
+    assert [plane.tolist() for plane in ours] == list(planes.values()), "other samples than the reference"
+    return "same"
+
+
 def targets(shipped: bool = False) -> list[Target]:
     """Of files of the tiny model, or of the shipped one."""
     seeds = shipped_seeds if shipped else coded_seeds
@@ -114,6 +142,9 @@ def targets(shipped: bool = False) -> list[Target]:
     def case(random: Random) -> tuple[str, bytes]:
         return mutated(random, random.choice(seeds()))
 
+    def exact_case(random: Random) -> tuple[str, bytes]:
+        return mutated(random, random.choice(exact_seeds()))
+
     def decode(data: bytes) -> str:
         _decode(coder(), data)
         return "decoded"
@@ -121,5 +152,6 @@ def targets(shipped: bool = False) -> list[Target]:
     return [
         Target("container", _container_case, _read_container),
         Target("decoder", case, decode, megabytes=200),
+        Target("exact", exact_case, _exact, megabytes=300, seconds=30),
         Target("reference", case, lambda data: _same_as_reference(coder(), model(), data), seconds=30),
     ]

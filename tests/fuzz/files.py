@@ -28,7 +28,7 @@ def varint(value: int, padding: int = 0) -> bytes:
         out.append(0)
     return bytes(out)
 
-ROLES = ("picture", "inter")
+ROLES = ("picture", "inter", "exact", "alpha")
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Parts:
     flags: int
     width: int
     height: int
-    quality: int
+    quality: int | None
     model_id: bytes
     chunks: list[Coded | tuple[int, bytes, bytes | None]]
     padding: int = 0
@@ -72,7 +72,8 @@ class Parts:
     def data(self, *, clip_checked: bool = True) -> bytes:
         """The file, with a right checksum at its end and, unless not wanted, of each unit of a clip."""
         sides = varint(self.width, self.padding) + varint(self.height)
-        payload = bytes([self.flags]) + sides + bytes([self.quality]) + self.model_id + self.behind
+        model = b"" if self.quality is None else bytes([self.quality]) + self.model_id
+        payload = bytes([self.flags]) + sides + model + self.behind
         data = SIGNATURE + b"".join(frame(kind, len(payload)) + payload for kind in self.kinds)
         link = Link(crc32c(data))
         for chunk in self.chunks:
@@ -94,6 +95,7 @@ def taken_apart(data: bytes) -> Parts:
     """Of a valid file."""
     head, units = read_file(data)
     flags = ["still", "clip"].index(head.kind) | ["rgb", "gray"].index(head.colour) << 2
+    flags |= head.alpha << 3 | [8, 16].index(head.depth) << 4
     chunks: list[Any] = []
     own = iter(units)
     for code, payload in chunks_of(data)[1:]:
@@ -103,7 +105,7 @@ def taken_apart(data: bytes) -> Parts:
             chunks.append(Coded(ROLES.index(unit.role), unit.index, quality, list(unit.streams)))
         else:
             chunks.append((code, payload, None))
-    return Parts(flags, head.width, head.height, head.quality_index, head.model_id, chunks)
+    return Parts(flags, head.width, head.height, head.quality_index, head.model_id or b"", chunks)
 
 
 # --- changes: each takes the parts and changes them in place, or returns a file ---------------------------------------
@@ -118,9 +120,9 @@ def _head(random: Random, parts: Parts) -> None:
         case 2:
             parts.width, parts.height = random.choice(SIZES[:20]), random.choice(SIZES[:20])
         case 3:
-            parts.quality = random.choice([random.randrange(64), random.randrange(256)])
+            parts.quality = random.choice([random.randrange(64), random.randrange(256), None])
         case 4:
-            parts.flags = random.choice([parts.flags ^ 4, parts.flags ^ 1, random.randrange(256)])
+            parts.flags = random.choice([*(parts.flags ^ bit for bit in (1, 4, 8, 16)), random.randrange(256)])
         case 5:
             parts.model_id = random.choice([flips(random, parts.model_id, 1), bytes(8), parts.model_id[:-1]])
         case 6:

@@ -13,9 +13,11 @@ from tiny_model import picture, tiny_codec
 from valid_files import Content
 
 from mvc import codec as codecs
+from mvc import stills
 from mvc.codec import Codec
 from mvc.container import ClipHead, Head, Unit, read_file, write_file
 from mvc.container.sound import Packet, Track
+from mvc.lossless.code import Way, encode
 from mvc.picture import Picture
 
 
@@ -25,7 +27,7 @@ def content(random: Random) -> Content:
     def unit(index: int) -> Unit:
         sizes = [random.choice([0, 1, 5, 40, 127, 128, 300]) for _ in range(random.choice([1, 2, 4, 6, 30]))]
         quality = random.choice([None, random.randrange(64)])
-        return Unit(random.choice(["picture", "inter"]), index, quality, tuple(map(random.randbytes, sizes)))
+        return Unit(random.choice(["picture", "inter", "exact"]), index, quality, tuple(map(random.randbytes, sizes)))
 
     indices = sorted({random.choice([0, 1, 2, 7, 300, 2**32 - 1]) for _ in range(random.randrange(1, 5))})
     sides = random.choice([1, 17, 640, 65535]), random.choice([1, 17, 640, 65535])
@@ -38,6 +40,31 @@ def content(random: Random) -> Content:
         tracks = (Track(48000, 2, Fraction(1, 48000), "opus", "eng", random.randbytes(60)),)
         packets = [Packet(0, 960 * number, 960, random.randbytes(random.choice([0, 7, 200]))) for number in range(9)]
     return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]), tracks, tuple(packets))
+
+
+@cache
+def exact_seeds() -> tuple[bytes, ...]:
+    """Pictures by the exact coder, of every way, kind and depth, alpha together and apart, and beside a model."""
+    noise, (y, x) = np.random.default_rng(3), np.mgrid[:21, :23]
+    wave = np.stack([128 + 90 * np.sin(x / 5 + y / 7) * share for share in (1, 0.8, 0.5)], -1)
+    smooth = (wave + noise.normal(0, 2, wave.shape)).astype(np.uint8)
+    drawn = np.where((x // 4 + y // 3) % 3 == 0, 20, 250).astype(np.uint8)
+    deep = smooth.astype(np.uint16) * 255 + 9
+    pictures = [Picture(samples) for samples in (smooth, drawn, deep, smooth >> 6, deep[..., 0])]
+    made = [stills.exact_file(picture, 0, effort) for picture in pictures for effort in (1, 2)]
+    made.append(stills.exact_file(Picture(noise.integers(0, 256, (9, 8, 3), np.uint8))))
+    made += [stills.exact_file(Picture(smooth), 2, effort) for effort in (1, 2)]
+    made += [stills.exact_file(Picture(smooth, drawn)), stills.exact_file(Picture(drawn, drawn))]
+    planes = [np.ascontiguousarray(smooth[..., k]) for k in range(3)]
+    head = read_file(made[0])[0]
+    for way in Way:
+        for effort in (1, 2) if way < Way.INDEXED else (1,):
+            few = encode([drawn], way=way, effort=effort)
+            made.append(write_file(replace(head, colour="gray"), [Unit("exact", 0, None, (few,))]))
+            if way < Way.INDEXED:
+                full = encode(planes, way=way, effort=effort)
+                made.append(write_file(head, [Unit("exact", 0, None, (full,))]))
+    return (*made, tiny_codec().encode(Picture(smooth, drawn), 30, 0))
 
 
 @cache

@@ -1,14 +1,31 @@
-"""Sample by sample decoding in plain Python: what `reference` makes of bytes that are not matches."""
+"""Sections 8.2 to 8.4 of bitstream_spec.md: the range decoder, mixed bits and samples, for reference_exact.py."""
 
 from __future__ import annotations
 
-from mvc.lossless.tables import LIMIT, LOG, RATES, SIZES, SQUASH, STRETCH, TRUST, class_map
+import math
+from bisect import bisect_left
+from itertools import pairwise
 
-__all__ = ["Mixer", "Plane", "Reader", "Samples"]
+from reference_decoder import require
 
-SQUASHED, STRETCHED = [int(v) for v in SQUASH], [int(v) for v in STRETCH]
-RATE_OF, TRUST_OF, LOG_OF = [int(v) for v in RATES], [int(v) for v in TRUST], [int(v) for v in LOG]
+__all__ = ["Mixer", "Plane", "Reader", "Row", "Samples", "class_of", "log", "read_coefs", "signed_log"]
+
 Plane = list[list[int]]
+
+# Tables of section 8.2
+UNITS = [min(65535, round(65536 / (1 + math.exp(-i / 2)))) for i in range(25)]
+POINTS = [65536 - unit for unit in UNITS[:0:-1]] + UNITS
+SQUASHED = [a + ((b - a) * f >> 7) for a, b in pairwise(POINTS) for f in range(128)] + POINTS[-1:]
+STRETCHED = [bisect_left(SQUASHED, 16 * v + 8) - 3072 for v in range(4096)]
+RATE_OF = [655360 // (10 * n + 16) for n in range(256)]
+LOG_OF = [v if v < 3 else (v * v).bit_length() - 1 for v in range(65536)]
+TRUST_OF = [min(65536, (1 << 22) // (v + 3) ** 2 + 1) for v in range(4096)]
+
+
+def class_of(classes: int, energy: int, direction: int) -> int:
+    """Section 8.3: which linear predictor serves a sample; energy is min(LOG(A + D), 15)."""
+    number = sum(energy >= least for least in (5, 8, 11))
+    return (0, number, 3 * number + direction)[(1, 4, 12).index(max(classes, 1))]
 
 
 class Reader:
@@ -18,6 +35,7 @@ class Reader:
         self.data, self.at, self.range, self.code = data, 0, (1 << 48) - 1, 0
         for _ in range(3):
             self.code = self.code << 16 | self.word()
+        require(self.code < self.range, "Corrupt", "the code is out of range")
         self.singles: dict[tuple[object, ...], int] = {}
 
     def word(self) -> int:
@@ -28,15 +46,28 @@ class Reader:
     def bit(self, chance: int) -> int:
         split = (self.range >> 16) * chance
         bit = int(self.code < split)
-        if bit:
-            self.range = split
-        else:
-            self.code -= split
-            self.range -= split
+        self.narrow(0 if bit else split, split if bit else self.range - split)
+        return bit
+
+    def place(self, bits: int) -> int:
+        """Which of 2^bits equal units of the range the code is in."""
+        unit = self.range >> bits
+        self.code = min(self.code, (unit << bits) - 1)
+        return self.code // unit
+
+    def even(self, bits: int) -> int:
+        """A number of which every value is as likely."""
+        unit, value = self.range >> bits, self.place(bits)
+        self.narrow(value * unit, unit)
+        return value
+
+    def narrow(self, start: int, size: int) -> None:
+        """Go on in the part [start, start + size) of the range."""
+        self.code -= start
+        self.range = size
         if self.range < 1 << 32:
             self.range <<= 16
             self.code = self.code << 16 | self.word()
-        return bit
 
     def single(self, *name: object) -> int:
         chance = self.singles.get(name, 1 << 15)
@@ -62,8 +93,8 @@ class Reader:
 class Mixer:
     """Counters by (input, context) and weights by row."""
 
-    def __init__(self, reader: Reader, rate: int) -> None:
-        self.reader, self.rate = reader, rate
+    def __init__(self, reader: Reader, rate: int, weight: int = 1 << 14) -> None:
+        self.reader, self.rate, self.weight = reader, rate, weight
         self.counters: dict[tuple[int, int], tuple[int, int]] = {}
         self.weights: dict[int, list[int]] = {}
 
@@ -73,7 +104,7 @@ class Mixer:
     def bit(self, contexts: list[int], row: int) -> int:
         states = [self.counters.get(pair, (1 << 21, 0)) for pair in enumerate(contexts)]
         inputs = [STRETCHED[value >> 10] for value, _ in states]
-        weights = self.weights.setdefault(row, [16384] * len(contexts))
+        weights = self.weights.setdefault(row, [self.weight] * len(contexts))
         total = sum(i * w for i, w in zip(inputs, weights, strict=True)) >> 16
         chance = SQUASHED[min(max(total, -3072), 3071) + 3072]
         bit = self.reader.bit(chance)
@@ -81,7 +112,7 @@ class Mixer:
         for i, (value, count) in enumerate(states):
             weights[i] += (inputs[i] * error + 32768) >> 16
             value += ((bit << 22) - value) * RATE_OF[count] >> 16
-            self.counters[i, contexts[i]] = (min(max(value, 64), (1 << 22) - 64), min(count + 1, LIMIT))
+            self.counters[i, contexts[i]] = (min(max(value, 64), (1 << 22) - 64), min(count + 1, 255))
         return bit
 
 
@@ -94,7 +125,7 @@ def signed_log(value: int, shift: int, most: int) -> int:
 
 
 class Row:
-    """A plane, or anything kept for each sample of it, with the margins of docs/lossless.md."""
+    """A plane, or anything kept for each sample of it, with the margins of section 8.4."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -105,6 +136,22 @@ class Row:
         if x < 0:
             y, x = y - 1, 0
         return 0 if y < 0 else self.values[min(y, self.height - 1)][min(x, self.width - 1)]
+
+
+def read_coefs(reader: Reader, count: int, classes: int, wide: bool) -> list[list[list[int]]]:
+    """Coefficients of the linear predictors, by plane and class."""
+    coefs: list[list[list[int]]] = []
+    for k in range(count):
+        taps = 6 + min(k, 2) * (6 if wide else 4)
+        if not classes:
+            coefs.append([[1024, -1024] + [0] * (taps - 2)])
+            continue
+        rows, last = [], [0] * taps
+        for i in range(classes):
+            last = [value + reader.signed(min(i, 1)) for value in last]
+            rows.append(last)
+        coefs.append(rows)
+    return coefs
 
 
 class Samples:
@@ -118,20 +165,7 @@ class Samples:
         self.bias: list[dict[int, int]] = [{} for _ in range(count)]
         self.mixers = [Mixer(reader, 2) for _ in range(count)]
         self.coefs: list[list[list[int]]] = []
-        self.classes = class_map(1)
-
-    def read_coefs(self, classes: int, apart: bool) -> None:
-        self.classes = class_map(max(classes, 1))
-        for k in range(len(self.planes)):
-            taps = 6 + min(k, 2) * (6 if apart else 4)
-            if not classes:
-                self.coefs.append([[1024, -1024] + [0] * (taps - 2)])
-                continue
-            rows, last = [], [0] * taps
-            for i in range(classes):
-                last = [value + self.reader.signed(min(i, 1)) for value in last]
-                rows.append(last)
-            self.coefs.append(rows)
+        self.classes = 0
 
     def skip(self, k: int, y: int, x: int, value: int) -> None:
         self.planes[k].values[y][x] = value
@@ -153,7 +187,7 @@ class Samples:
         across = abs(w - ww) + abs(n - nw) + abs(ne - n)
         down = abs(w - nw) + abs(n - nn) + abs(ne - nne)
         way = 2 if across > 2 * down + 2 else 0 if down > 2 * across + 2 else 1
-        coefs = self.coefs[k][int(self.classes[log(across + down, 15), way])]
+        coefs = self.coefs[k][class_of(self.classes, log(across + down, 15), way)]
         guesses = [((w << 10) + sum(c * t for c, t in zip(coefs, taps, strict=True))) >> 7]
         guesses += [(n + w - nw) * 8, (w + ne - n) * 8, (2 * n - nn) * 8, (w + n) * 4 + (ne - nw) * 2]
         if k:
@@ -187,7 +221,6 @@ class Samples:
             centre >> 3 >> max(self.depth - 8, 0),
             signed_log(n * 8 - centre, 1, 11) * 24 + signed_log(w * 8 - centre, 1, 11),
         ]
-        assert all(c < size for c, size in zip(contexts, SIZES, strict=True))
         group = min(energy >> 1, 9) * nodes
 
         def decide(node: int, row: int) -> int:

@@ -1,15 +1,29 @@
-"""The decoder in plain Python, written after docs/lossless.md and sharing only constants with the fast one.
+"""The second decoder's part for the exact coder: every sample of exact files, and alpha of any still.
 
-It is slow and for tests: whatever `code.encode` writes must decode here to the same samples.
+    python conformance/reference_exact.py FILE.mvc [--sha256]
+
+It is section 8 of bitstream_spec.md in plain Python, and slow. It stands on reference_decoder.py beside it, which has
+the container, and on reference_samples.py and reference_quick.py; nothing of the package is imported, and no model is
+needed. It prints a SHA-256 sum for each plane: of its samples (u16, little-endian, rows from the top).
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
+import struct
+import sys
 from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
 
-from mvc.lossless.reference_samples import Mixer, Plane, Reader, Samples
+sys.path.insert(0, str(Path(__file__).parent))
 
-__all__ = ["decode"]
+from reference_decoder import Head, Refused, Unit, parts, read_file, read_metadata, require
+from reference_quick import QuickPixels, QuickSamples
+from reference_samples import Mixer, Plane, Reader, Samples, read_coefs
+
+Shape = tuple[int, int, int]
 
 
 def add(hashed: int, value: int) -> int:
@@ -97,15 +111,44 @@ class Pixels:
         return node - (1 << bits)
 
 
-def decode(data: bytes, shape: tuple[int, int, int]) -> list[Plane]:
-    """The planes of a valid stream; `shape` is (planes, H, W)."""
+def stored(data: bytes, shape: Shape) -> list[Plane]:
+    """Section 8.1: samples as they are."""
+    require(len(data) >= 4, "Truncated", "the header is cut")
+    depth = data[1]
+    require(1 <= depth <= 16 and data[2:4] == b"\0\0", "Corrupt", "the header is impossible")
     count, height, width = shape
+    kind = "B" if depth <= 8 else "H"
+    size = 4 + count * height * width * struct.calcsize(kind)
+    require(len(data) >= size, "Truncated", "samples are missing")
+    require(len(data) == size, "Corrupt", "bytes follow the samples")
+    samples = struct.unpack(f"<{count * height * width}{kind}", data[4:])
+    require(max(samples) < 1 << depth, "Corrupt", "a sample is out of range")
+    rows = [list(samples[at : at + width]) for at in range(0, len(samples), width)]
+    return [rows[at : at + height] for at in range(0, len(rows), height)]
+
+
+def decode(data: bytes, shape: Shape) -> list[Plane]:
+    """The planes of a stream; `shape` is (planes, H, W)."""
+    count, height, width = shape
+    if data[:1] == b"\x80":
+        return stored(data, shape)
+    require(len(data) >= 6, "Truncated", "the header is cut")
     way, classes, same = data[0] & 3, (0, 1, 4, 12)[data[0] >> 2 & 3], data[0] >> 4
-    depth, near, turned = data[1:4]
+    depth, near, turned, quick = data[1], data[2], data[3] & 1, data[3] >> 1
+    require(1 <= depth <= 16 and not same >> (count - 1) and quick <= 1, "Corrupt", "the header is impossible")
+    may_turn = count > 2 and not same and not near and depth < 16 and way < 2
+    require((may_turn or not turned) and (way < 2 or not quick), "Corrupt", "the header is impossible")
+    require(len(data) % 2 == 0, "Truncated", "a word is cut")
     reader = Reader(data[4:])
     kept = count - same.bit_count()
-    planes = _planes if way < 2 else _listed
-    found = planes(reader, way, classes, (kept, height, width), depth + turned, near)
+    fits = way == 0 or kept * (depth + turned) <= 62
+    require(fits and (way < 2 or not (near or classes)), "Corrupt", "the header is impossible")
+    if way < 2:
+        found = _planes(reader, way, classes, (kept, height, width), depth + turned, near, bool(quick))
+    else:
+        found = _listed(reader, way, (kept, height, width), depth)
+    require(reader.at - 4 <= len(data) - 4, "Truncated", "words are missing")
+    require(reader.at - 4 == len(data) - 4, "Corrupt", "words follow the picture")
     if turned:
         top = (1 << depth) - 1
 
@@ -115,15 +158,25 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> list[Plane]:
         green = each(lambda luma, red, blue: luma - ((red + blue - 2 * top) >> 2), *found[:3])
         found[1:3] = [each(lambda g, plane: plane + g - top, green, plane) for plane in found[1:3]]
         found[0] = green
+        worst = [value for plane in found for row in plane for value in row if not 0 <= value <= top]
+        require(not worst, "Corrupt", "a sample is out of range")
     rest = iter(found[1:])
     full = [found[0], *(found[0] if same >> k & 1 else next(rest) for k in range(count - 1))]
     return [full[1], full[0], *full[2:]] if count > 2 else full
 
 
-def _planes(reader: Reader, way: int, classes: int, shape: tuple[int, int, int], depth: int, near: int) -> list[Plane]:
+def _planes(reader: Reader, way: int, classes: int, shape: Shape, depth: int, near: int, quick: bool) -> list[Plane]:
     count, height, width = shape
-    samples, pixels = Samples(reader, count, height, width, depth, near), Pixels(reader, height, width)
-    samples.read_coefs(classes, way == 0)
+    samples = (QuickSamples if quick else Samples)(reader, count, height, width, depth, near)
+    pixels = QuickPixels(reader) if quick else Pixels(reader, height, width)
+    samples.coefs = read_coefs(reader, count, classes, way == 0 and not quick)
+    samples.classes = classes
+    if way == 0 and quick:
+        for y in range(height):
+            for x in range(width):
+                for k in range(count):
+                    samples.sample(k, y, x, False)
+        return [plane.values for plane in samples.planes]
     if way == 0:
         for k in range(count):
             for y in range(height):
@@ -146,9 +199,10 @@ def _planes(reader: Reader, way: int, classes: int, shape: tuple[int, int, int],
     return [plane.values for plane in samples.planes]
 
 
-def _listed(reader: Reader, way: int, classes: int, shape: tuple[int, int, int], depth: int, near: int) -> list[Plane]:
+def _listed(reader: Reader, way: int, shape: Shape, depth: int) -> list[Plane]:
     count, height, width = shape
     total, before = reader.number(2) + 1, 0
+    require(total <= 256, "Corrupt", "there are too many colours")
     bases: list[list[int]] = []
     for _ in range(total):
         before += reader.number(3)
@@ -156,6 +210,7 @@ def _listed(reader: Reader, way: int, classes: int, shape: tuple[int, int, int],
     for k in range(1, count):
         for colour in bases:
             colour.append(colour[0] + reader.signed(3 + k))
+    require(all(0 <= value < 1 << depth for value in chain(*bases)), "Corrupt", "a colour is out of range")
     pixels, bits = Pixels(reader, height, width), (total - 1).bit_length()
     for y in range(height):
         for x in range(width):
@@ -166,5 +221,60 @@ def _listed(reader: Reader, way: int, classes: int, shape: tuple[int, int, int],
             pixels.keys[y, x] = key
             if way == 3:
                 pixels.remember(key, orders)
+    require(reader.at - 4 <= len(reader.data), "Truncated", "words are missing")
+    require(max(pixels.keys.values()) < total, "Corrupt", "a number has no colour")
     numbers = [[pixels.keys[y, x] for x in range(width)] for y in range(height)]
     return [[[bases[number][k] for number in row] for row in numbers] for k in range(count)]
+
+
+def planes_of(head: Head, unit: Unit, count: int) -> list[Plane]:
+    """Section 3.2: the planes of a unit `exact` or `alpha`."""
+    plain = len(unit.streams) == 1 and unit.quality_index is None
+    require(plain, "Corrupt", f"a unit {unit.role} has one stream and no quality index")
+    planes = decode(unit.streams[0], (count, head.height, head.width))
+    require(unit.streams[0][1] <= head.depth, "Corrupt", f"the samples have more than {head.depth} bits")
+    return planes
+
+
+def decode_file(data: bytes) -> tuple[Head, dict[str, Plane]]:
+    """The header, and the planes of what the exact coder made: of the picture in an exact file, and alpha."""
+    head, units = read_file(data)
+    own, alpha = parts(head, units)
+    found: dict[str, Plane] = {}
+    if head.model_id is None:
+        names = (["gray"] if head.colour == "gray" else ["red", "green", "blue"]) + ["alpha"] * (
+            head.alpha and alpha is None
+        )
+        found = dict(zip(names, planes_of(head, own, len(names)), strict=True))
+    if alpha is not None:
+        (found["alpha"],) = planes_of(head, alpha, 1)
+    return head, found
+
+
+def digest(plane: Plane) -> str:
+    """SHA-256 of the samples."""
+    return hashlib.sha256(b"".join(struct.pack(f"<{len(row)}H", *row) for row in plane)).hexdigest()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Decode the exact planes of an .mvc file.")
+    parser.add_argument("file", type=Path, metavar="FILE.mvc")
+    parser.add_argument("--sha256", action="store_true", help="print nothing but the sums")
+    options = parser.parse_args(arguments)
+    try:
+        head, planes = decode_file(options.file.read_bytes())
+    except (OSError, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not options.sha256:
+        coder = "a model" if head.model_id is not None else "the exact coder"
+        print(f"picture  {head.width}x{head.height}, {head.colour}, {head.depth} bits, by {coder}")
+        for kind, own in read_metadata(options.file.read_bytes()).items():
+            print(f"{kind:8} {len(own)} bytes, {hashlib.sha256(own).hexdigest()}")
+    for name, plane in planes.items():
+        print(f"{name:8} {digest(plane)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
