@@ -35,8 +35,6 @@ from mvc.errors import (
     Unsupported,
     WeightsError,
 )
-from mvc.metadata import Metadata
-from mvc.metadata import chosen as chosen_metadata
 from mvc.quality import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
@@ -58,6 +56,7 @@ if TYPE_CHECKING:
 
     from mvc.codec import Codec
     from mvc.media import LossWarning, read_picture, write_picture
+    from mvc.metadata import Metadata
     from mvc.picture import Picture
     from mvc.video.decode import decode_video
     from mvc.video.encode import encode_video
@@ -98,6 +97,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Metadata": "mvc.metadata",
     "Picture": "mvc.picture",
     "LossWarning": "mvc.media",
     "decode_video": "mvc.video.decode",
@@ -157,6 +157,8 @@ def encode(
     if chosen == "exact" and (target or quality is not None):
         raise ValueError(f"what is lossless has no {next(iter(target), 'quality')}")
     model, device, threads = check_model(model), check_device(device), check_threads(threads)
+    from mvc.metadata import chosen as chosen_metadata
+
     kinds = chosen_metadata(metadata)
     from mvc.media import LossWarning, as_source
 
