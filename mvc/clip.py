@@ -21,6 +21,7 @@ from mvc.clip_choice import Attempt, Parts, State, cheapest, index_at, motion_he
 from mvc.clip_files import MAX_TIME
 from mvc.codec import Codec, place
 from mvc.container import ClipHead, Head, Lost, Reader, Unit, Writer, salvage
+from mvc.container.units import Role
 from mvc.effort.refine import INTER_ITERATIONS, ITERATIONS, KEY_ITERATIONS
 from mvc.entropy.parts import Joint, JointReader, JointWriter
 from mvc.entropy.tables import Tables
@@ -120,7 +121,7 @@ class ClipCodec:
             raise ValueError(f"gop is {gop}, and a keyframe every frame is the least")
         check_effort(effort)
         state: State | None = None
-        signal, last, place = self._signal(head), -1, 0
+        signal, last, behind = self._signal(head), -1, 0
         for number, frame in enumerate(frames):
             _check_frame(head, frame, last)
             last = frame.time
@@ -128,11 +129,11 @@ class ClipCodec:
                 samples = signal.samples(frame)
                 if state is None or self.flow is None or number % gop == 0:
                     unit, state = self._write_keyframe(head, signal, samples, last, effort, alone=gop == 1)
-                    place = 1
+                    behind = 1
                 else:
-                    index = index_at(place, head.quality_index, self.codec.rates)
+                    index = index_at(behind, head.quality_index, self.codec.rates)
                     unit, state = self._write(head, signal, samples, last, state, index, INTER_ITERATIONS[effort])
-                    place += bool(unit.streams[0])  # a repeated frame is no place of its own
+                    behind += bool(unit.streams[0])  # a repeated frame has no place of its own
             yield unit, signal.frame(state.samples, last)
 
     def _write_keyframe(
@@ -145,8 +146,7 @@ class ClipCodec:
         y, z = self.codec.latents(signal.tensor(samples), _whole(head), index, effort, iterations_of)
         writer = JointWriter(self.joint)
         y_hat = self.codec.network.put(writer, y, z, index, self.codec.dtype).y_hat
-        own = None if index == head.quality_index else index
-        return Unit("picture", time, own, (writer.finish(),)), self._keyframe(signal, y_hat, index)
+        return _unit("picture", head, time, index, writer.finish()), self._keyframe(signal, y_hat, index)
 
     def _write(
         self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, index: int, iterations: int = 0
@@ -159,8 +159,7 @@ class ClipCodec:
             if whole.mostly(MOTION_PART) and not motion_helps(attempts, samples):
                 attempts.append(self._attempt(head, signal, x, state, index, iterations, without=MOTION_PART))
         best = cheapest(attempts, samples, index)
-        own = None if index == head.quality_index else index
-        return Unit("inter", time, own, (best.stream,)), best.state
+        return _unit("inter", head, time, index, best.stream), best.state
 
     def _attempt(
         self,
@@ -307,6 +306,11 @@ class ClipCodec:
 
     def _indices(self, index: int) -> Tensor:
         return torch.tensor([index], device=self.codec.device)
+
+
+def _unit(role: Role, head: Head, time: int, index: int, stream: bytes) -> Unit:
+    """A frame at a quality index, which the unit says where it is not the clip's."""
+    return Unit(role, time, None if index == head.quality_index else index, (stream,))
 
 
 def _joined(joint: Joint, parts: tuple[str, ...], written: dict[str, JointWriter]) -> bytes:

@@ -14,14 +14,13 @@ from mvc.lossless.body import CLASSES, Plan, classes_of, code_body
 from mvc.lossless.fit import bands, colours_of, ways_of
 from mvc.lossless.planes import different, ordered, turned, turned_back
 from mvc.lossless.state import Coder
-from mvc.lossless.tables import Way
+from mvc.lossless.tables import HEADER, Way
 
 __all__ = ["MAX_PLANES", "Way", "decode", "encode"]
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 MAX_PLANES = 4
 MAX_DEPTH = 16
-HEADER = 4
 TURN, QUICK = 1, 2
 """Bits of byte 3 of the header. Streams that are not quick are mixed."""
 TRIAL_PIXELS, QUICK_TRIAL_PIXELS = 1 << 16, 1 << 13

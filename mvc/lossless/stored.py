@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from mvc.errors import Corrupt, Truncated
+from mvc.lossless.tables import HEADER
 
 __all__ = ["is_stored", "planes_in", "shorter"]
 
 STORED = 0x80
-HEADER = 4
 
 
 def is_stored(data: bytes) -> bool:

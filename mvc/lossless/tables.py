@@ -12,6 +12,7 @@ __all__ = [
     "COEF_BITS",
     "EXTRA",
     "FASTER",
+    "HEADER",
     "INPUTS",
     "LEAST",
     "LIMIT",
@@ -34,6 +35,8 @@ __all__ = [
     "taps_of",
 ]
 
+HEADER = 4
+"""Bytes in front of what is coded."""
 MAX_COLOURS = 256
 """Colours of a picture that is coded by their numbers."""
 INPUTS = 7

@@ -163,8 +163,7 @@ def predictions(
 @lru_cache(maxsize=32)
 def _places_of(height: int, width: int, odd: int, device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # it is kept for whoever comes
-        colour = (torch.arange(height)[:, None] + torch.arange(width)) % 2
-        return (colour == odd).flatten().nonzero().flatten().to(device)
+        return checkerboard(height, width, torch.empty(0))[odd].flatten().nonzero().flatten().to(device)
 
 
 def _places(mask: Tensor, odd: int) -> Tensor:
