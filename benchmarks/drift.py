@@ -34,7 +34,7 @@ def decoded(data: bytes, dtype: torch.dtype = torch.float32) -> list[Frame]:
     for network in coder.networks.values():
         model = network.model
         if model.trains_in_half:  # the others are in whole numbers
-            model.pieces = lambda y, index, _=None, own=model: type(own).pieces(own, y, index, dtype)
+            model.pieces = lambda y, index, own=model: type(own).pieces(own, y, index, dtype=dtype)
     try:
         return list(coder.decode(io.BytesIO(data)))
     finally:

@@ -41,7 +41,8 @@ def main() -> None:
     lines = curves.measured(results)
     seconds = [np.mean([row.encode_s for row in results.rows if row.codec == adapter.name]) for adapter in adapters]
     table = [
-        f"{len(paths)} pictures, quality {arguments.quality}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}.",
+        f"{len(paths)} pictures ({', '.join(path.stem for path in paths)}), quality {arguments.quality}, "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} (above 2: other work took part of the seconds).",
         "",
         "| effort | encode, s | ratio | BD-rate PSNR, % | BD-rate MS-SSIM, % | % per extra second |",
         "|---|---:|---:|---:|---:|---:|",

@@ -87,7 +87,7 @@ class UnitDecoder:
         require(unit.role in ("picture", "inter"), "Corrupt", f"a clip has no unit {unit.role}")
         require(len(unit.streams) == 1, "Corrupt", f"{unit.role} {unit.index} has {len(unit.streams)} streams, not 1")
         self.quality = head.quality_index if unit.quality_index is None else unit.quality_index
-        self.size, self.z_size = base.sizes_of(head)
+        self.size, self.z_size = base.sizes_of(head.height, head.width)
         self.decoder = StreamDecoder(unit.streams[0], f"{unit.role} {unit.index}")
         self.symbols: list[int] = []
 
@@ -186,6 +186,7 @@ def decode_clip(data: bytes, model: ClipModel) -> tuple[Head, Iterator[Frame]]:
     """The header, and the frames one by one."""
     head, units = base.read_file(data)
     require(head.kind == "clip", "Unsupported", "the file is a still")
+    base.require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
     base.check_head(head, model.exact_hash)
 
     def frames() -> Iterator[Frame]:

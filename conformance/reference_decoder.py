@@ -3,11 +3,11 @@
     python conformance/reference_decoder.py FILE.mvc --weights mvc/weights/mambavc-lite [--sha256]
 
 It follows bitstream_spec.md section by section, imports nothing of the package, and computes in 64-bit
-integers. It prints two SHA-256 sums: of the symbols (int32, little-endian, in decoding order, hyperlatent
-first, then slice after slice) and of y_hat (int32, little-endian, [H, W, M]). A symbol-exact decoder
-(section 1.4) has the same ones. Section 6, the samples, is not its business. It decodes stills that
-a model made; clips are decoded by reference_clips.py beside it, exact files and alpha by reference_exact.py: both are
-made of the same parts.
+integers. It prints two SHA-256 sums, over all tiles that a model made, one after another: of the symbols (int32,
+little-endian, in decoding order, hyperlatent first, then slice after slice) and of y_hat (int32, little-endian,
+[H, W, M]). A symbol-exact decoder (section 1.4) has the same ones. Section 6, the samples, is not its business. It
+decodes stills that a model made; clips are decoded by reference_clips.py beside it, exact files and alpha by
+reference_exact.py: both are made of the same parts.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import struct
 import sys
 import zlib
 from bisect import bisect_right
@@ -61,7 +62,7 @@ def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") 
 
 
 SIGNATURE = bytes.fromhex("934D56430D0A1A")
-HEAD, CODE, CLIP, END, META = 0x01, 0x02, 0x03, 0x7F, 0x83
+HEAD, CODE, CLIP, NEXT, SUMS, END, META = 0x01, 0x02, 0x03, 0x04, 0x05, 0x7F, 0x83
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ class ClipHead:
     matrix: int
     aspect_numerator: int
     aspect_denominator: int
+    step: int
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,8 @@ class Head:
     clip: ClipHead | None = None
     alpha: bool = False
     depth: int = 8
+    tile_px: int = 0
+    sums: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -159,8 +163,8 @@ def read_head(payload: bytes) -> Head:
     """Section 3.1."""
     require(payload, "Corrupt", "HEAD is empty")
     flags = payload[0]
-    kind, colour, alpha, depth, reserved = flags & 3, flags >> 2 & 1, flags >> 3 & 1, flags >> 4 & 3, flags >> 6
-    known = kind <= 1 and depth <= 1 and reserved == 0
+    kind, colour, alpha, depth, tile = flags & 3, flags >> 2 & 1, flags >> 3 & 1, flags >> 4 & 3, flags >> 6
+    known = kind <= 1 and depth <= 1
     require(known, "Unsupported", f"HEAD has the flags 0x{flags:02x}")
     width, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(1 <= width <= 65535, "Limit", f"the width is {width}")
@@ -174,8 +178,10 @@ def read_head(payload: bytes) -> Head:
     require(kind == 0 or model_id is not None, "Corrupt", "a clip names no model")
     require(kind == 0 or not alpha, "Unsupported", "a clip has alpha")
     require(depth == 0 or model_id is None, "Unsupported", "a model codes 16 bits")
+    require(kind == 0 or not tile, "Unsupported", "a clip is in tiles")
     names = ("still", "clip")[kind], ("rgb", "gray")[colour]
-    return Head(*names, width, height, quality_index, model_id, None, alpha == 1, (8, 16)[depth])
+    tile_px = (0, 256, 512, 1024)[tile]
+    return Head(*names, width, height, quality_index, model_id, None, alpha == 1, (8, 16)[depth], tile_px)
 
 
 def read_unit(payload: bytes) -> Unit:
@@ -202,6 +208,16 @@ def read_unit(payload: bytes) -> Unit:
     return Unit(role, index, None if quality_index == 64 else quality_index, streams)
 
 
+def read_next(payload: bytes, before: Unit | None, step: int) -> Unit:
+    """Section 3.10, without the checksum."""
+    require(payload, "Corrupt", "NEXT is empty")
+    require(payload[0] <= 64, "Limit", f"a unit has the quality index {payload[0]}")
+    if before is None:
+        raise Refused("Corrupt", "there is no unit before NEXT")
+    require(before.index + step < 2**32, "Limit", "the index of a NEXT is too large")
+    return Unit("inter", before.index + step, None if payload[0] == 64 else payload[0], [payload[1:]])
+
+
 def read_clip(payload: bytes) -> ClipHead:
     """Section 3.3."""
     require(payload, "Corrupt", "CLIP is empty")
@@ -221,10 +237,12 @@ def read_clip(payload: bytes) -> ClipHead:
         value, position = read_varint(payload, position, len(payload), "Corrupt")
         require(0 < value < 2**16, "Limit", f"the aspect has the part {value}")
         aspect.append(value)
+    step, position = read_varint(payload, position, len(payload), "Corrupt")
+    require(0 < step < 2**32, "Limit", f"the step is {step}")
     require(len(payload) == position, "Corrupt", "CLIP is too long")
     sites = ("unknown", "left", "centre", "top-left", "top", "bottom-left", "bottom")
     names = ("limited", "full")[full], ("444", "422", "420", "gray", "rgb")[chroma], sites[siting]
-    return ClipHead(*names, *unit, *colours, *aspect)
+    return ClipHead(*names, *unit, *colours, *aspect, step)
 
 
 def check(stored: bytes, data: bytes) -> None:
@@ -268,20 +286,34 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
         if chunk.kind == END:
             next(chunks, None)  # refuses bytes behind END
             check_end(data, chunk)
-        elif chunk.kind == CODE:
-            if head.kind == "clip":
-                require(len(payload) >= 4, "Corrupt", "CODE is too short for its checksum")
+        elif chunk.kind == CODE or (chunk.kind == NEXT and head.clip):
+            require(not head.sums, "Corrupt", "a CODE behind SUMS")
+            if head.clip or head.tile_px:
+                require(len(payload) >= 4, "Corrupt", "a unit is too short for its checksum")
                 payload, stored = payload[:-4], payload[-4:]
-                before = last if payload[:1] == b"\x01" else b""  # an inter
+                before = last if chunk.kind == NEXT or payload[:1] == b"\x01" else b""  # an inter
                 check(stored, beginning + before + data[chunk.offset : chunk.start] + payload)
                 last = stored
-            unit = read_unit(payload)
+            if chunk.kind == NEXT:
+                unit = read_next(payload, units[-1] if units else None, head.clip.step)
+            else:
+                unit = read_unit(payload)
             places = [(one.index, one.role == "alpha") for one in (*units[-1:], unit)]
             require(places == sorted(set(places)), "Corrupt", f"unit {unit.index} is out of order")
+            if chunk.kind == CODE and head.clip and units and unit.role == "inter" and len(unit.streams) == 1:
+                short = unit.index == units[-1].index + head.clip.step
+                require(not short, "Corrupt", f"unit {unit.index} is to be a NEXT")
             units.append(unit)
+        elif chunk.kind == SUMS:
+            require(units and not head.sums, "Corrupt", "SUMS is out of place")
+            numbers = [one.index for one in units if one.role != "alpha"]
+            right = head.kind == "still" and numbers == list(range(len(tiles_of(head))))
+            right = right and len(payload) == 4 * len(numbers) and any(payload)
+            require(right, "Corrupt", f"SUMS has {len(payload)} bytes")
+            head = replace(head, sums=struct.unpack(f"<{len(payload) // 4}I", payload))
         else:
-            misplaced = chunk.kind in (HEAD, CLIP)
-            require(not misplaced, "Corrupt", f"HEAD or CLIP is out of place at byte {chunk.offset}")
+            misplaced = chunk.kind in (HEAD, CLIP, NEXT)
+            require(not misplaced, "Corrupt", f"HEAD, CLIP or NEXT is out of place at byte {chunk.offset}")
             require(chunk.kind >= 0x80, "Unsupported", f"the critical chunk 0x{chunk.kind:02x} is not known")
     require(units, "Corrupt", "the file has no unit")
     return head, units
@@ -302,9 +334,9 @@ def read_metadata(data: bytes) -> dict[str, bytes]:
 def read_meta(payload: bytes) -> tuple[str | None, bytes]:
     """The kind and the bytes of a META; no kind where it counts as not there."""
     nothing = None, b""
-    if not payload or payload[0] & 15 > 3 or payload[0] >> 5:
+    if not payload or payload[0] & 15 > 6 or payload[0] >> 5:
         return nothing
-    kind = ("icc", "exif", "xmp", "cicp")[payload[0] & 15]
+    kind = ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth")[payload[0] & 15]
     try:
         size, position = read_varint(payload, 1, len(payload))
     except Refused:
@@ -320,19 +352,49 @@ def read_meta(payload: bytes) -> tuple[str | None, bytes]:
             return nothing
         if not inflater.eof or inflater.unused_data:
             return nothing
+    if kind == "depth" and (size != 1 or not 9 <= own[0] <= 15):
+        return nothing
     return (kind, own) if len(own) == size else nothing
 
 
-def parts(head: Head, units: list[Unit]) -> tuple[Unit, Unit | None]:
-    """Section 3.2: the unit of a still, and that of its alpha if it has one of its own."""
+@dataclass(frozen=True)
+class Tile:
+    """Section 3.2: a tile of a still, in pixels, its unit, and that of its alpha if it has one of its own."""
+
+    number: int
+    top: int
+    left: int
+    height: int
+    width: int
+    unit: Unit
+    alpha: Unit | None
+
+
+def tiles_of(head: Head) -> list[tuple[int, int, int, int]]:
+    """Section 3.2: top, left, height and width of each tile."""
+
+    def parts(side: int) -> list[tuple[int, int]]:
+        count = max(1, (2 * side + head.tile_px) // (2 * head.tile_px)) if head.tile_px else 1
+        edges = [number * head.tile_px for number in range(count)] + [side]
+        return [(start, end - start) for start, end in pairwise(edges)]
+
+    return [(top, left, height, width) for top, height in parts(head.height) for left, width in parts(head.width)]
+
+
+def tile_units(head: Head, units: list[Unit]) -> Iterator[Tile]:
+    """Section 3.2: the tiles of a still, in their order."""
     require(head.kind == "still", "Unsupported", f"the file is a {head.kind}; reference_clips.py decodes those")
-    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
-    first = ("exact" if head.model_id is None else "picture", 0)
-    found = [(unit.role, unit.index) for unit in units]
-    right = found == [first, ("alpha", 0)] if head.alpha else found == [first]
-    right = right or (head.alpha and head.model_id is None and found == [first])
-    require(right, "Corrupt", f"the file has the units {found[:3]}")
-    return units[0], units[1] if len(units) > 1 else None
+    roles = ("exact",) if head.model_id is None else ("exact", "picture")
+    rest = list(units)
+    for number, place in enumerate(tiles_of(head)):
+        found = rest.pop(0) if rest else None
+        right = found is not None and found.role in roles and found.index == number
+        require(right, "Corrupt", f"where the unit of tile {number} should be there is {found and found.role}")
+        assert found is not None
+        alpha = rest.pop(0) if head.alpha and rest and (rest[0].role, rest[0].index) == ("alpha", number) else None
+        require(found.role == "exact" or not head.alpha or alpha, "Corrupt", f"tile {number} has no alpha")
+        yield Tile(number, *place, found, alpha)
+    require(not rest, "Corrupt", f"there are {len(rest)} more units")
 
 
 # Section 4: entropy coding
@@ -552,9 +614,9 @@ def decode_hyper(decoder: StreamDecoder, model: Model, quality: int, height: int
     return z
 
 
-def sizes_of(head: Head) -> tuple[tuple[int, int], tuple[int, int]]:
+def sizes_of(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Section 5.1: rows and columns of y_hat, and of z."""
-    height, width = -(-head.height // 16), -(-head.width // 16)
+    height, width = -(-height // 16), -(-width // 16)
     return (height, width), (-(-height // 4), -(-width // 4))
 
 
@@ -624,41 +686,63 @@ def decode_slice(decoder: StreamDecoder, model: Model, k: int, support: Array) -
 
 def check_head(head: Head, exact_hash: bytes) -> None:
     """Section 6.4."""
-    require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
     known = exact_hash[:8]
     require(head.model_id == known, "Unsupported", f"made with {(head.model_id or b'').hex()}, not {known.hex()}")
 
 
-def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], Array]:
-    """The header, each stream's symbols in coding order (hyperlatent first), and y_hat [H, W, M]."""
-    head, units = read_file(data)
-    unit, _ = parts(head, units)
-    require(head.model_id is not None, "Unsupported", "the file names no model; reference_exact.py decodes those")
+def latent_sum(y_hat: Array) -> int:
+    """Section 3.11."""
+    return crc32c(y_hat.astype("<i4").tobytes())
+
+
+def decode_tile(head: Head, tile: Tile, model: Model) -> tuple[list[list[int]], Array]:
+    """The symbols in coding order, of the hyperlatent and then of each slice, and y_hat [H, W, M]."""
     check_head(head, model.exact_hash)
-    hyper, *slices = unit.streams
+    unit, parts = tile.unit, 1 + len(model.config["slices"])
     quality = head.quality_index if unit.quality_index is None else unit.quality_index
     assert quality is not None
-    expected = len(model.config["slices"])
-    require(len(slices) == expected, "Corrupt", f"{len(slices)} slices, and the model has {expected}")
-    y_size, z_size = sizes_of(head)
-    decoder = StreamDecoder(hyper, "stream 0")
+    expected = 1 if head.tile_px else parts
+    require(len(unit.streams) == expected, "Corrupt", f"{len(unit.streams)} streams instead of {expected}")
+    same = not head.tile_px or quality == head.quality_index
+    require(same, "Corrupt", f"tile {tile.number} has the quality index {quality}")
+    y_size, z_size = sizes_of(tile.height, tile.width)
+    decoder = StreamDecoder(unit.streams[0], "stream 0")
     z = decode_hyper(decoder, model, quality, *z_size)
-    decoder.finish()
     support = hyper_synthesis(model, z, quality, *y_size)
     features, symbols = support.shape[2], [z.ravel().tolist()]
-    for k, stream in enumerate(slices):
-        decoder = StreamDecoder(stream, f"stream {k + 1}")
+    for k in range(parts - 1):
+        if not head.tile_px:  # else all is in one stream
+            decoder.finish()
+            decoder = StreamDecoder(unit.streams[1 + k], f"stream {k + 1}")
         y_hat, order, _ = decode_slice(decoder, model, k, support)
-        decoder.finish()
         support = np.concatenate([support, y_hat], 2)
         symbols.append(order)
-    return head, symbols, support[..., features:]
+    decoder.finish()
+    return symbols, support[..., features:]
 
 
-def digests(symbols: list[list[int]], y_hat: Array) -> dict[str, str]:
+def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], list[Array]]:
+    """The header, and of the tiles that a model made the symbols, as in their streams, and each y_hat [H, W, M]."""
+    head, units = read_file(data)
+    symbols: list[list[int]] = []
+    latents: list[Array] = []
+    named = head.kind != "still" or head.model_id is not None
+    require(named, "Unsupported", "the file names no model; reference_exact.py decodes those")
+    for tile in tile_units(head, units):
+        if tile.unit.role == "picture":
+            own, y_hat = decode_tile(head, tile, model)
+            symbols += own
+            latents.append(y_hat)
+            stated = head.sums[tile.number] if head.sums else latent_sum(y_hat)
+            require(stated == latent_sum(y_hat), "Corrupt", f"tile {tile.number} is not what was coded")
+    return head, symbols, latents
+
+
+def digests(symbols: list[list[int]], latents: list[Array]) -> dict[str, str]:
     """The two sums that this program is for."""
-    parts = {"symbols": np.array([s for stream in symbols for s in stream]), "y_hat": y_hat}
-    return {name: hashlib.sha256(part.astype("<i4").tobytes()).hexdigest() for name, part in parts.items()}
+    parts = {"symbols": [np.array(stream) for stream in symbols], "y_hat": latents}
+    found = {name: b"".join(part.astype("<i4").tobytes() for part in own) for name, own in parts.items()}
+    return {name: hashlib.sha256(own).hexdigest() for name, own in found.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -668,18 +752,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sha256", action="store_true", help="print nothing but the two sums")
     options = parser.parse_args(arguments)
     try:
-        head, symbols, y_hat = decode(options.file.read_bytes(), read_model(options.weights))
+        head, symbols, latents = decode(options.file.read_bytes(), read_model(options.weights))
     except (OSError, Refused) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not options.sha256:
-        counts = ", ".join(f"{len(s)} in slice {k}" for k, s in enumerate(symbols[1:]))
+        parts = len(symbols) // max(1, len(latents))
+        counted = [sum(map(len, symbols[part::parts])) for part in range(parts)] or [0]
+        counts = ", ".join(f"{count} in slice {k}" for k, count in enumerate(counted[1:]))
         print(f"picture  {head.width}x{head.height}, {head.colour}, quality index {head.quality_index}")
         print(f"model    {(head.model_id or b'').hex()}")
-        print(f"coded    {len(symbols[0])} in the hyperlatent, {counts}; y_hat {list(y_hat.shape)}")
+        shapes = ", ".join(str(list(y_hat.shape)) for y_hat in latents)
+        print(f"coded    {counted[0]} in the hyperlatent, {counts}; y_hat {shapes}")
         for kind, own in read_metadata(options.file.read_bytes()).items():
             print(f"{kind:8} {len(own)} bytes, {hashlib.sha256(own).hexdigest()}")
-    for name, digest in digests(symbols, y_hat).items():
+    for name, digest in digests(symbols, latents).items():
         print(f"{name:8} {digest}")
     return 0
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from reference_decoder import Head, Refused, Unit, parts, read_file, read_metadata, require
-from reference_quick import QuickPixels, QuickSamples
+from reference_decoder import Head, Refused, Tile, Unit, read_file, read_metadata, require, tile_units
+from reference_quick import QuickPixels, QuickSamples, Recall
 from reference_samples import Mixer, Plane, Reader, Samples, read_coefs
 
 Shape = tuple[int, int, int]
@@ -47,6 +47,7 @@ class Pixels:
         self.keys: dict[tuple[int, int], int] = {}
         self.ranks: dict[tuple[int, int], int] = {}
         self.memory: list[dict[int, tuple[int, int]]] = [{}, {}]
+        self.tried: list[int] = []
 
     def look(self, y: int, x: int) -> tuple[list[int], list[int]]:
         places = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-1, 2), (-2, -1), (0, -3)]
@@ -65,7 +66,7 @@ class Pixels:
         _, _, nw, ne, ww, nn = near[:6]
         pairs = [w == n, n == ne, w == nw, w == ww, n == nn, n == nw, first == second]
         pattern = sum(pair << i for i, pair in enumerate(pairs))
-        tried: list[int] = []
+        self.tried = tried = []
         for candidate in (first, second, w, n):
             if candidate in tried or len(tried) == 3:
                 continue
@@ -127,15 +128,36 @@ def stored(data: bytes, shape: Shape) -> list[Plane]:
     return [rows[at : at + height] for at in range(0, len(rows), height)]
 
 
+def spread(data: bytes, shape: Shape) -> list[Plane]:
+    """Section 8.1: samples of 16 bits by their numbers of fewer."""
+    require(len(data) >= 4, "Truncated", "the header is cut")
+    bits, kind = data[3] & 15, data[3] >> 4
+    possible = data[1:3] == b"\x10\0" and bits and kind <= 2 and data[4:5] != b"\x81"
+    require(bool(possible), "Corrupt", "the header is impossible")
+    most = (1 << bits) - 1
+
+    def sample(number: int) -> int:
+        require(number <= most, "Corrupt", f"a number has more than {bits} bits")
+        if kind == 0:
+            return (number * 65535 + most // 2) // most
+        digits = f"{number:0{bits}b}" * (16 if kind == 1 else 1)
+        return int(digits[:16].ljust(16, "0"), 2)
+
+    return [[[sample(number) for number in row] for row in plane] for plane in decode(data[4:], shape)]
+
+
 def decode(data: bytes, shape: Shape) -> list[Plane]:
     """The planes of a stream; `shape` is (planes, H, W)."""
     count, height, width = shape
+    if data[:1] == b"\x81":
+        return spread(data, shape)
     if data[:1] == b"\x80":
         return stored(data, shape)
     require(len(data) >= 6, "Truncated", "the header is cut")
     way, classes, same = data[0] & 3, (0, 1, 4, 12)[data[0] >> 2 & 3], data[0] >> 4
-    depth, near, turned, quick = data[1], data[2], data[3] & 1, data[3] >> 1
-    require(1 <= depth <= 16 and not same >> (count - 1) and quick <= 1, "Corrupt", "the header is impossible")
+    depth, near, turned = data[1], data[2], data[3] & 1
+    quick, recalled = data[3] >> 1 & 1, data[3] >> 2
+    require(1 <= depth <= 16 and not same >> (count - 1) and recalled <= 1, "Corrupt", "the header is impossible")
     may_turn = count > 2 and not same and not near and depth < 16 and way < 2
     require((may_turn or not turned) and (way < 2 or not quick), "Corrupt", "the header is impossible")
     require(len(data) % 2 == 0, "Truncated", "a word is cut")
@@ -143,8 +165,10 @@ def decode(data: bytes, shape: Shape) -> list[Plane]:
     kept = count - same.bit_count()
     fits = way == 0 or kept * (depth + turned) <= 62
     require(fits and (way < 2 or not (near or classes)), "Corrupt", "the header is impossible")
+    able = kept > 1 and kept * (depth + turned) <= 62 and (way == 1 or quick)
+    require(able or not recalled, "Corrupt", "the header is impossible")
     if way < 2:
-        found = _planes(reader, way, classes, (kept, height, width), depth + turned, near, bool(quick))
+        found = _planes(reader, way, classes, (kept, height, width), depth + turned, near, data[3])
     else:
         found = _listed(reader, way, (kept, height, width), depth)
     require(reader.at - 4 <= len(data) - 4, "Truncated", "words are missing")
@@ -165,37 +189,42 @@ def decode(data: bytes, shape: Shape) -> list[Plane]:
     return [full[1], full[0], *full[2:]] if count > 2 else full
 
 
-def _planes(reader: Reader, way: int, classes: int, shape: Shape, depth: int, near: int, quick: bool) -> list[Plane]:
+def _planes(reader: Reader, way: int, classes: int, shape: Shape, depth: int, near: int, kinds: int) -> list[Plane]:
+    """`kinds`: bits 1 and 2 of byte 3, quick and recall."""
     count, height, width = shape
+    quick, recalled = kinds & 2, kinds & 4
     samples = (QuickSamples if quick else Samples)(reader, count, height, width, depth, near)
     pixels = QuickPixels(reader) if quick else Pixels(reader, height, width)
-    samples.coefs = read_coefs(reader, count, classes, way == 0 and not quick)
-    samples.classes = classes
-    if way == 0 and quick:
-        for y in range(height):
-            for x in range(width):
-                for k in range(count):
-                    samples.sample(k, y, x, False)
-        return [plane.values for plane in samples.planes]
-    if way == 0:
+    recall, apart = Recall(reader, count, depth), way == 0 and not quick
+    samples.coefs, samples.classes = read_coefs(reader, count, classes, apart), classes
+    if apart:
         for k in range(count):
             for y in range(height):
                 for x in range(width):
                     samples.sample(k, y, x, True)
         return [plane.values for plane in samples.planes]
     for y in range(height):
+        west = 0
         for x in range(width):
-            around, orders = pixels.look(y, x)
-            key = pixels.match(y, x, around, orders)
-            if key >= 0:
-                for k in range(count):
+            around, orders = pixels.look(y, x) if way else ([], [])
+            key, done = pixels.match(y, x, around, orders) if way else -1, 0
+            if key < 0:
+                samples.sample(0, y, x, False)
+                done = 1
+                if recalled:
+                    slip = samples.slips[0].values[y][x]
+                    key = recall.look(samples.planes[0].values[y][x], slip, west, pixels.tried)
+            for k in range(done, count):
+                if key >= 0:
                     samples.skip(k, y, x, key >> (depth * k) & ((1 << depth) - 1))
-            else:
-                for k in range(count):
+                else:
                     samples.sample(k, y, x, False)
-                key = sum(plane.values[y][x] << (depth * k) for k, plane in enumerate(samples.planes))
-            pixels.keys[y, x] = key
-            pixels.remember(key, orders)
+            west = sum(plane.values[y][x] << (depth * k) for k, plane in enumerate(samples.planes))
+            if recalled and done:
+                recall.learn(west)
+            if way:
+                pixels.keys[y, x] = west
+                pixels.remember(west, orders)
     return [plane.values for plane in samples.planes]
 
 
@@ -227,27 +256,34 @@ def _listed(reader: Reader, way: int, shape: Shape, depth: int) -> list[Plane]:
     return [[[bases[number][k] for number in row] for row in numbers] for k in range(count)]
 
 
-def planes_of(head: Head, unit: Unit, count: int) -> list[Plane]:
+def planes_of(head: Head, tile: Tile, unit: Unit, count: int) -> list[Plane]:
     """Section 3.2: the planes of a unit `exact` or `alpha`."""
     plain = len(unit.streams) == 1 and unit.quality_index is None
     require(plain, "Corrupt", f"a unit {unit.role} has one stream and no quality index")
-    planes = decode(unit.streams[0], (count, head.height, head.width))
+    planes = decode(unit.streams[0], (count, tile.height, tile.width))
     require(unit.streams[0][1] <= head.depth, "Corrupt", f"the samples have more than {head.depth} bits")
     return planes
 
 
 def decode_file(data: bytes) -> tuple[Head, dict[str, Plane]]:
-    """The header, and the planes of what the exact coder made: of the picture in an exact file, and alpha."""
+    """The header, and the planes of what the exact coder made: of the picture in an exact file, and alpha.
+
+    Tiles by the exact coder in a file that names a model are decoded, and dropped.
+    """
     head, units = read_file(data)
-    own, alpha = parts(head, units)
-    found: dict[str, Plane] = {}
-    if head.model_id is None:
-        names = (["gray"] if head.colour == "gray" else ["red", "green", "blue"]) + ["alpha"] * (
-            head.alpha and alpha is None
-        )
-        found = dict(zip(names, planes_of(head, own, len(names)), strict=True))
-    if alpha is not None:
-        (found["alpha"],) = planes_of(head, alpha, 1)
+    colours = ["gray"] if head.colour == "gray" else ["red", "green", "blue"]
+    names = [*(colours if head.model_id is None else []), *(["alpha"] if head.alpha else [])]
+    found = {name: [[0] * head.width for _ in range(head.height)] for name in names}
+    for tile in tile_units(head, units):
+        own: dict[str, Plane] = {}
+        if tile.unit.role == "exact":
+            coded = colours + ["alpha"] * (head.alpha and tile.alpha is None)
+            own = dict(zip(coded, planes_of(head, tile, tile.unit, len(coded)), strict=True))
+        if tile.alpha is not None:
+            (own["alpha"],) = planes_of(head, tile, tile.alpha, 1)
+        for name in own.keys() & found.keys():
+            for row, values in enumerate(own[name]):
+                found[name][tile.top + row][tile.left : tile.left + tile.width] = values
     return head, found
 
 

@@ -1,4 +1,4 @@
-"""Sections 8.7 and 8.8 of bitstream_spec.md: quick samples and quick matches, for reference_exact.py."""
+"""Sections 8.7 to 8.9 of bitstream_spec.md: quick samples, quick matches and recall, for reference_exact.py."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import accumulate
 
 from reference_samples import Mixer, Reader, Row, class_of, log, signed_log
 
-__all__ = ["QuickPixels", "QuickSamples"]
+__all__ = ["QuickPixels", "QuickSamples", "Recall"]
 
 FIRST = 800
 """Number of the first row of the second kind."""
@@ -109,6 +109,7 @@ class QuickPixels:
         self.keys: dict[tuple[int, int], int] = {}
         self.ranks: dict[tuple[int, int], int] = {}
         self.memory: list[dict[int, tuple[int, int]]] = [{}, {}]
+        self.tried: list[int] = []
 
     def look(self, y: int, x: int) -> tuple[list[int], list[int]]:
         """Keys around a pixel, and the sums of their parts: of the first four, and of all."""
@@ -126,7 +127,7 @@ class QuickPixels:
         pairs = [w == n, n == ne, w == nw, w == ww, n == nn, n == nw, first == second]
         pattern = sum(pair << i for i, pair in enumerate(pairs))
         most = 1 if past == 242 and 8 * p + q <= 9 else 3
-        tried: list[int] = []
+        self.tried = tried = []
         for candidate in (first, second, w, n):
             if candidate in tried or len(tried) == most:
                 continue
@@ -150,6 +151,54 @@ class QuickPixels:
                 memory[slot(total)] = key, 1
             else:
                 memory[slot(total)] = old, trust >> 1
+
+
+class Recall:
+    """The rest of a pixel by its first sample."""
+
+    def __init__(self, reader: Reader, count: int, depth: int) -> None:
+        self.flags, self.count, self.depth = Mixer(reader, 6, 1 << 15), count, depth
+        self.memory: dict[int, tuple[int, int]] = {}
+        self.shelves: dict[int, list[int]] = {}
+        self.rates = [1 << 15] * 9
+
+    def samples(self, key: int) -> list[int]:
+        return [key >> (self.depth * k) & ((1 << self.depth) - 1) for k in range(self.count)]
+
+    def look(self, first: int, slip: int, w: int, tried: list[int]) -> int:
+        """The key of the pixel with this first sample, or -1; `tried` are those that matches were not."""
+        self.place, self.shelf = slot(part(first, 0) + part(w, 1)), first & 4095
+        latest, trust = self.memory.get(self.place, (-1, 0))
+        shelf = self.shelves.get(self.shelf, [-1] * 8)
+        level, times = min(log(abs(slip) >> 2, 7), 7), 0
+        for turn, candidate in enumerate([latest, *shelf]):
+            if candidate < 0 or self.samples(candidate)[0] != first or (turn and candidate == latest):
+                continue
+            if candidate in tried or self.rates[turn] < 2048:
+                continue
+            steps = [a - b for a, b in zip(self.samples(candidate), self.samples(w), strict=True)]
+            far = log(sum(min(abs(step), abs(step - steps[0])) for step in steps[1:]), 15)
+            hashed = part(candidate, 3)
+            contexts = [(turn * 8 + trust) * 4 + min(times, 3), (min(turn, 3) * 8 + level) * 16 + far]
+            contexts += [slot(hashed + part(turn, 4)), slot(hashed + part(turn, 5) + part(w, 6))]
+            if self.flags.bit(contexts, turn * 16 + far):
+                return candidate
+            times += 1
+        return -1
+
+    def learn(self, key: int) -> None:
+        latest, trust = self.memory.get(self.place, (-1, 0))
+        shelf = self.shelves.get(self.shelf, [-1] * 8)
+        for turn, candidate in enumerate([latest, *shelf]):
+            if turn or trust:
+                self.rates[turn] += ((65535 if candidate == key else 0) - self.rates[turn]) >> 5
+            if candidate == key:
+                break
+        if latest == key:
+            self.memory[self.place] = key, min(trust + 1, 7)
+        else:
+            self.memory[self.place] = (key, 1) if trust <= 1 else (latest, trust >> 1)
+        self.shelves[self.shelf] = [key, *(other for other in shelf if other != key)][:8]
 
 
 def part(key: int, place: int) -> int:

@@ -4,6 +4,7 @@
     picture = mvc.decode(data)                 # Picture; picture.samples is uint8 [H, W, 3] or [H, W]
     mvc.encode("k.png", lossless=True)         # every sample comes back as it is
     mvc.info("k.mvc")                          # what the file says about itself, without loading weights
+    mvc.thumbnail("k.mvc")                     # a small JPEG, if it was encoded with thumbnail=True
 
     mvc.encode_video("a.mp4", "a.mvc")         # and back: mvc.decode_video("a.mvc", "a.mkv")
     for frame in mvc.open("a.mvc").frames():   # each decoded when it is asked for
@@ -21,7 +22,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mvc.arguments import MAX_PIXELS, check_device, check_model, check_most, check_threads
+from mvc.arguments import MAX_PIXELS, check_device, check_model, check_most, check_region, check_threads, check_tile
 from mvc.errors import (
     BackendError,
     Checksum,
@@ -45,6 +46,7 @@ from mvc.quality import (
     check_effort,
     check_target,
     quality_index,
+    whole_number,
 )
 from mvc.version import __version__
 
@@ -93,6 +95,7 @@ __all__ = [
     "info",
     "quality_index",
     "read_picture",
+    "thumbnail",
     "write_picture",
 ]
 
@@ -122,6 +125,8 @@ def encode(
     alpha: bool = True,
     metadata: str | Iterable[str] = "all",
     gps: bool = True,
+    thumbnail: bool = False,
+    tile: int | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str = "auto",
     threads: int | None = None,
@@ -140,8 +145,11 @@ def encode(
     none is off by more than that (1 ... 255): both by an exact coder that needs no model, and have no quality.
     Alpha is always kept exactly; without `alpha` transparent parts are shown on white. What is fully transparent keeps
     its colour if lossless, and else gets one that costs nothing. `coder` is auto, network or exact (which is lossless).
-    `metadata` says which of it is kept: "all", "none", or some of icc, exif and xmp ("icc,exif" or a list). Without
-    `gps` EXIF and XMP lose the places that they name.
+    `metadata` says which of it is kept: "all", "none", or some of icc, exif, xmp and gainmap ("icc,exif" or a list).
+    Without `gps` EXIF and XMP lose the places that they name. With `thumbnail` the file gets a JPEG of some 3 to 6 kB
+    and at most 256 pixels a side, for programs that cannot decode it (see `mvc.thumbnail`).
+    `tile` is the side of the tiles in which the picture is coded, in pixels: 256, 512 or 1024, 0 for one tile; if not
+    said, pictures of more than four megapixels have tiles of 512 (lossless 1024).
     `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
     What a picture holds beyond 8-bit RGB or gray, alpha and that metadata is dropped with a `LossWarning`; a quality or
     an effort that the model does not have gives a `UserWarning`.
@@ -157,6 +165,7 @@ def encode(
     if chosen == "exact" and (target or quality is not None):
         raise ValueError(f"what is lossless has no {next(iter(target), 'quality')}")
     model, device, threads = check_model(model), check_device(device), check_threads(threads)
+    side = check_tile(tile)
     from mvc.metadata import chosen as chosen_metadata
 
     kinds = chosen_metadata(metadata)
@@ -164,6 +173,11 @@ def encode(
 
     source = as_source(picture, deep=chosen == "exact", keep_alpha=bool(alpha)).keeping(kinds, bool(gps))
     source.tell(lambda loss: warnings.warn(loss, LossWarning, stacklevel=4))
+    own = source.picture
+    if thumbnail:
+        from mvc.media.thumbnails import with_thumbnail
+
+        own = with_thumbnail(own)
     from mvc import choice
 
     def load() -> Codec:
@@ -176,12 +190,17 @@ def encode(
             warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=4)
         return codec
 
-    return choice.encode(source.picture, load, index=index, effort=wanted, target=target, coder=chosen, near=near)
+    return choice.encode(
+        own, load, index=index, effort=wanted, target=target, coder=chosen, near=near, tile_px=side
+    )
 
 
 def decode(
     source: Stored,
     *,
+    region: tuple[int, int, int, int] | None = None,
+    slices: int | None = None,
+    partial: bool = False,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -190,6 +209,11 @@ def decode(
 ) -> Picture:
     """Decode an .mvc file: its path, its bytes, or an open binary file. Its metadata comes as `picture.metadata`.
 
+    `region` is (left, top, width, height) in pixels: only that of the picture is decoded, and of one in tiles only what
+    it takes is read. Its samples are those of the whole picture, but that here and there one is off by 1 where a
+    network made them.
+    With `slices` only so many slices of a latent are decoded, 0 to 5: a preview. With `partial` the file may be cut or
+    damaged: what has arrived is shown, and a `LossWarning` says what is missing.
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
     A file of a few kilobytes may hold a large picture. `max_pixels` refuses it by width times height (8192x8192 if
     not said, None for no limit but this version's own), `max_memory` by the bytes that decoding takes beside the
@@ -200,20 +224,25 @@ def decode(
     device, threads = check_device(device), check_threads(threads)
     named = None if model is None else check_model(model)
     limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
-    from mvc.container import read_file, read_metadata
     from mvc.picture import check_decoding
+    from mvc.still_file import StillFile
 
-    data = _mvc_bytes(source)
-    head, units = read_file(data)  # a broken or too large file is told before weights are loaded
-    check_decoding(head.width, head.height, *limits, exact=head.has_exact)
-    from mvc import stills
+    first = None if slices is None else whole_number("slices", slices, 0)
+    # a broken file is told before weights are loaded
+    file = StillFile(_mvc_bytes(source), check_region(region), slices=first, partial=bool(partial))
+    check_decoding(*file.size, *limits, exact=file.head.has_exact)
 
     def load(model_id: bytes) -> Codec:
         from mvc.codec import load
 
         return load(named or model_id, device, threads)
 
-    return stills.decode(head, units, load, read_metadata(data))
+    picture = file.decode(load)
+    for missing in file.missing:
+        from mvc.media import LossWarning
+
+        warnings.warn(missing, LossWarning, stacklevel=2)
+    return picture
 
 
 def info(source: Stored) -> dict[str, Any]:
@@ -235,6 +264,22 @@ def info(source: Stored) -> dict[str, Any]:
                 file.seek(0)
                 return describe(file)
     return describe(_mvc_bytes(source))
+
+
+def thumbnail(source: Stored) -> bytes | None:
+    """The JPEG that an .mvc file holds beside its picture, or None if it holds none: a path, bytes, or an open file.
+
+    Needs no weights, and imports neither torch nor numpy; of a file by its path no more is read than has to be, and its
+    checksum is not looked at. Raises `FormatError`, `Unsupported` or `Limit` where the file cannot be parsed.
+    """
+    from io import BytesIO
+
+    from mvc.container import read_kind, whole
+
+    if isinstance(source, (str, os.PathLike)) and whole.is_mvc(source):
+        with builtins.open(source, "rb") as file:
+            return read_kind(file, "thumbnail")
+    return read_kind(BytesIO(_mvc_bytes(source)), "thumbnail")
 
 
 _HEAD_BYTES = 64  # more than there are before a file's first unit

@@ -6,9 +6,11 @@ A wrong value is a `ValueError`, a wrong kind of value a `TypeError`, both with 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import SupportsIndex
 
 from mvc.quality import whole_number
+from mvc.tiling import TILES, Region
 
 MAX_PIXELS = 8192 * 8192
 """Largest picture, in pixels, that is decoded unless the caller says otherwise."""
@@ -36,6 +38,28 @@ def check_model(model: str | os.PathLike[str]) -> str:
     if not isinstance(model, (str, os.PathLike)) or not isinstance(os.fspath(model), str):
         raise TypeError(f"model must be a name or the path of a folder, not {model!r:.40}")
     return os.fspath(model)
+
+
+def check_tile(tile: SupportsIndex | None) -> int | None:
+    """The side of tiles in pixels, 0 for one tile, or None."""
+    if tile is None:
+        return None
+    side = whole_number("tile", tile, 0)
+    if side not in (0, *TILES):
+        raise ValueError(f"tile must be 0, {', '.join(map(str, TILES[:-1]))} or {TILES[-1]}, not {side}")
+    return side
+
+
+def check_region(region: Sequence[SupportsIndex] | None) -> Region | None:
+    """Left, top, width and height in pixels, or None."""
+    if region is None:
+        return None
+    values = tuple(region)
+    if len(values) != 4:
+        raise ValueError(f"region must be left, top, width and height, not {len(values)} numbers")
+    names = ("left", "top", "width", "height")
+    least = (0, 0, 1, 1)
+    return Region(*(whole_number(f"region's {n}", v, low) for n, v, low in zip(names, values, least, strict=True)))
 
 
 def check_most(name: str, most: SupportsIndex | None) -> int | None:

@@ -1,37 +1,35 @@
-"""Which coder makes the file of a picture: the network of a model, or the exact coder (mvc/stills.py).
+"""Which coder makes the file of a picture: the network of a model, the exact coder (mvc/stills.py), or both in tiles.
 
-The network's file is made, and the exact one where it may be smaller: that is estimated first, in some milliseconds,
-as exact coding takes longer, seconds at effort 2 and 3, and is hopeless for photographs.
+Better is what costs less: bits plus lambda times the squared error, as in the training of the model. So the exact
+coder, which makes no errors, may take more bytes than the network where that does badly: text, flat colour, hard edges.
+What is hopeless is not tried, by an estimate (mvc/estimate.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mvc import stills
-from mvc.container import read_file
+from mvc import stills, tiled
+from mvc.container import Head, Unit
 from mvc.errors import Limit
+from mvc.estimate import MOST_FRESH, fresh_share, least_bytes
 from mvc.picture import Picture
 from mvc.quality import Coder
+from mvc.tiled import Cut
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
 
-SEEN_PIXELS = 1 << 17
-"""The estimate looks at about so many pixels, in bands of rows."""
-BAND_ROWS = 16
-FEW_COLOURS = 64  # seen: a gray photograph has 256
-HOPES = (0.12, 0.25, 0.75)
-"""What an exact file may take of its estimate, at the least: with few colours, much that repeats, or else."""
-NEARS = (4, 3, 2, 1)
-"""Greatest errors that are tried: what is off by more may be seen where a picture is smooth."""
-MOST_FRESH = 0.7
-"""Share of pixels unlike those on the left and above. Photographs have more, and are the network's."""
+TILE_PX = 256
+"""Side of the tiles of a picture of both kinds that would else be one tile."""
+NEARS = (0, 1, 2, 3, 4)
+"""Greatest errors that the exact coder may make: what is off by more may be seen where a picture is smooth."""
 
 
 def encode(
@@ -43,56 +41,37 @@ def encode(
     target: Mapping[str, float | int],
     coder: Coder = "auto",
     near: int = 0,
+    tile_px: int | None = None,
 ) -> bytes:
     """The .mvc file of a picture at a quality index or, if there is one, for a target of `Codec.encode_to`.
 
-    `load` gives the codec of the model, and is called only where it is needed. `near` is for the coder "exact". With
-    "auto" the exact coder makes the file where that is not larger, or where a target asks for what the network does not
-    reach; or one with small errors that is smaller and has no lower PSNR than the network's. With `effort` 2 and 3
-    exact files are smaller and slow, too.
+    `load` gives the codec of the model, and is called only where it is needed. `near` is for the coder "exact",
+    `tile_px` the side of tiles where it is said. With "auto" a file is made by the coder that is better, or by both;
+    exactly, where a target is met so or asks for what the network does not reach. With `effort` 2 and 3 exact files are
+    smaller and slow, too.
     Raises what the codec raises.
     """
     if coder == "exact":
-        return stills.exact_file(picture, near, effort)
+        return stills.exact_file(picture, near, effort, tile_px)
     options: Any = target
     if coder == "network":
         codec = load()
-        return codec.encode_to(picture, **options, effort=effort) if target else codec.encode(picture, index, effort)
-    hope = least_bytes(picture)
+        network = partial(codec.encode, picture, effort=effort, tile_px=tile_px)
+        return codec.encode_to(picture, **options, encode=network) if target else network(index)
     if "psnr" not in target and target:
         most = int(target["size"]) if "size" in target else bytes_at(target["bpp"], picture)
-        if hope <= most and len(exact := stills.exact_file(picture, effort=effort)) <= most:
+        if least_bytes(picture) <= most and len(exact := stills.exact_file(picture, 0, effort, tile_px)) <= most:
             return exact
-        return load().encode_to(picture, **options, effort=effort)
     codec = load()
+    made = partial(by_both, picture, codec, effort, tile_px)
+    if not target:
+        return made(index)
     try:
-        coded = codec.encode_to(picture, **options, effort=effort) if target else codec.encode(picture, index, effort)
+        return codec.encode_to(picture, **options, encode=made)
     except Limit:
-        if codec.rates == 1:
+        if codec.rates == 1 or "psnr" not in target:
             raise  # which is no matter of the picture
-        return stills.exact_file(picture, effort=effort)
-    if hope <= len(coded) and len(exact := stills.exact_file(picture, effort=effort)) <= len(coded):
-        return exact
-    return _nearly_exact(picture, coded, codec, effort)
-
-
-def _nearly_exact(picture: Picture, coded: bytes, codec: Codec, effort: int) -> bytes:
-    """The file in which no sample is off by more than a little, if it is smaller and no worse than the network's."""
-    if least_bytes(picture, NEARS[0]) >= len(coded):
-        return coded
-    reached = stills.psnr(picture, codec.decode(coded))
-    near = next((near for near in NEARS if usual_psnr(near) >= reached), None)
-    if near is None or least_bytes(picture, near) >= len(coded):
-        return coded
-    made = stills.exact_file(picture, near, effort)
-    if len(made) < len(coded) and stills.psnr(picture, stills.decode(*read_file(made), lambda _: codec)) >= reached:
-        return made
-    return coded
-
-
-def usual_psnr(near: int) -> float:
-    """In dB, of errors that are anything up to `near` with equal chance; where a picture repeats itself it is more."""
-    return 20 * math.log10(255) - 10 * math.log10(near * (near + 1) / 3)
+        return stills.exact_file(picture, 0, effort, tile_px)
 
 
 def bytes_at(bpp: float, picture: Picture) -> int:
@@ -100,50 +79,100 @@ def bytes_at(bpp: float, picture: Picture) -> int:
     return math.floor(bpp * picture.width * picture.height / 8)
 
 
-def least_bytes(picture: Picture, near: int = 0) -> float:
-    """What the exact file of a picture will hardly be below, in bytes, by a look at some of its rows.
+# --- both coders -----------------------------------------------------------------------------------------------------
 
-    With `near` that of a file in which samples may be off by so much; infinite where too little repeats for that to be
-    the way to code the picture.
 
-    Pixels like the one on the left or the one above cost what saying so does; others the entropy of their errors of
-    prediction (median of W, N, W + N - NW), red and blue as differences from green. The exact coder comes to 0.8 times
-    that on photographs, and to far less where pictures repeat themselves in other ways.
+def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, index: int) -> bytes:
+    """The cheapest file of a picture at a quality index, by one coder or by both in tiles."""
+    head = codec.head(picture, index, tile_px)
+    if head.tile_px:
+        return _file(picture, *_in_tiles(picture, codec, head, effort, compared=False))
+    parts = [cut.picture for row in tiled.cuts(picture, TILE_PX) for cut in row]
+    hopeful = [fresh_share(part) <= MOST_FRESH for part in parts]
+    if not any(hopeful):
+        return codec.encode(picture, index, effort, 0)
+    tried = [_in_tiles(picture, codec, head, effort)]
+    if len(parts) > 1 and tile_px is None:
+        tried.append(_in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort))
+    return _file(picture, *min(tried, key=lambda way: sum(tile.cost for tile in way[1])))
+
+
+class Coded(NamedTuple):
+    """A tile's units and what they cost, in bits."""
+
+    cost: float
+    units: list[Unit]
+
+
+def _in_tiles(
+    picture: Picture, codec: Codec, head: Head, effort: int, compared: bool = True
+) -> tuple[Head, list[Coded]]:
+    own, threads = codec.threads_for(head)
+    code = Both(own, head, effort, compared=compared).code
+    return head, list(tiled.encode(picture, head.tile_px, code, threads))
+
+
+def _file(picture: Picture, head: Head, tiles: list[Coded]) -> bytes:
+    units = [unit for tile in tiles for unit in tile.units]
+    if all(unit.role != "picture" for unit in units):
+        head = stills.exact_head(picture, head.tile_px)
+    return stills.file_of(head, units, picture.metadata)
+
+
+class Both:
+    """Codes tiles at a file's quality by the coder that costs less.
+
+    If their costs are not `compared` with others, those of tiles that are hopeless for the exact coder are not told: 0.
     """
-    keys, planes, share = _some_rows(picture.samples)
-    if min(keys.shape[1:]) < 2:
-        return 0
-    here, left, above = keys[:, 1:, 1:], keys[:, 1:, :-1], keys[:, :-1, 1:]
-    fresh = (here != left) & (here != above)
-    bits = _entropy(fresh.ravel().astype(np.int64))
-    for plane in planes:
-        w, n, nw = plane[:, 1:, :-1], plane[:, :-1, 1:], plane[:, :-1, :-1]
-        guess = np.clip(w + n - nw, np.minimum(w, n), np.maximum(w, n))
-        errors = (plane[:, 1:, 1:] - guess)[fresh] // (2 * near + 1)
-        bits += _entropy(errors - errors.min()) if errors.size else 0
-    if near and fresh.mean() > MOST_FRESH:
-        return math.inf
-    few = np.unique(keys).size <= FEW_COLOURS
-    hope = HOPES[0] if few else HOPES[1] if fresh.mean() < 0.5 else HOPES[2]
-    return hope * bits / 8 / share
+
+    def __init__(self, codec: Codec, head: Head, effort: int, *, compared: bool = False) -> None:
+        self.codec, self.head, self.effort, self.compared = codec, head, effort, compared
+        self.weight = codec.model.lagrangian(head.quality_index)
+
+    def code(self, cut: Cut) -> Coded:
+        """The cheapest units of a tile."""
+        if fresh_share(cut.picture) > MOST_FRESH:
+            return self.network(cut) if self.compared else Coded(0, self.codec.coded(self.head, cut, self.effort)[0])
+        best = self.network(cut)
+        hopes = {near: self.cost(8 * least_bytes(cut.picture, near), cut, usual_error(near)) for near in self._nears()}
+        likely = min(hopes, key=hopes.__getitem__)
+        for near in sorted({0, likely}) if hopes[likely] <= best.cost else []:  # that of 0 is the least sure
+            best = min(best, self.exactly(cut, near), key=lambda made: made.cost)
+        return best
+
+    def _nears(self) -> tuple[int, ...]:
+        """Without a weight errors would cost nothing."""
+        return NEARS if self.weight else NEARS[:1]
+
+    def network(self, cut: Cut) -> Coded:
+        """A tile by the network."""
+        units, latent = self.codec.coded(self.head, cut, self.effort)
+        shown = np.empty_like(cut.picture.samples)
+        if self.weight:
+            self.codec.paint(shown, {(0, 0): latent})
+        return Coded(self.cost(_bits(units), cut, mean_error(cut.picture, shown) if self.weight else 0), units)
+
+    def exactly(self, cut: Cut, near: int) -> Coded:
+        """A tile by the exact coder; none of its samples is off by more than `near`."""
+        units = stills.exact_tile(cut, near, self.effort)
+        error = 0.0 if near == 0 else mean_error(cut.picture, stills.exact_samples(self.head, units, cut.tile))
+        return Coded(self.cost(_bits(units), cut, error), units)
+
+    def cost(self, bits: float, cut: Cut, error: float) -> float:
+        """In bits, of a tile that takes so many and has a mean squared error on the 0..255 scale."""
+        return bits + self.weight * error * cut.tile.height * cut.tile.width
 
 
-def _some_rows(samples: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], float]:
-    """Bands [bands, rows, W] of pixels as numbers, and of planes; and what share of the picture they are."""
-    height, width = samples.shape[:2]
-    rows = min(height, BAND_ROWS)
-    count = max(1, min(height // rows, SEEN_PIXELS // (rows * width)))
-    tops = [(height - rows) * i // max(1, count - 1) for i in range(count)] if count > 1 else [(height - rows) // 2]
-    bands = np.stack([samples[top : top + rows] for top in tops]).astype(np.int64)
-    share = count * max(rows - 1, 1) / height
-    if bands.ndim == 3:
-        return bands, [bands], share
-    red, green, blue = (bands[..., k] for k in range(3))
-    return (red << 32) | (green << 16) | blue, [green, red - green, blue - green], share
+def _bits(units: list[Unit]) -> int:
+    return 8 * sum(stills.APART_BYTES + sum(map(len, unit.streams)) for unit in units)
 
 
-def _entropy(values: NDArray[np.int64]) -> float:
-    """Bits that these values, 0 or more, take if each costs what its frequency says."""
-    counts = np.bincount(values)
-    counts = counts[counts > 0]
-    return float((counts * np.log2(counts.sum() / counts)).sum())
+def usual_error(near: int) -> float:
+    """Mean square of errors that are anything up to `near` with equal chance; where pictures repeat it is less."""
+    return near * (near + 1) / 3
+
+
+def mean_error(original: Picture, samples: NDArray[Any]) -> float:
+    """Mean squared error of the samples of all pixels, those that cannot be seen counting as right."""
+    errors = np.square(original.samples.astype(np.float32) - samples).reshape(*samples.shape[:2], -1).mean(-1)
+    return float(errors.mean() if original.alpha is None else (errors * (original.alpha > 0)).mean())

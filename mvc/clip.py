@@ -19,8 +19,9 @@ from torch import Tensor
 
 from mvc.clip_choice import Attempt, Parts, State, cheapest, index_at, motion_helps
 from mvc.clip_files import MAX_TIME
-from mvc.codec import Codec, place
-from mvc.container import ClipHead, Head, Lost, Reader, Unit, Writer, salvage
+from mvc.codec import Codec
+from mvc.container import ClipHead, Head, Reader, Unit, Writer
+from mvc.container.salvage import Lost, salvage
 from mvc.container.units import Role
 from mvc.effort.refine import INTER_ITERATIONS, ITERATIONS, KEY_ITERATIONS
 from mvc.entropy.parts import Joint, JointReader, JointWriter
@@ -30,9 +31,9 @@ from mvc.frames import Frame
 from mvc.models import registry
 from mvc.models.base import Code, Coded, Known, Piece
 from mvc.ops.computing import computing
+from mvc.painting import place
 from mvc.quality import check_effort, check_index
 from mvc.signals import SIGNALS, Signal
-from mvc.tiling import Tile, Tiling
 
 DEFAULT_GOP = 12
 MOTION_PART = "motion"
@@ -143,7 +144,7 @@ class ClipCodec:
         index, iterations_of = head.quality_index, ITERATIONS
         if self.flow is not None and not alone:
             index, iterations_of = index_at(0, index, self.codec.rates), KEY_ITERATIONS
-        y, z = self.codec.latents(signal.tensor(samples), _whole(head), index, effort, iterations_of)
+        y, z = self.codec.latents(signal.tensor(samples), (head.height, head.width), index, effort, iterations_of)
         writer = JointWriter(self.joint)
         y_hat = self.codec.network.put(writer, y, z, index, self.codec.dtype).y_hat
         return _unit("picture", head, time, index, writer.finish()), self._keyframe(signal, y_hat, index)
@@ -332,11 +333,6 @@ def _parts_of(reader: JointReader, parts: tuple[str, ...]) -> list[str]:
     if not 0 <= missing <= len(parts):
         raise Corrupt(f"a frame has the parts {missing}, which is not known")
     return [name for number, name in enumerate(parts) if 1 + number != missing]
-
-
-def _whole(head: Head) -> Tile:
-    (tile,) = Tiling(head.width, head.height)
-    return tile
 
 
 def _colour(frame: Frame) -> Literal["rgb", "gray"]:

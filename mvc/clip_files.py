@@ -42,6 +42,7 @@ def clip_head(info: ClipInfo) -> ClipHead:
         colour.matrix,
         aspect.numerator,
         aspect.denominator,
+        1 if info.rate is None else min(max(1, round(1 / (info.rate * unit))), MAX_TIME),
     )
 
 

@@ -2,6 +2,8 @@
 
 picture -> tile -> x -> g_a -> y -> h_a -> z -> [exact prior and entropy coder] -> streams -> unit -> container
 container -> unit -> streams -> [exact prior and entropy decoder] -> y_hat -> g_s -> samples -> tile -> picture
+
+What a picture is in tiles, and whose alpha or which tiles the exact coder makes, is in tiled.py and stills.py.
 """
 
 from __future__ import annotations
@@ -9,30 +11,33 @@ from __future__ import annotations
 import copy
 import math
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mvc import stills
+from mvc import stills, tiled
 from mvc.arguments import check_threads
-from mvc.container import Head, Unit, read_file, read_metadata, write_file
+from mvc.container import Head, Unit
+from mvc.container.chunks import crc32c
 from mvc.effort.refine import ITERATIONS, float_prior, refine
+from mvc.entropy.parts import FirstParts, Joint, JointReader, JointWriter, Reader, SeparateReader, SeparateWriter
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
 from mvc.exact.selfcheck import check_backend
 from mvc.models import weights as stored
-from mvc.models.base import Piece
+from mvc.models.base import CELL_PX
 from mvc.models.prior import Prior
 from mvc.models.registry import PICTURE
-from mvc.models.streams import Streams
 from mvc.models.weights import Weights
 from mvc.ops.computing import computing
 from mvc.ops.memory import give_back, set_block_policy
-from mvc.picture import Picture, check_size
+from mvc.painting import amid, place
+from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 from mvc.quality import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
@@ -42,7 +47,8 @@ from mvc.quality import (
     check_target,
     least_reaching,
 )
-from mvc.tiling import Tile, Tiling
+from mvc.still_file import StillFile
+from mvc.tiling import Part, Tile, Tiling, cells
 
 LARGE_PX = 1 << 22
 _LOADING = threading.Lock()
@@ -72,6 +78,14 @@ def _loaded(folder: Path, device: str) -> Codec:
     return Codec(stored.load(folder), device)
 
 
+@dataclass(frozen=True)
+class Latent:
+    """What a unit holds: y_hat [1, h, w, M] in quantisation steps, and the quality index of the steps."""
+
+    y_hat: Tensor
+    index: int
+
+
 class Codec:
     """Encodes and decodes with one model on one device.
 
@@ -85,7 +99,13 @@ class Codec:
         self.model_id = weights.model_id
         self.rates, self.refines = self.model.rates, self.model.refines
         self.threads: int | None = None
+        self.parts: int | None = None  # how many of a unit are read: hyperlatent and slices; None: all
         self._kept: dict[str, Prior] = {}
+
+    @cached_property
+    def joint(self) -> Joint:
+        """The tables of both, for the one stream of a tile."""
+        return Joint([self.network.hyper_tables, self.network.latent_tables])
 
     def with_threads(self, threads: int | None) -> Codec:
         """The same codec, computing on so many CPU threads; None: on as many as torch is set to."""
@@ -95,55 +115,99 @@ class Codec:
         codec.threads = threads
         return codec
 
+    def preview(self, slices: int | None = None) -> Codec:
+        """The same codec, which reads no more than so many slices of a latent, and does without those that are missing.
+
+        What it shows then is no more than like the picture.
+        """
+        codec = copy.copy(self)
+        codec.parts = self.network.streams if slices is None else min(1 + slices, self.network.streams)
+        return codec
+
     # --- encode ------------------------------------------------------------------------------------------------------
 
-    def encode(self, picture: Picture, index: int, effort: int = DEFAULT_EFFORT) -> bytes:
+    def encode(
+        self, picture: Picture, index: int, effort: int = DEFAULT_EFFORT, tile_px: int | None = None
+    ) -> bytes:
         """The .mvc file of a picture at quality index 0 (smallest) ... 63, with effort 0 (fastest) ... 3.
 
-        Alpha is kept exactly; the colour of what is not to be seen at all is not kept.
+        Alpha is kept exactly; the colour of what is not to be seen at all is not kept. `tile_px` is the side of its
+        tiles, 0 for one; None: what is usual at its size.
         Models of one rate write index 0 whatever is asked for; models that cannot refine know effort 0 alone.
         ValueError for an index or effort that does not exist, Unsupported for samples of 16 bits.
         """
-        index, effort = min(check_index(index), self.rates - 1), check_effort(effort)
-        if picture.depth != 8:
+        head, effort = self.head(picture, index, tile_px), check_effort(effort)
+        codec, threads = self.threads_for(head)
+        made = tiled.encode(picture, head.tile_px, lambda cut: codec.coded(head, cut, effort)[0], threads)
+        return stills.file_of(head, list(chain.from_iterable(made)), picture.metadata)
+
+    def head(self, source: tiled.Source, index: int, tile_px: int | None = None) -> Head:
+        """The head of the file of a picture at a quality index; raises as `encode`."""
+        index = min(check_index(index), self.rates - 1)
+        if source.depth != 8:
             raise Unsupported("networks code samples of 8 bits", hint="Picture.eight_bit() rounds; or code it exactly")
-        alpha = picture.alpha
-        head = Head("still", picture.width, picture.height, picture.colour, 8, index, self.model_id)
-        seen = picture if alpha is None else Picture(stills.painted(picture))
-        with computing(self.threads):
-            tiles = Tiling(picture.width, picture.height)
-            streams = [self.streams(seen, tile, index, effort) for tile in tiles]
-            units = [Unit("picture", number, None, own) for number, own in enumerate(streams)]
-        if alpha is not None:
-            head, units = replace(head, alpha=True), [*units, stills.alpha_unit(alpha, effort)]
-        _tidy(picture.width, picture.height)
-        return write_file(head, units, picture.metadata)
+        tile_px = tiled.usual_tile(source.width, source.height) if tile_px is None else tile_px
+        size = source.width, source.height
+        return Head("still", *size, source.colour, 8, index, self.model_id, None, source.has_alpha, tile_px)
+
+    def coded(self, head: Head, cut: tiled.Cut, effort: int) -> tuple[list[Unit], Latent]:
+        """The units of a tile, "picture", and "alpha" if it has it; and what a decoder will make of the former."""
+        unit, latent = self._unit(head, cut, effort)
+        alpha = cut.picture.alpha
+        return [unit] if alpha is None else [unit, stills.alpha_unit(alpha, effort, cut.number)], latent
 
     @torch.no_grad()
-    def streams(self, picture: Picture, tile: Tile, index: int, effort: int = 0) -> Streams:
-        """The streams of a tile of a picture."""
-        y, z = self.latents(self.to_tensor(picture, tile), tile, index, effort)
-        return self.network.write(y, z, index, self.dtype)
+    def _unit(self, head: Head, cut: tiled.Cut, effort: int) -> tuple[Unit, Latent]:
+        seen = cut.around if cut.around.alpha is None else Picture(stills.painted(cut.around))
+        index, size = head.quality_index, (cut.tile.height, cut.tile.width)
+        with computing(self.threads):
+            x = self.to_tensor(seen)
+            alone = (cut.around.height, cut.around.width) == size
+            y, z = self.latents(x, size, index, effort, part=None if alone else _cells(cut.own))
+            writer = JointWriter(self.joint) if head.tile_px else SeparateWriter()
+            y_hat = self.network.put(writer, y, z, index, self.dtype).y_hat
+            del x, y, z
+            _tidy(*size)
+        streams = (writer.finish(),) if isinstance(writer, JointWriter) else tuple(writer.streams)
+        latent = Latent(y_hat, index)
+        return Unit("picture", cut.number, None, streams, self.latent_sum(latent)), latent
 
     @torch.no_grad()
     def latents(
-        self, x: Tensor, tile: Tile, index: int, effort: int = 0, iterations_of: Sequence[int] = ITERATIONS
+        self,
+        x: Tensor,
+        size: tuple[int, int],
+        index: int,
+        effort: int = 0,
+        iterations_of: Sequence[int] = ITERATIONS,
+        part: Part | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """y and z of a padded tile x [1, H, W, 3], refined as far as the effort goes."""
+        """y and z of a padded tile x [1, H, W, 3], or of a part of y, refined as far as the effort goes.
+
+        `size` is the tile's height and width in pixels.
+        """
         iterations = iterations_of[effort] if self.refines else 0
-        return self.refined(PICTURE, x, (tile.height, tile.width), index, iterations)
+        return self.refined(PICTURE, x, size, index, iterations, part=part)
 
     @torch.no_grad()
     def refined(
-        self, name: str, x: Tensor, size: tuple[int, int], index: int, iterations: int, given: Tensor | None = None
+        self,
+        name: str,
+        x: Tensor,
+        size: tuple[int, int],
+        index: int,
+        iterations: int,
+        given: Tensor | None = None,
+        part: Part | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """y and z of a signal of this height and width, by the network of this name; as refine.py has them."""
+        """y and z of a signal, or part, of this height and width, by the network of this name; as refine.py has them.
+        """
         network, indices = self.weights.networks[name], torch.tensor([index], device=self.device)
         if not iterations:
-            return network.model.analyse(x, indices)
+            return network.model.analyse(x, indices, part)
         if name not in self._kept:
             self._kept[name] = float_prior(network).to(self.device)
-        return refine(network, self._kept[name], x, size, indices, iterations, given)
+        return refine(network, self._kept[name], x, size, indices, iterations, given, part)
 
     def encode_to(
         self,
@@ -153,10 +217,11 @@ class Codec:
         size: int | None = None,
         psnr: float | None = None,
         effort: int = DEFAULT_EFFORT,
+        encode: Callable[[int], bytes] | None = None,
     ) -> bytes:
         """The best quality within `bpp` bits per pixel or `size` bytes, or the smallest file of at least `psnr` dB.
 
-        Limit where no quality does.
+        `encode` is what makes a file at a quality index, if it is not `encode` here. Limit where no quality does.
         """
         check_target(bpp, size, psnr)
         if self.rates == 1:
@@ -164,14 +229,13 @@ class Codec:
                 f"{self.weights.name} has one rate, so no target can be searched", hint="train it for another lambda"
             )
 
-        def encode(index: int) -> bytes:
-            return self.encode(picture, index, effort)
+        made = encode or (lambda index: self.encode(picture, index, effort))
 
         def measured(data: bytes) -> float:
             return stills.psnr(picture, self.decode(data))
 
         if psnr is not None:
-            data = least_reaching(encode, lambda data: measured(data) >= psnr)
+            data = least_reaching(made, lambda data: measured(data) >= psnr)
             if measured(data) < psnr:
                 raise Limit(f"the best quality of this picture has {measured(data):.2f} dB, less than {psnr:g}")
             return data
@@ -180,7 +244,7 @@ class Codec:
         if size is None:
             raise ValueError("give one of bpp, size and psnr")
         limit = size
-        data = best_within(encode, lambda data: len(data) <= limit)
+        data = best_within(made, lambda data: len(data) <= limit)
         if len(data) > limit:
             hint = "its metadata counts, too, and can be left out" if picture.metadata else None
             raise Limit(f"the smallest file of this picture has {len(data)} bytes, more than {limit}", hint=hint)
@@ -190,50 +254,74 @@ class Codec:
 
     def decode(self, data: bytes) -> Picture:
         """The picture in an .mvc file; any bytes either decode or raise an MvcError."""
-        return stills.decode(*read_file(data), self._with_id, read_metadata(data))
+        return StillFile(data).decode(self._with_id)
 
     def _with_id(self, model_id: bytes) -> Codec:
         return self  # which refuses files of another model
 
-    def decode_units(self, head: Head, units: Sequence[Unit]) -> Picture:
-        """The picture in units of this model, without alpha, which is no matter of models (mvc/stills.py)."""
-        tiles = self._tiles(head, units)
-        shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
-        samples = np.empty(shape, np.uint8)
-        with computing(self.threads), torch.inference_mode():
-            for tile, unit in zip(tiles, units, strict=True):
-                own = samples[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-                self.read_into(own, head, unit, tile)
-        _tidy(head.width, head.height)
-        return Picture(samples)
+    @property
+    def margin_px(self) -> int:
+        """What the synthesis of a tile sees of those around it, in pixels."""
+        return self.model.margin * CELL_PX
 
-    def read_into(self, samples: np.ndarray, head: Head, unit: Unit, tile: Tile) -> None:
-        """Decode a unit "picture" into the samples of its tile, uint8 [height, width, 3] or [height, width]."""
-        y_hat, index = self._read(head, unit, tile)
-        _tidy(tile.width, tile.height)  # what the prior had is of other sizes than what the synthesis needs
-        y_hat = y_hat.contiguous()  # alone, without the features beside which the prior had it
-        place(self.model.pieces(y_hat, torch.tensor([index], device=self.device)), samples)
+    def latent(self, head: Head, unit: Unit, tile: Tile) -> Latent:
+        """What a unit "picture" holds; MvcError where it is not one of this model or is damaged."""
+        self.check_head(head)
+        with computing(self.threads), torch.inference_mode(), at(f"CODE {unit.index}"):
+            streams = 1 if head.tile_px else self.network.streams
+            index = self.index_of(head, unit, streams if self.parts is None else min(streams, len(unit.streams)))
+            if head.tile_px and index != head.quality_index:
+                raise Corrupt(f"a tile has quality index {index}, the picture {head.quality_index}")
+            size = tile.height, tile.width
+            reader: Reader = JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
+            if self.parts is not None:
+                first = FirstParts(reader, self.parts if head.tile_px else min(self.parts, len(unit.streams)))
+                return Latent(self.network.take(first, index, size, self.device, self.dtype).y_hat.contiguous(), index)
+            y_hat = self.network.take(reader, index, size, self.device, self.dtype).y_hat
+            if isinstance(reader, JointReader):
+                reader.finish()
+            return Latent(y_hat, index)
+
+    def latent_sum(self, latent: Latent) -> int:
+        """The CRC-32C of a latent, as SUMS has it (spec section 3.11)."""
+        found = 0
+        for row in latent.y_hat[0]:  # at 4K all of it takes 40 MB
+            found = crc32c(row.mul(self.network.prior.grid.one).to(torch.int32).cpu().numpy().tobytes(), found)
+        return found
+
+    def paint(self, samples: np.ndarray, around: Mapping[tuple[int, int], Latent]) -> None:
+        """The samples of a tile, uint8 [height, width, 3] or [height, width].
+
+        `around` has its latent at (0, 0), and those of the tiles that touch it.
+        """
+        with computing(self.threads), torch.inference_mode():
+            _tidy(*samples.shape[:2])  # what the prior had is of other sizes than what the synthesis needs
+            own = around[0, 0]
+            # contiguous: alone, without the features beside which the prior had it
+            y_hat, inner = own.y_hat.contiguous(), None
+            if len(around) > 1:
+                y_hat, inner = amid({place: latent.y_hat for place, latent in around.items()}, self.model.margin)
+            index = torch.tensor([own.index], device=self.device)
+            place(self.model.pieces(y_hat, index, inner), samples)
+            _tidy(*samples.shape[:2])
 
     @torch.inference_mode()
     def decode_latent(self, head: Head, units: Sequence[Unit], number: int = 0) -> Tensor:
         """y_hat [1, H/16, W/16, M] of a tile, in units of the quantisation step: exact, the same on every machine."""
-        own = [stills.parts(head, units)[0]]
-        return self._read(head, own[number], self._tiles(head, own)[number])[0]
+        unit = next(unit for unit in units if unit.role == "picture" and unit.index == number)
+        return self.latent(head, unit, Tiling(head.width, head.height, head.tile_px)[number]).y_hat
 
-    def _tiles(self, head: Head, units: Sequence[Unit]) -> list[Tile]:
-        """The tiles that the units are of; MvcError where they are not those of a picture of this model."""
-        if head.kind != "still":
-            raise Unsupported("the file is a clip, not a picture", hint="`mvc decode` writes videos: -o clip.y4m")
-        self.check_head(head)
-        tiling = Tiling(head.width, head.height)
-        if [(unit.role, unit.index) for unit in units] != [("picture", number) for number in range(len(tiling))]:
-            last = f"{units[-1].role} {units[-1].index}"
-            raise Corrupt(f"the file must have {len(tiling)} units of a picture; it has {len(units)}, the last {last}")
-        return list(tiling)
+    def threads_for(self, head: Head) -> tuple[Codec, int]:
+        """A codec that works on one of a picture's tiles, and how many tiles to work on at a time."""
+        threads = self.threads or torch.get_num_threads()
+        if not head.tile_px or threads == 1 or self.device.type != "cpu":
+            return self, 1
+        return self.with_threads(1), threads
 
     def check_head(self, head: Head) -> None:
         """Limit or Unsupported unless this model and version can decode such a file."""
-        check_size(head.width, head.height, name=f"the {'picture' if head.kind == 'still' else 'clip'} in the file")
+        if head.kind == "clip":
+            check_size(head.width, head.height, name="the clip in the file", side=MAX_FRAME_SIDE_PX)
         if head.model_id is None:
             raise Unsupported("the file names no model: no network made it")
         if head.model_id != self.model_id:
@@ -248,21 +336,10 @@ class Codec:
             raise Corrupt(f"the unit has quality index {index}, its model {self.rates} rate(s)")
         return index
 
-    def _read(self, head: Head, unit: Unit, tile: Tile) -> tuple[Tensor, int]:
-        """The latents of a unit, and the quality index that it was coded with."""
-        with at(f"CODE {unit.index}" if head.kind == "still" else f"{unit.role} {unit.index}"):
-            index = self.index_of(head, unit, self.network.streams)
-            size = tile.height, tile.width
-            return self.network.read(unit.streams, index, size, self.device, self.dtype), index
-
-    def to_tensor(self, picture: Picture, tile: Tile | None = None) -> Tensor:
-        """[1, H, W, 3] in 0..1 of a tile, or all, padded by replication to what the model takes."""
-        if tile is None:
-            (tile,) = Tiling(picture.width, picture.height)
-        bottom, right = tile.padding(self.model.align)
-        own = picture.samples[tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
-        edges = ((0, bottom), (0, right), (0, 0))
-        padded = np.pad(np.atleast_3d(own), edges, mode="edge")  # still bytes: at 4K floats take 100 MB
+    def to_tensor(self, picture: Picture) -> Tensor:
+        """[1, H, W, 3] in 0..1, padded by replication to what the model takes."""
+        edges = ((0, -picture.height % self.model.align), (0, -picture.width % self.model.align), (0, 0))
+        padded = np.pad(np.atleast_3d(picture.samples), edges, mode="edge")  # still bytes: at 4K floats take 100 MB
         x = torch.from_numpy(padded).to(self.device).to(torch.float32).div_(255)
         return x[None].expand(-1, -1, -1, 3)
 
@@ -273,18 +350,7 @@ def _tidy(width: int, height: int) -> None:
         give_back()
 
 
-def place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
-    """Round pieces in 0..1 into the samples of a tile, uint8 [height, width, 3] or [height, width].
-
-    What a GPU makes is put together there, and fetched once.
-    """
-    target, there = torch.from_numpy(samples), None
-    for top, left, x in pieces:
-        if x.is_cuda and there is None:
-            target = there = torch.empty(samples.shape, dtype=torch.uint8, device=x.device)
-        own = target[top : top + x.shape[1], left : left + x.shape[2]]  # the last ones may reach beyond the picture
-        values = x[0, : own.shape[0], : own.shape[1]]
-        values = values.mean(-1) if samples.ndim == 2 else values
-        own.copy_(values.mul(255).round_().clamp_(0, 255))
-    if there is not None:
-        samples[...] = there.cpu().numpy()
+def _cells(part: Part) -> Part:
+    """The positions of y in a part in pixels, which begins at one."""
+    rows, columns = (slice(side.start // CELL_PX, cells(side.stop, CELL_PX)) for side in part)
+    return rows, columns

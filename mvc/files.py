@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mvc.errors import MvcError, SourceError
-from mvc.replacing import NameTaken, replacing
 
 MVC_SUFFIX = ".mvc"
 PICTURE_SUFFIXES = (
     *(".png", ".apng", ".jpg", ".jpeg", ".jfif", ".webp", ".avif", ".tif", ".tiff", ".bmp", ".gif"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".tga", ".qoi", ".pcx"),
+    *(".heic", ".heif", ".hif", ".jxl"),
 )
 """What the names of pictures end in, in lower case: how pictures are found in folders."""
 
@@ -185,6 +185,8 @@ def atomic(path: Name, *, force: bool = False) -> Iterator[BinaryIO]:
     Devices and pipes are written directly.
     Raises `MvcError` when the file exists and `force` is not given, or when writing fails.
     """
+    from mvc.replacing import NameTaken, replacing
+
     refuse_existing(path, force=force)
     try:
         if is_stream(path):

@@ -12,7 +12,7 @@ import numpy as np
 
 from mvc.colour import IDENTITY, RGB, UNTAGGED, Chroma, Colour, Planes, expanded_gray, from_rgb, resized, to_rgb
 from mvc.errors import SourceError
-from mvc.picture import Picture, check_size
+from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 
 PixelFormat = Literal["gray", "yuv420p", "yuv422p", "yuv444p", "gbrp"]
 FACTORS: dict[PixelFormat, tuple[int, int]] = {
@@ -50,7 +50,7 @@ class Frame:
         for plane in self.planes:
             if not isinstance(plane, np.ndarray) or plane.dtype != np.uint8 or plane.ndim != 2:
                 raise SourceError("planes of a frame must be uint8 arrays [height, width]")
-        check_size(self.width, self.height, name="the frame")
+        check_size(self.width, self.height, name="the frame", side=MAX_FRAME_SIDE_PX)
         shapes = tuple(plane.shape for plane in self.planes)
         if not any(shapes == plane_shapes(self.width, self.height, name) for name in ("gray", *FACTORS)):
             raise SourceError(f"planes of {shapes} are neither gray nor 4:2:0, 4:2:2 or 4:4:4")

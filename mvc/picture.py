@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mvc.arguments import MAX_PIXELS
 from mvc.errors import Limit, SourceError
 from mvc.metadata import NONE, Metadata
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
 Samples = NDArray[Any]
 """Of uint8 or uint16."""
 
-MAX_SIDE_PX = 8192
-"""Largest width and height this version codes. The container's own limits are wider (bitstream_spec.md)."""
+MAX_SIDE_PX = 65535
+"""Largest width and height, of the format too (bitstream_spec.md)."""
+MAX_FRAME_SIDE_PX = 8192
+"""The same of frames, which are whole in memory, a few at a time."""
+MAX_READ_PIXELS = MAX_PIXELS
+"""Largest picture, in pixels, that is read from a file which has to be whole in memory."""
 
 _BAND_ROWS = 64
 DECODING_BYTES_PER_PIXEL = 60
@@ -30,15 +35,22 @@ EXACT_TABLES_BYTES = 110 << 20
 """The same of the exact coder, whose tables grow with the picture, by 416 bytes a pixel, up to that size."""
 
 
-def check_size(width: int, height: int, *, name: str = "the picture") -> None:
-    """Raise `Limit` (too large) or `SourceError` (empty) unless a picture of this size can be coded."""
+def check_size(
+    width: int, height: int, *, name: str = "the picture", side: int = MAX_SIDE_PX, pixels: int | None = None
+) -> None:
+    """Raise `Limit` (too large) or `SourceError` (empty) unless a picture of this size can be coded.
+
+    `side` is the most that width and height may be, `pixels` the most that there may be, if not any number.
+    """
     if width < 1 or height < 1:
         raise SourceError(f"{name} is {width}x{height}: it has no pixels")
-    if width > MAX_SIDE_PX or height > MAX_SIDE_PX:
-        raise Limit(
-            f"{name} is {width}x{height}; at most {MAX_SIDE_PX}x{MAX_SIDE_PX} can be coded",
-            hint="scale it down or cut it into parts",
-        )
+    if width > side or height > side:
+        hint = "scale it down or cut it into parts"
+        raise Limit(f"{name} is {width}x{height}; at most {side}x{side} can be coded", hint=hint)
+    if pixels is not None and width * height > pixels:
+        hint = "`mvc encode` takes larger ones as PNG, TIFF in strips or PPM, which it reads row by row"
+        own = f"{width}x{height}, {width * height} pixels"
+        raise Limit(f"{name} is {own}; at most {pixels} are read at once", hint=hint)
 
 
 def decoding_bytes(width: int, height: int, weights_bytes: int = 0, *, exact: bool = False) -> int:
@@ -141,12 +153,25 @@ class Picture:
         """Bits per sample, 8 or 16."""
         return 8 * int(self.samples.dtype.itemsize)
 
+    @property
+    def has_alpha(self) -> bool:
+        """Whether there is alpha."""
+        return self.alpha is not None
+
+    def part(self, rows: slice, columns: slice) -> Picture:
+        """A part of the picture, without metadata; its samples are the same memory."""
+        return Picture(self.samples[rows, columns], None if self.alpha is None else self.alpha[rows, columns])
+
+    def rows(self, rows: slice) -> Picture:
+        """Some rows of it."""
+        return self.part(rows, slice(0, self.width))
+
     def eight_bit(self) -> Picture:
         """The picture in 8 bits: samples of 16 are divided by 257 and rounded."""
         if self.depth == 8:
             return self
         alpha = None if self.alpha is None else eight_bits(self.alpha)
-        return Picture(eight_bits(self.samples), alpha, self.metadata)
+        return Picture(eight_bits(self.samples), alpha, self.metadata.of_eight_bits())
 
     def on_white(self) -> Picture:
         """The picture without alpha: transparent parts are shown on white."""

@@ -6,10 +6,8 @@ outside its range is a `ValueError`, whatever is no number a `TypeError`, both w
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable
-from numbers import Real
 from typing import Literal, SupportsIndex, TypeVar
 
 Result = TypeVar("Result")
@@ -76,7 +74,7 @@ def check_target(
         return {"size": whole_number("size", size, 1)}
     for name, value in given.items():
         number = _number(name, value)
-        if not 0 < number < math.inf:
+        if not 0 < number < float("inf"):
             raise ValueError(f"{name} must be a finite number above 0, not {number:g}")
         return {name: number}
     return {}
@@ -120,6 +118,8 @@ def whole_number(name: str, value: object, lowest: int, highest: int | None = No
 
 
 def _number(name: str, value: object) -> float:
+    from numbers import Real  # which `import mvc` does without
+
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, not {value!r:.40}")
     return float(value)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import NamedTuple
 
+TILES = (256, 512, 1024)
+"""Sides that tiles may have, in pixels."""
+
 
 def cells(side: int, cell: int) -> int:
     """How many cells of this size cover a side, the last one perhaps reaching beyond it."""
@@ -32,6 +35,16 @@ class Tile:
     height: int
     width: int
 
+    @property
+    def rows(self) -> slice:
+        """Its rows of the picture."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns of the picture."""
+        return slice(self.left, self.left + self.width)
+
     def cells(self, cell: int) -> tuple[int, int]:
         """Rows and columns of cells that cover it."""
         return cells(self.height, cell), cells(self.width, cell)
@@ -45,26 +58,80 @@ class Tile:
 class Tiling:
     """The tiles of a picture, row by row; `tile_px` is the side of all but the last of each row and column.
 
-    0 stands for one tile, whatever the size.
+    Those have from a half to one and a half of it, or what there is. 0 stands for one tile, whatever the size.
     """
 
     width: int
     height: int
     tile_px: int = 0
 
+    @property
+    def rows(self) -> int:
+        """How many rows of tiles there are."""
+        return _count(self.height, self.tile_px)
+
+    @property
+    def columns(self) -> int:
+        """How many tiles a row has."""
+        return _count(self.width, self.tile_px)
+
     def __iter__(self) -> Iterator[Tile]:
-        rows, columns = _starts(self.height, self.tile_px), _starts(self.width, self.tile_px)
-        for (row, (top, bottom)), (column, (left, right)) in product(
-            enumerate(pairwise(rows)), enumerate(pairwise(columns))
-        ):
-            yield Tile(row, column, top, left, bottom - top, right - left)
+        return (self.tile(row, column) for row, column in product(range(self.rows), range(self.columns)))
 
     def __len__(self) -> int:
-        return (len(_starts(self.height, self.tile_px)) - 1) * (len(_starts(self.width, self.tile_px)) - 1)
+        return self.rows * self.columns
+
+    def __getitem__(self, number: int) -> Tile:
+        """The tile of a number, in the order of `iter`; IndexError where there is none."""
+        if not 0 <= number < len(self):
+            raise IndexError(f"there is no tile {number}")
+        return self.tile(*divmod(number, self.columns))
+
+    def meeting(self, rows: slice, columns: slice) -> set[int]:
+        """The numbers of the tiles that have any of these rows and columns of the picture."""
+
+        def between(part: slice, side: int, count: int) -> range:
+            first, last = (min(place // (self.tile_px or side), count - 1) for place in (part.start, part.stop - 1))
+            return range(first, last + 1)
+
+        found = product(between(rows, self.height, self.rows), between(columns, self.width, self.columns))
+        return {row * self.columns + column for row, column in found}
+
+    def tile(self, row: int, column: int) -> Tile:
+        """The tile in a row and column of tiles."""
+        top, height = _part(self.height, self.tile_px, row)
+        left, width = _part(self.width, self.tile_px, column)
+        return Tile(row, column, top, left, height, width)
 
 
-def _starts(side: int, tile_px: int) -> list[int]:
-    return [*range(0, side, tile_px or side), side]
+def _count(side: int, tile_px: int) -> int:
+    return max(1, (2 * side + tile_px) // (2 * tile_px)) if tile_px else 1
+
+
+def _part(side: int, tile_px: int, number: int) -> tuple[int, int]:
+    """Where a tile begins on a side, and its length."""
+    start = number * tile_px
+    return start, side - start if number == _count(side, tile_px) - 1 else tile_px
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a picture, in pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @property
+    def rows(self) -> slice:
+        """Its rows of the picture."""
+        return slice(self.top, self.top + self.height)
+
+    @property
+    def columns(self) -> slice:
+        """Its columns of the picture."""
+        return slice(self.left, self.left + self.width)
 
 
 def even_parts(length: int, most: int) -> list[slice]:
@@ -74,10 +141,25 @@ def even_parts(length: int, most: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges) if a < b]
 
 
-def widened(part: slice, reach: int, length: int) -> tuple[slice, slice]:
-    """A part with `reach` more on both sides, where there is any; and where in that the part itself lies."""
-    begin, end = max(0, part.start - reach), min(length, part.stop + reach)
-    return slice(begin, end), slice(part.start - begin, part.stop - begin)
+def grown(part: slice, reach: int, side: int) -> slice:
+    """A part of a side with `reach` more at both ends, where there is any."""
+    return slice(max(0, part.start - reach), min(side, part.stop + reach))
+
+
+def widened(part: slice, reach: int, side: int) -> tuple[slice, slice]:
+    """A part with `reach` more at both ends, where there is any; and where in that the part itself lies."""
+    wide = grown(part, reach, side)
+    return wide, moved(part, -wide.start)
+
+
+def meet(one: slice, other: slice) -> slice | None:
+    """What is in both."""
+    start, stop = max(one.start, other.start), min(one.stop, other.stop)
+    return slice(start, stop) if start < stop else None
+
+
+Part = tuple[slice, slice]
+"""Rows and columns of a plane."""
 
 
 class Window(NamedTuple):
@@ -85,16 +167,30 @@ class Window(NamedTuple):
 
     rows: slice
     columns: slice
-    wide: tuple[slice, slice]
-    own: tuple[slice, slice]
+    wide: Part
+    own: Part
 
 
-def windows(height: int, width: int, side: int, margin: int) -> Iterator[Window]:
-    """Windows of at most about `side` cells that cover a plane, each worked on with `margin` cells around it."""
-    for rows, columns in product(even_parts(height, side), even_parts(width, side)):
-        wide_rows, own_rows = widened(rows, margin, height)
-        wide_columns, own_columns = widened(columns, margin, width)
-        yield Window(rows, columns, (wide_rows, wide_columns), (own_rows, own_columns))
+def windows(height: int, width: int, side: int, margin: int, part: Part | None = None) -> Iterator[Window]:
+    """Windows of at most about `side` cells that cover a plane, or a part of it.
+
+    Each is worked on with `margin` cells of the plane around it; its rows and columns count from those of the part.
+    """
+    rows, columns = part or (slice(0, height), slice(0, width))
+    for down, across in product(even_parts(extent(rows), side), even_parts(extent(columns), side)):
+        wide_rows, own_rows = widened(moved(down, rows.start), margin, height)
+        wide_columns, own_columns = widened(moved(across, columns.start), margin, width)
+        yield Window(down, across, (wide_rows, wide_columns), (own_rows, own_columns))
+
+
+def extent(part: slice) -> int:
+    """How many cells a part has."""
+    return int(part.stop - part.start)
+
+
+def moved(part: slice, by: int) -> slice:
+    """The same part of a plane that begins so much earlier."""
+    return slice(part.start + by, part.stop + by)
 
 
 def scaled(part: slice, factor: int) -> slice:

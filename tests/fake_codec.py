@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import mvc
 from mvc import stills
 from mvc.container import Head, Unit, read_file, write_file
 from mvc.picture import Picture
+from mvc.tiling import Tile
 
 
 @dataclass
@@ -26,32 +28,51 @@ class FakeCodec:
     calls: list[tuple[str, Any]] = field(default_factory=list)
     efforts: list[int] = field(default_factory=list)
 
-    def encode(self, picture: Picture, quality_index: int, effort: int = mvc.DEFAULT_EFFORT) -> bytes:
+    def head(self, picture: Picture, index: int, tile_px: int | None = None) -> Head:
+        return Head("still", picture.width, picture.height, picture.colour, 8, index, b"no model")
+
+    def encode(
+        self, picture: Picture, index: int, effort: int = mvc.DEFAULT_EFFORT, tile_px: int | None = None
+    ) -> bytes:
         self.efforts.append(effort)
-        self.calls.append(("encode", quality_index))
-        colour = "gray" if picture.samples.ndim == 2 else "rgb"
-        head = Head("still", picture.width, picture.height, colour, 8, quality_index, b"no model")
+        self.calls.append(("encode", index))
+        head = self.head(picture, index)
         units = [Unit("picture", 0, None, (b"", zlib.compress(picture.samples.tobytes())))]
         alpha = getattr(picture, "alpha", None)
         if alpha is None:
             return write_file(head, units)
         return write_file(replace(head, alpha=True), [*units, stills.alpha_unit(alpha, effort)])
 
-    def encode_to(self, picture: Picture, effort: int = mvc.DEFAULT_EFFORT, **target: float | None) -> bytes:
+    def encode_to(self, picture: Picture, encode: Callable[[int], bytes], **target: float | None) -> bytes:
         self.calls.append(("encode_to", {name: value for name, value in target.items() if value is not None}))
-        return self.encode(picture, 5, effort)
+        return encode(5)
 
     def decode(self, data: bytes) -> Picture:
         return stills.decode(*read_file(data), lambda _: self)
 
-    def decode_units(self, head: Head, units: list[Unit]) -> Picture:
-        shape = (head.height, head.width) if head.colour == "gray" else (head.height, head.width, 3)
-        return Picture(np.frombuffer(zlib.decompress(units[0].streams[1]), np.uint8).reshape(shape))
+    margin_px = 16
+
+    def preview(self, slices: int | None = None) -> FakeCodec:
+        return self
+
+    def threads_for(self, head: Head) -> tuple[FakeCodec, int]:
+        return self, 1
+
+    def latent(self, head: Head, unit: Unit, tile: Tile) -> Any:
+        shape = (tile.height, tile.width) if head.colour == "gray" else (tile.height, tile.width, 3)
+        return np.frombuffer(zlib.decompress(unit.streams[1]), np.uint8).reshape(shape)
+
+    def latent_sum(self, latent: Any) -> int:
+        return zlib.crc32(latent.tobytes())
+
+    def paint(self, samples: Any, around: Any) -> None:
+        samples[...] = around[0, 0]
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
     """Put a fake `mvc.codec` in place of the real one, which is not even imported; returns its codec."""
     monkeypatch.setattr("mvc.choice.least_bytes", lambda *_: float("inf"))  # so that the exact coder is not chosen
+    monkeypatch.setattr("mvc.choice.fresh_share", lambda _: 1.0)
     codec = FakeCodec()
 
     def load(model: str | bytes, device: str, threads: int | None) -> FakeCodec:

@@ -25,6 +25,7 @@ from valid_files import assemble, chunks_of, repaired
 from mvc import codec as codecs
 from mvc import stills
 from mvc.container import ClipHead, Head, Unit, Writer, read_file, write_file
+from mvc.container.chunks import Link, crc32c
 from mvc.container.sound import Packet, SoundWriter, Track
 from mvc.errors import Corrupt, Truncated
 from mvc.lossless.code import Way, decode, encode
@@ -34,7 +35,7 @@ from mvc.picture import Picture
 BAD = Path(__file__).parent / "bad"
 WEIGHTS = Path(codecs.__file__).parent / "weights" / "mambavc-lite"
 QUALITY = 20
-HEAD, CODE, CLIP_CHUNK = 0x01, 0x02, 0x03
+HEAD, CODE, CLIP_CHUNK, NEXT, SUMS = 0x01, 0x02, 0x03, 0x04, 0x05
 STREAMS = (b"hyper", b"slice", b"", b"\0\1")
 STILL = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
 GOOD = write_file(STILL, [Unit("picture", 0, None, STREAMS)])
@@ -70,9 +71,9 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "015.quality-64-in-a-head-too-long", with_head(head[:3] + b"\x40" + head[4:] + b"\0")
     yield "016.quality-64", with_head(head[:3] + b"\x40" + head[4:])
     yield "017.kind-unknown", with_head(b"\x02" + head[1:])
-    yield "018.reserved-flag-7-set", with_head(b"\x80" + head[1:])
+    yield "018.tile-without-its-checksum", with_head(b"\x80" + head[1:])
     yield "019.depth-unknown", with_head(b"\x20" + head[1:])
-    yield "020.reserved-flag-set", with_head(b"\x40" + head[1:])
+    yield "020.tile-shorter-than-its-checksum", assemble([(HEAD, b"\x40" + head[1:]), (CODE, code[:3])])
     yield "021.width-varint-padded", with_head(head[:1] + b"\x83\0" + head[2:])
     yield "022.width-varint-six-bytes", with_head(head[:1] + b"\x80\x80\x80\x80\x80\x01" + head[2:])
     yield "023.length-padded", repaired(GOOD[:9] + b"\x8c\0" + GOOD[10:])
@@ -86,7 +87,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "031.checksum-wrong", GOOD[:-1] + bytes([GOOD[-1] ^ 1])
     yield "032.payload-changed", GOOD.replace(b"slice", b"slide")
     yield "033.bytes-after-end", GOOD + b"\0"
-    yield "034.unknown-critical", assemble([(HEAD, head), (0x04, b""), (CODE, code)])
+    yield "034.unknown-critical", assemble([(HEAD, head), (0x06, b""), (CODE, code)])
     yield "035.units-missing", assemble([(HEAD, head)])
     yield "036.unit-empty", with_unit(b"")
     yield "037.role-unknown", with_unit(b"\x04" + code[1:])
@@ -103,7 +104,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "048.index-missing", with_unit(code[:1])
     yield "049.units-of-one-index", with_unit(code, code)
     yield "050.units-out-of-order", with_unit(code[:1] + b"\1" + code[2:], code)
-    yield "051.type-changed-to-unknown", GOOD[:22] + b"\x04" + GOOD[23:]
+    yield "051.type-changed-to-unknown", GOOD[:22] + b"\x06" + GOOD[23:]
     yield "052.16-bits-by-a-model", with_head(b"\x10" + head[1:])
     yield "053.head-cut-behind-the-quality", with_head(head[:4])
     yield "054.alpha-before-its-picture", with_unit(b"\3" + code[1:], code)
@@ -112,6 +113,12 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     own = write_file(STILL, [Unit("picture", 0, None, STREAMS)], Metadata(exif=b"II*\0 a block"))
     yield "057.metadata-changed", own.replace(b"a block", b"a clock")
     yield "058.metadata-cut", own[: own.index(b"block")]
+    yield "059.sums-of-another-size", assemble([(HEAD, head), (CODE, code), (SUMS, b"sums+")])
+    yield "060.sums-of-zeros", assemble([(HEAD, head), (CODE, code), (SUMS, bytes(4))])
+    yield "094.sums-before-the-unit", assemble([(HEAD, head), (SUMS, b"sums"), (CODE, code)])
+    yield "095.sums-twice", assemble([(HEAD, head), (CODE, code), (SUMS, b"sums"), (SUMS, b"sums")])
+    behind = [(HEAD, head), (CODE, code), (SUMS, b"sums"), (CODE, code[:1] + b"\1" + code[2:])]
+    yield "096.unit-behind-sums", assemble(behind)
     # Clips
     first = CLIP.index(b"slice")
     second = CLIP.index(b"slice", first + 1)
@@ -138,7 +145,27 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "076.clip-head-too-short", with_about(about[:-1])
     yield "077.clip-head-too-long", with_about(about + b"\0")
     yield "078.unit-under-another-clip-head", with_about(about[:2] + b"\x18" + about[3:])
-    yield "084.aspect-zero", with_about(about[:-1] + b"\0")
+    yield "084.aspect-zero", with_about(about[:-2] + b"\0" + about[-1:])
+    yield "085.step-zero", with_about(about[:-1] + b"\0")
+
+    def linked(*units: tuple[int, bytes]) -> bytes:
+        """A clip of such chunks, whose checksums are made right."""
+        chunks = [(HEAD, head), (CLIP_CHUNK, about)]
+        link = Link(crc32c(assemble(chunks)[:-6]))
+        for code, body in units:
+            crc = link.crc(body, code)
+            chunks, link = [*chunks, (code, body + crc)], link._replace(last=crc)
+        return assemble(chunks)
+
+    due = b"\1\1\x40\1" + b"stream"  # what a NEXT would be
+    yield "086.next-without-a-unit", linked((NEXT, b"\x40stream"))
+    yield "087.next-empty", linked((CODE, unit[:-4]), (NEXT, b""))
+    yield "088.next-quality-65", linked((CODE, unit[:-4]), (NEXT, b"\x41stream"))
+    yield "089.inter-not-as-next", linked((CODE, unit[:-4]), (CODE, due))
+    yield "090.next-beyond-the-last-index", linked((CODE, b"\0\xff\xff\xff\xff\x0f\x40\1key"), (NEXT, b"\x40stream"))
+    yield "091.next-in-a-still", assemble([*chunks_of(GOOD), (NEXT, b"\x40stream")])
+    yield "092.clip-in-tiles", assemble([(HEAD, b"\x41" + head[1:]), (CLIP_CHUNK, about), (CODE, unit)])
+    yield "093.clip-with-sums", assemble([(HEAD, head), (CLIP_CHUNK, about), (CODE, unit), (SUMS, b"sums")])
     later = write_file(CLIP_HEAD, [Unit("picture", 5, None, STREAMS)])
     yield "079.inter-before-its-picture", assemble(chunks_of(later) + chunks_of(CLIP)[3:])
     file = io.BytesIO()
@@ -202,7 +229,7 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "116.two-pictures", write_file(head, [unit, replace(unit, index=1)])
     yield "117.picture-1", write_file(head, [replace(unit, index=1)])
     yield "118.another-model", write_file(replace(head, model_id=b"stranger"), [unit])
-    yield "119.side-8193", write_file(replace(head, width=8193), [unit])
+    yield "119.sums-of-other-latents", write_file(head, [replace(unit, latent_sum=1)])
     yield "120.another-size", write_file(replace(head, width=64, height=65), [unit])
     yield "121.another-quality", write_file(head, [replace(unit, quality_index=63)])
     yield "122.clip", write_file(replace(head, kind="clip", clip=ClipHead()), [unit])
@@ -219,6 +246,14 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     changed = (escapes[0], flipped(escapes[1]), *escapes[2:])
     yield "126.escape-bit-flipped", write_file(head, [replace(unit, streams=changed)])
     yield "127.inter-in-a-still", write_file(head, [replace(unit, role="inter")])
+    wide = np.random.default_rng(1).integers(100, 140, (16, 400, 3), np.uint8)
+    head, tiles = read_file(codecs.load(device="cpu").encode(Picture(wide), QUALITY, 0, 256))
+    yield "128.tile-of-another-quality", write_file(head, [tiles[0], replace(tiles[1], quality_index=QUALITY + 1)])
+    yield "129.tile-missing", write_file(head, tiles[:1])
+    yield "130.tile-too-many", write_file(head, [*tiles, replace(tiles[1], index=2)])
+    yield "131.tile-of-two-streams", write_file(head, [tiles[0], replace(tiles[1], streams=(*tiles[1].streams, b""))])
+    damaged = replace(tiles[1], streams=(flipped(tiles[1].streams[0]),))
+    yield "132.tile-bit-flipped", write_file(head, [tiles[0], damaged])
 
 
 def exact_files() -> Iterator[tuple[str, bytes]]:
@@ -253,13 +288,14 @@ def exact_files() -> Iterator[tuple[str, bytes]]:
     yield "217.exact-with-a-quality", write_file(head, [replace(unit, quality_index=5)])
     yield "218.picture-without-a-model", write_file(head, [replace(unit, role="picture")])
     named = replace(head, quality_index=5, model_id=b"stranger")
-    yield "219.exact-in-a-file-of-a-model", write_file(named, [unit])
+    yield "219.alpha-twice-over", write_file(head, [unit, alpha, replace(unit, index=1)])
     yield "220.alpha-that-head-does-not-say", write_file(head, [unit, alpha])
     yield "221.alpha-alone", write_file(replace(head, alpha=True), [alpha])
     yield "222.alpha-of-another-tile", write_file(replace(head, alpha=True), [unit, replace(alpha, index=1)])
     yield "223.alpha-missing", write_file(replace(named, alpha=True), [replace(unit, role="picture")])
     yield "224.alpha-with-a-quality", write_file(replace(head, alpha=True), [unit, replace(alpha, quality_index=5)])
-    yield "225.exact-side-8193", write_file(replace(head, width=8193), [unit])
+    tiles = stills.exact_file(Picture(np.tile(samples, (1, 50, 1))), tile_px=256)
+    yield "225.exact-tile-missing", write_file(read_file(tiles)[0], read_file(tiles)[1][:1])
     yield "226.exact-samples-out-of-range", with_stream(turned_out_of_range(), replace(head, width=20, height=20))
     yield "227.exact-too-many-colours", with_stream(b"\2\x08\0\0" + bytes(8))
     quick = bytearray(encode([np.ascontiguousarray(samples[..., k]) for k in range(3)], way=Way.SMOOTH))

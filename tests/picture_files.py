@@ -107,3 +107,125 @@ JP2_16_BIT = base64.b85decode(
     "C;$WG1Oz_>KfnMVASeI><OBpi1V6w49|%wY2f`2m)B)7M03QfY00+Vl0n`E1zyKczPyh$Q5CPNy)W85b8~_8MfD`~x6aZ1c06H811EGKv08tbGQNRE?"
     "8~_8MfD`~x6aZ1c01`j|5&#qcTfY<lT%W)I5<mbF02BaQzZ3vmpTGbTKmZZ|6aZVl6aZYG|Je"
 )
+
+
+def box(kind: bytes, body: bytes) -> bytes:
+    """A box of an ISO base media file, as AVIF, HEIC and JPEG XL are made of."""
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def codestream_of_jxl(
+    width: int,
+    height: int,
+    *,
+    depth: int = 8,
+    orientation: int = 1,
+    floating: bool = False,
+    preview: bool = False,
+    animated: bool = False,
+) -> bytes:
+    """The first fields of a JPEG XL codestream (ISO/IEC 18181-1, annex D), and then nothing."""
+    bits: list[int] = []
+
+    def put(value: int, count: int) -> None:
+        bits.extend(value >> place & 1 for place in range(count))
+
+    def put_side(side: int) -> None:
+        count = next(count for count in (9, 13, 18, 30) if side <= 1 << count)
+        put((9, 13, 18, 30).index(count), 2)
+        put(side - 1, count)
+
+    small = width % 8 == height % 8 == 0 and max(width, height) <= 256
+    put(small, 1)
+    for number, side in enumerate((height, width)):
+        put(side // 8 - 1, 5) if small else put_side(side)
+        if not number:
+            put(0, 3)  # no ratio
+    plain = depth == 8 and orientation == 1 and not floating and not preview and not animated
+    put(plain, 1)
+    more = orientation > 1 or preview or animated
+    if not plain:
+        put(more, 1)
+        if more:
+            put(orientation - 1, 3)
+            put(0, 1)
+            put(preview, 1)
+            if preview:  # in eighths, 32 high, a ratio
+                put(1, 1)
+                put(1, 2)
+                put(1, 3)
+            put(animated, 1)
+            if animated:  # 100 ticks a second, over 1, without end, no timecodes
+                for _ in range(3):
+                    put(0, 2)
+                put(0, 1)
+        put(floating, 1)
+        if floating:
+            put(0, 2)
+        elif depth in (8, 10, 12):
+            put((8, 10, 12).index(depth), 2)
+        else:
+            put(3, 2)
+            put(depth - 1, 6)
+    bits += [0] * 64
+    return b"\xff\x0a" + np.packbits(np.array(bits, np.uint8), bitorder="little").tobytes()
+
+
+def multi_picture(sizes: list[int], offsets: list[int], order: Literal["<", ">"] = "<") -> bytes:
+    """A multi-picture segment (CIPA DC-007): offsets count from the byte behind `MPF` and its zero."""
+    entries = b"".join(
+        struct.pack(order + "IIIHH", 0 if place else 0x030000, size, place, 0, 0)
+        for size, place in zip(sizes, offsets, strict=True)
+    )
+    tags = struct.pack(order + "HHI4s", 0xB000, 7, 4, b"0100") + struct.pack(order + "HHII", 0xB001, 4, 1, len(sizes))
+    tags += struct.pack(order + "HHII", 0xB002, 7, len(entries), 50)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIH", 42, 8, 3)
+    return segment(0xE2, b"MPF\0" + head + tags + bytes(4) + entries)
+
+
+def with_second(picture: bytes, second: bytes, order: Literal["<", ">"] = "<", more: bytes = b"") -> bytes:
+    """A JPEG with another one behind it, and behind that more bytes."""
+    length = len(multi_picture([0, 0], [0, 0], order))
+    whole = len(picture) + length
+    block = multi_picture([whole, len(second)], [0, whole - (2 + 4 + 4)], order)
+    return picture[:2] + block + picture[2:] + second + more
+
+
+def full(kind: bytes, body: bytes, version: int = 0, flags: int = 0) -> bytes:
+    """A box with a version and flags."""
+    return box(kind, bytes((version,)) + flags.to_bytes(3, "big") + body)
+
+
+def heif(
+    items: list[tuple[bytes, bytes, bytes, list[bytes]]], references: list[tuple[bytes, int, list[int]]], brand: bytes
+) -> bytes:
+    """A HEIF of items: kind, type of content, content, and boxes of properties; numbered from 1, which is primary."""
+    properties = [own for item in items for own in item[3]]
+    associated, first = b"", 1
+    for number, item in enumerate(items, 1):
+        count = len(item[3])
+        associated += struct.pack(">HB", number, count) + bytes(range(first, first + count))
+        first += count
+    infe = b""
+    for number, (kind, content_type, _, _) in enumerate(items, 1):
+        names = b"\0" + (content_type + b"\0\0" if kind == b"mime" else b"")
+        infe += full(b"infe", struct.pack(">HH", number, 0) + kind + names, 2)
+    iref = b"".join(
+        box(kind, struct.pack(f">HH{len(to)}H", source, len(to), *to)) for kind, source, to in references
+    )
+
+    def meta(place: int) -> bytes:
+        iloc = struct.pack(">BBH", 0x44, 0, len(items))
+        for number, item in enumerate(items, 1):
+            iloc += struct.pack(">HHHII", number, 0, 1, place, len(item[2]))
+            place += len(item[2])
+        parts = full(b"hdlr", bytes(4) + b"pict" + bytes(13)) + full(b"pitm", struct.pack(">H", 1))
+        parts += full(b"iinf", struct.pack(">H", len(items)) + infe) + full(b"iloc", iloc)
+        parts += full(b"iref", iref) if references else b""
+        ipma = full(b"ipma", struct.pack(">I", len(items)) + associated)
+        parts += box(b"iprp", box(b"ipco", b"".join(properties)) + ipma)
+        return full(b"meta", parts)
+
+    start = box(b"ftyp", brand + bytes(4) + b"mif1" + brand)
+    content = b"".join(item[2] for item in items)
+    return start + meta(len(start) + len(meta(0)) + 8) + box(b"mdat", content)

@@ -277,9 +277,9 @@ def test_limits_are_checked_before_weights_are_loaded(codec: fake_codec.FakeCode
 
 
 def test_a_large_picture_in_a_small_file_is_refused_at_once(codec: fake_codec.FakeCodec) -> None:
-    """The head alone decides: nothing of the size of the picture is allocated, whatever the caller allows."""
-    for width, limits in ((8192, {"max_pixels": 8192 * 8192 - 1}), (8193, {"max_pixels": None}), (8193, {})):
-        claimed: Any = SimpleNamespace(width=width, height=8192, samples=RGB)
+    """The head alone decides: nothing of the size of the picture is allocated."""
+    for width, limits in ((8192, {"max_pixels": 8192 * 8192 - 1}), (8193, {}), (65535, {"max_memory": 10**9})):
+        claimed: Any = SimpleNamespace(width=width, height=8192, samples=RGB, colour="rgb")
         small = codec.encode(claimed, 5)
         codec.calls.clear()
         with pytest.raises(mvc.Limit, match=f"{width}x8192"):
@@ -288,7 +288,8 @@ def test_a_large_picture_in_a_small_file_is_refused_at_once(codec: fake_codec.Fa
 
 
 def test_the_check_itself() -> None:
-    check_decoding(MAX_SIDE_PX, MAX_SIDE_PX, MAX_PIXELS)
+    check_decoding(MAX_SIDE_PX, MAX_SIDE_PX, MAX_SIDE_PX**2)
+    check_decoding(8192, 8192, MAX_PIXELS)
     with pytest.raises(mvc.Limit, match="at most"):
         check_decoding(MAX_SIDE_PX + 1, 1, None)
     need = decoding_bytes(100, 100, weights_bytes=10**6)

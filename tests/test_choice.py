@@ -12,8 +12,8 @@ from fake_codec import FakeCodec
 from test_lossless import few, smooth, text
 
 import mvc
-from mvc import choice, stills
-from mvc.container import read_head
+from mvc import choice, estimate, stills, tiled
+from mvc.container import Head, Unit, read_file, read_head
 from mvc.errors import Limit
 from mvc.picture import Picture
 
@@ -24,54 +24,95 @@ NOISE = Picture(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8
 
 @dataclass
 class Network:
-    """A codec whose files have a size."""
+    """A codec whose tiles have a size and are off by so much, where an error of 1 is worth `weight` bits per pixel."""
 
     size: int
+    off: int = 0
+    weight: float = 1.0
     rates: int = 64
     reaches: bool = True
     asked: list[Any] = field(default_factory=list)
-    shows: Picture | None = None
 
-    def encode(self, picture: Picture, index: int, effort: int) -> bytes:
-        self.asked.append(index)
-        return bytes(self.size)
+    @property
+    def model(self) -> Network:
+        return self
 
-    def decode(self, data: bytes) -> Picture:
-        return self.shows or TEXT
+    def lagrangian(self, index: int) -> float:
+        return self.weight
 
-    def encode_to(self, picture: Picture, effort: int, **target: float) -> bytes:
+    def threads_for(self, head: Head) -> tuple[Network, int]:
+        return self, 1
+
+    def head(self, picture: Picture, index: int, tile_px: int | None = None) -> Head:
+        size = picture.width, picture.height
+        tile_px = tiled.usual_tile(*size) if tile_px is None else tile_px
+        return Head("still", *size, picture.colour, 8, index, b"network!", None, picture.has_alpha, tile_px)
+
+    def coded(self, head: Head, cut: tiled.Cut, effort: int) -> tuple[list[Unit], Any]:
+        self.asked.append(head.quality_index)
+        unit = Unit("picture", cut.number, None, (bytes(self.size),))
+        return [unit], cut.picture.samples.astype(int) + self.off
+
+    def paint(self, samples: Any, around: Any) -> None:
+        samples[...] = np.clip(around[0, 0], 0, 255)
+
+    def encode(self, picture: Picture, index: int, effort: int, tile_px: int | None) -> bytes:
+        ((cut,),) = tiled.cuts(picture, 0)
+        return stills.file_of(self.head(picture, index, tile_px), self.coded(self.head(picture, index), cut, effort)[0])
+
+    def encode_to(self, picture: Picture, encode: Any, **target: float) -> bytes:
         self.asked.append(target)
         if not self.reaches:
             raise Limit("not reached")
-        return bytes(self.size)
+        made: bytes = encode(20)
+        return made
+
+
+def coded(picture: Picture, network: Network, coder: Any = "auto", **target: float) -> bytes:
+    return choice.encode(picture, lambda: network, index=20, effort=1, target=target, coder=coder)  # type: ignore[arg-type, return-value]
 
 
 def chosen(picture: Picture, network: Network, coder: Any = "auto", **target: float) -> str:
-    coded = choice.encode(picture, lambda: network, index=20, effort=1, target=target, coder=coder)  # type: ignore[arg-type, return-value]
-    return "network" if not any(coded) else read_head(coded).coder
+    return read_head(coded(picture, network, coder, **target)).coder
+
+
+def stream_size(picture: Picture) -> int:
+    """Bytes of the stream of the exact coder."""
+    return len(read_file(stills.exact_file(picture))[1][0].streams[0])
 
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
-    """The pictures that were coded exactly."""
+    """The pictures, or parts, that were coded exactly."""
     pictures: list[Picture] = []
 
-    def exact_file(picture: Picture, near: int = 0, effort: int = 1) -> bytes:
-        pictures.append(picture)
-        return made(picture, near, effort)
+    def exact_tile(cut: tiled.Cut, near: int = 0, effort: int = 1) -> list[Unit]:
+        pictures.append(cut.picture)
+        return made(cut, near, effort)
 
-    made = stills.exact_file
-    monkeypatch.setattr(stills, "exact_file", exact_file)
+    made = stills.exact_tile
+    monkeypatch.setattr(stills, "exact_tile", exact_tile)
     return pictures
 
 
-def test_the_smaller_file_is_taken(tried: list[Picture]) -> None:
-    size = len(stills.exact_file(TEXT))
-    assert chosen(TEXT, Network(size)) == "exact"
-    assert chosen(TEXT, Network(size - 1)) == "network"
+def test_the_smaller_file_is_taken_where_errors_count_for_nothing(tried: list[Picture]) -> None:
+    size = stream_size(TEXT)
+    assert chosen(TEXT, Network(size + 1, weight=0)) == "exact"
+    assert chosen(TEXT, Network(size - 1, weight=0)) == chosen(TEXT, Network(size - 1)) == "network"
     assert chosen(TEXT, Network(10**6), "network") == "network"
     network = Network(10)
     assert chosen(TEXT, network, "exact") == "exact" and network.asked == []
+
+
+def test_errors_are_weighed_against_bytes() -> None:
+    """10 squared is worth 100 bits a pixel at a weight of 1."""
+    size, pixels = stream_size(TEXT), TEXT.width * TEXT.height
+    picture = Picture(np.clip(TEXT.samples, 10, 245))
+    for weight in (0.0005, 0.002):
+        worth = weight * 100 * pixels / 8
+        assert worth < size
+        assert chosen(picture, Network(int(size - worth - 40), 10, weight)) == "network"
+        assert chosen(picture, Network(int(size - worth + 40), 10, weight)) == "exact"
 
 
 def test_what_is_hopeless_is_not_tried(tried: list[Picture]) -> None:
@@ -81,7 +122,6 @@ def test_what_is_hopeless_is_not_tried(tried: list[Picture]) -> None:
         assert chosen(picture, Network(size // 3)) == "network"
         assert chosen(picture, Network(1), size=size // 3) == "network"
         assert tried == []
-        assert chosen(picture, Network(2 * size)) == "exact"
 
 
 def test_a_size_that_holds_every_sample_holds_every_sample(tried: list[Picture]) -> None:
@@ -89,7 +129,7 @@ def test_a_size_that_holds_every_sample_holds_every_sample(tried: list[Picture])
     assert chosen(TEXT, network, size=size) == chosen(TEXT, network, bpp=8 * size / 10800) == "exact"
     assert network.asked == []
     assert chosen(TEXT, network, size=size - 1) == "network"
-    assert network.asked == [{"size": size - 1}]
+    assert network.asked[0] == {"size": size - 1}
 
 
 def test_what_the_network_does_not_reach_is_exact() -> None:
@@ -103,36 +143,46 @@ def test_what_the_network_does_not_reach_is_exact() -> None:
         chosen(TEXT, Network(9, rates=1, reaches=False), psnr=60)
 
 
-@pytest.mark.parametrize("effort", [1, 2])
+def test_pictures_of_both_kinds_are_coded_in_tiles_by_both() -> None:
+    page = np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8)
+    page[:, :256] = np.tile(TEXT.samples, (4, 3, 1))[:300, :256]
+    picture = Picture(page)
+    tile = stream_size(Picture(np.ascontiguousarray(page[:, :256])))
+    head, units = read_file(coded(picture, Network(tile // 2, 12, 0.01)))
+    assert (head.tile_px, [unit.role for unit in units]) == (256, ["exact", "picture"])
+    assert [unit.role for unit in read_file(coded(picture, Network(tile // 2, 12, 0.01), "network"))[1]] == ["picture"]
+    whole = choice.encode(picture, lambda: Network(tile // 2, 12, 0.01), index=20, effort=1, target={}, tile_px=0)  # type: ignore[arg-type, return-value]
+    assert read_head(whole).tile_px == 0
+
+
+@pytest.mark.parametrize("effort", [0, 1, 2])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_estimate_is_hardly_above_what_it_estimates(seed: int, effort: int) -> None:
     kinds = [smooth(70, 80, seed=seed), text(70, 80, seed), few(70, 80, 5, seed), few(70, 80, 30, seed)]
     for picture in [*(Picture(np.dstack(planes)) for planes in kinds), Picture(smooth(70, 80, 1, seed)[0]), NOISE]:
         size = len(stills.exact_file(picture, effort=effort))
-        assert 0.05 * size < choice.least_bytes(picture) < 1.3 * size + 40
+        assert 0.05 * size < estimate.least_bytes(picture) < 1.3 * size + 40
     deep = Picture(np.dstack(smooth(40, 50, seed=seed, top=65535)))
-    assert choice.least_bytes(deep) < 1.2 * len(stills.exact_file(deep, effort=effort))
+    assert estimate.least_bytes(deep) < 1.2 * len(stills.exact_file(deep, effort=effort))
     tall = Picture(np.ascontiguousarray(np.tile(SMOOTH.samples, (40, 2, 1))))  # looked at in bands
-    assert choice.least_bytes(tall) == pytest.approx(80 * choice.least_bytes(SMOOTH), rel=0.3)
+    assert estimate.least_bytes(tall) == pytest.approx(80 * estimate.least_bytes(SMOOTH), rel=0.3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (17, 3, 3), (1, 1, 3)])
 def test_small_pictures_have_an_estimate(shape: tuple[int, ...]) -> None:
-    assert 0 <= choice.least_bytes(Picture(np.zeros(shape, np.uint8))) < 30
+    assert 0 <= estimate.least_bytes(Picture(np.zeros(shape, np.uint8))) < 30
 
 
-def test_small_errors_where_they_are_better_than_the_network() -> None:
-    rng = np.random.default_rng(1)
+def test_small_errors_where_they_cost_less() -> None:
     page = TEXT.samples.copy()
     page[:, 60:] = SMOOTH.samples[:, 60:]  # half of it a photograph
     picture = Picture(page)
     sizes = {near: len(stills.exact_file(picture, near)) for near in (0, 1, 4)}
     assert sizes[4] < sizes[1] < sizes[0]
-    off = Picture(np.clip(page + rng.integers(-20, 21, page.shape), 0, 255).astype(np.uint8))
-    for shown, size, expected in ((off, sizes[4] + 1, 4), (off, sizes[4], None), (picture, sizes[4] + 1, None)):
-        coded = choice.encode(picture, lambda: Network(size, shows=shown), index=20, effort=1, target={})  # type: ignore[arg-type, return-value]  # noqa: B023
-        assert (mvc.info(coded)["units"][0]["near"] if any(coded) else None) == expected
-    assert choice.least_bytes(SMOOTH, 4) == choice.least_bytes(NOISE, 1) == np.inf
+    for weight, expected in ((0.001, 4), (10, 0), (0, 0)):
+        made = coded(picture, Network(10**6, 30, weight))
+        assert mvc.info(made)["units"][0]["near"] == expected
+    assert estimate.least_bytes(SMOOTH, 4) == estimate.least_bytes(NOISE, 1) == np.inf
 
 
 def test_python_and_command(codec: FakeCodec, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,9 +191,9 @@ def test_python_and_command(codec: FakeCodec, tmp_path: Any, monkeypatch: pytest
     import fake_codec
 
     codec = fake_codec.install(monkeypatch)
-    monkeypatch.setattr(choice, "least_bytes", lambda *_: 0.0)
-    assert read_head(mvc.encode(TEXT)).coder == "exact" and codec.calls[-1] == ("encode", 27)
-    assert read_head(mvc.encode(TEXT, coder="network")).coder == "network"
+    monkeypatch.setattr(choice, "by_both", lambda picture, *_: stills.exact_file(picture))
+    assert read_head(mvc.encode(TEXT)).coder == "exact"
+    assert read_head(mvc.encode(TEXT, coder="network")).coder == "network" and codec.calls[-1] == ("encode", 27)
     mvc.write_picture(TEXT, "k.png")
     assert "by the exact coder" in run("encode", "k.png").stderr
     assert "by the exact coder" not in run("encode", "k.png", "-f", "--coder", "network").stderr

@@ -270,8 +270,8 @@ def test_a_frame_may_be_without_motion_or_without_residual(monkeypatch: pytest.M
     residual = codec().networks["residual"].model
     analyse = residual.analyse
 
-    def nothing_left(x: torch.Tensor, index: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return tuple(0 * part for part in analyse(x, index))  # type: ignore[return-value]
+    def nothing_left(x: torch.Tensor, index: torch.Tensor, part: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
+        return tuple(0 * own for own in analyse(x, index, part))  # type: ignore[return-value]
 
     with monkeypatch.context() as patched:
         patched.setattr(residual, "analyse", nothing_left)

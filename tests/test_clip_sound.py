@@ -17,8 +17,9 @@ from tiny_model import tiny_video_weights
 from valid_files import chunks_of
 
 from mvc.codec import Codec
-from mvc.container import Reader, Unit, Writer, describe, read_file, salvage
+from mvc.container import Reader, Unit, Writer, describe, read_file
 from mvc.container.chunks import CODE, SOUND, TRACK
+from mvc.container.salvage import salvage
 from mvc.container.sound import Packet, SoundReader, SoundWriter, Track
 from mvc.errors import Checksum, FormatError
 from mvc.media.clips import open_clip

@@ -258,7 +258,7 @@ def test_streams_of_another_number() -> None:
 def test_units_that_are_not_one_picture() -> None:
     head, (unit,) = read_file(FILE)
     for units in ([replace(unit, index=1)], [unit, replace(unit, index=1)]):
-        with pytest.raises(Corrupt, match=f"has {len(units)}, the last picture 1"):
+        with pytest.raises(Corrupt, match="where it has picture 1"):
             CODEC.decode(write_file(head, units))
     with pytest.raises(Unsupported, match="is a clip"):
         CODEC.decode(write_file(replace(head, kind="clip", clip=ClipHead()), [unit]))
@@ -269,13 +269,6 @@ def test_a_unit_may_have_a_quality_of_its_own() -> None:
     other = write_file(replace(head, quality_index=5), [replace(unit, quality_index=20)])
     assert decoded_digests(CODEC, other) == decoded_digests(CODEC, FILE)
     assert np.array_equal(CODEC.decode(other).samples, CODEC.decode(FILE).samples)
-
-
-@pytest.mark.parametrize("size", [(8193, 1), (1, 65535), (65535, 4096)])
-def test_pictures_beyond_this_decoder(size: tuple[int, int]) -> None:
-    head, units = read_file(FILE)
-    with pytest.raises(Limit, match="8192"):
-        CODEC.decode(write_file(replace(head, width=size[0], height=size[1]), units))
 
 
 def mutated(data: bytes, rng: np.random.Generator) -> bytes:

@@ -25,19 +25,18 @@ from mvc import errors
 from mvc.container import (
     ClipHead,
     Head,
-    Lost,
     Reader,
     Unit,
     Writer,
     describe,
     read_file,
     read_head,
-    salvage,
     write_file,
 )
 from mvc.container.about import LISTED
 from mvc.container.chunks import CHUNK_TYPES, MAX_CHUNK_BYTES, SIGNATURE, ChunkType, Source, frame
 from mvc.container.fields import Cursor, Number, Raw, write_varint
+from mvc.container.salvage import Lost, salvage
 
 BAD = Path(__file__).parent / "bad"
 FRAMES = ("picture", "inter")
@@ -70,7 +69,7 @@ class Pipe(io.RawIOBase):
 def test_round_trip(content: Content) -> None:
     data = content.data()
     assert read_file(data) == (content.head, list(content.units))
-    assert read_head(data[:49]) == content.head
+    assert read_head(data[:54]) == content.head
     assert assemble(chunks_of(data)) == data
     if not content.extras:
         assert write_file(content.head, content.units) == data
@@ -188,13 +187,16 @@ def test_a_damaged_unit_is_told_before_it_is_used() -> None:
 # Clips: entered at a unit, and searched where they are damaged
 
 LONG = [dataclasses.replace(UNIT, role="inter" if n % 3 else "picture", index=5 * n) for n in range(9)]
+DUE = [dataclasses.replace(unit, streams=unit.streams[:1]) for unit in LONG]  # with a step of 5
+DUE_HEAD = dataclasses.replace(CLIP_HEAD, clip=dataclasses.replace(CLIP_HEAD.clip, step=5))
+both_forms = pytest.mark.parametrize(("head", "units"), [(CLIP_HEAD, LONG), (DUE_HEAD, DUE)], ids=["CODE", "NEXT"])
 
 
-def long_clip(gap: bytes = b"") -> tuple[bytes, list[int]]:
+def long_clip(head: Head, units: list[Unit], gap: bytes = b"") -> tuple[bytes, list[int]]:
     """A file of nine units, and where their chunks begin; `gap` is the payload of an ancillary chunk behind each."""
     file = io.BytesIO()
-    writer, starts = Writer(file, CLIP_HEAD), []
-    for unit in LONG:
+    writer, starts = Writer(file, head), []
+    for unit in units:
         starts.append(writer.size)
         writer.put(unit)
         if gap:
@@ -203,9 +205,25 @@ def long_clip(gap: bytes = b"") -> tuple[bytes, list[int]]:
     return file.getvalue(), starts
 
 
+def test_a_frame_that_is_due_says_neither_its_time_nor_its_one_size() -> None:
+    """Seven bytes beside its stream; one that comes at another time, or has two streams, is a CODE as ever."""
+    late = dataclasses.replace(DUE[2], index=11)
+    two = dataclasses.replace(DUE[2], streams=(b"hy", b"per"))
+    files = [write_file(DUE_HEAD, [*DUE[:2], *rest]) for rest in ([], [DUE[2]], [late], [two])]
+    short, *others = (len(data) - len(files[0]) - len(DUE[2].streams[0]) for data in files[1:])
+    assert short == 7 and others == [10, 11]
+    for data, rest in zip(files, ([], [DUE[2]], [late], [two]), strict=True):
+        assert read_file(data) == (DUE_HEAD, [*DUE[:2], *rest])
+        codes = [code for code, _ in chunks_of(data)]
+        assert codes == [1, 3, 2, 4, *([] if not rest else [4] if rest == [DUE[2]] else [2])]
+    far = dataclasses.replace(DUE[1], index=2**32 - 1)
+    assert read_file(write_file(DUE_HEAD, [DUE[0], far])) == (DUE_HEAD, [DUE[0], far])
+
+
+@both_forms
 @pytest.mark.parametrize("before", [b"", b"before"])
-def test_a_clip_is_entered_at_any_unit(before: bytes) -> None:
-    data, starts = long_clip(b"gap")
+def test_a_clip_is_entered_at_any_unit(before: bytes, head: Head, units: list[Unit]) -> None:
+    data, starts = long_clip(head, units, b"gap")
     file = io.BytesIO(before + data)
     file.seek(len(before))
     reader = Reader(file)
@@ -213,52 +231,54 @@ def test_a_clip_is_entered_at_any_unit(before: bytes) -> None:
     assert [head.start for head in found] == starts and [head.number for head in found] == list(range(9))
     for first in (6, 3, 0):
         reader.go_to(found[first])
-        assert list(reader) == LONG[first:]
+        assert list(reader) == units[first:]
     changed = bytearray(data)
     changed[found[4].offset] ^= 1
     reader = Reader(io.BytesIO(bytes(changed)))
     reader.go_to(found[3])
-    with pytest.raises(errors.Checksum, match=r"CODE 4, byte"):
+    with pytest.raises(errors.Checksum, match=r"(CODE|NEXT) 4, byte"):
         list(reader)
 
 
+@both_forms
 @pytest.mark.parametrize("gap", [b"", b"gap"])
-def test_what_is_left_of_a_damaged_clip(gap: bytes) -> None:
+def test_what_is_left_of_a_damaged_clip(gap: bytes, head: Head, units: list[Unit]) -> None:
     """Every byte of a unit, its type and its length included: no other unit is lost, and the place is told."""
-    data, starts = long_clip(gap)
+    data, starts = long_clip(head, units, gap)
     ends = [*starts[1:], len(data) - 6]
-    assert list(salvage(io.BytesIO(data))[1]) == LONG
+    assert list(salvage(io.BytesIO(data))[1]) == units
     for place in range(starts[4], ends[4]):
         for change in (1, 0x7D, 0xFF):
             changed = bytearray(data)
             changed[place] ^= change
-            head, parts = salvage(io.BytesIO(bytes(changed)))
+            read, parts = salvage(io.BytesIO(bytes(changed)))
             found = list(parts)
-            assert head == CLIP_HEAD
+            assert read == head
             of_a_unit = place < ends[4] - (2 + len(gap) if gap else 0)
             if of_a_unit:  # an inter, and the one after it
                 ends_before = ends[3] - (2 + len(gap) if gap else 0)
-                assert found == [*LONG[:4], Lost(ends_before, starts[6]), *LONG[6:]]
+                assert found == [*units[:4], Lost(ends_before, starts[6]), *units[6:]]
             else:
-                assert [part for part in found if isinstance(part, Unit)] == LONG
+                assert [part for part in found if isinstance(part, Unit)] == units
 
 
-def test_bytes_that_are_missing_or_too_many_cost_what_they_touch() -> None:
-    data, starts = long_clip()
+@both_forms
+def test_bytes_that_are_missing_or_too_many_cost_what_they_touch(head: Head, units: list[Unit]) -> None:
+    data, starts = long_clip(head, units)
     cut = data[: starts[2] + 7] + data[starts[4] + 3 :]
     lost = Lost(starts[2], starts[2] + 7 + starts[6] - starts[4] - 3)
-    assert list(salvage(io.BytesIO(cut))[1]) == [*LONG[:2], lost, *LONG[6:]]
+    assert list(salvage(io.BytesIO(cut))[1]) == [*units[:2], lost, *units[6:]]
     more = data[: starts[2]] + bytes(1000) + data[starts[2] :]
-    assert list(salvage(io.BytesIO(more))[1]) == [*LONG[:2], Lost(starts[2], starts[2] + 1000), *LONG[2:]]
+    assert list(salvage(io.BytesIO(more))[1]) == [*units[:2], Lost(starts[2], starts[2] + 1000), *units[2:]]
     ended = data[: starts[7] + 5]
-    assert list(salvage(io.BytesIO(ended))[1]) == [*LONG[:7], Lost(starts[7], len(ended))]
+    assert list(salvage(io.BytesIO(ended))[1]) == [*units[:7], Lost(starts[7], len(ended))]
     without = data[: starts[4]] + data[starts[5] :]
     lost = Lost(starts[4], starts[6] - starts[5] + starts[4])
-    assert list(salvage(io.BytesIO(without))[1]) == [*LONG[:4], lost, *LONG[6:]]
+    assert list(salvage(io.BytesIO(without))[1]) == [*units[:4], lost, *units[6:]]
     with pytest.raises(errors.Checksum, match="or what it refers to is not there"):
         list(Reader(io.BytesIO(without)))
     twice = data[: starts[5]] + data[starts[3] :]
-    assert [part for part in salvage(io.BytesIO(twice))[1] if isinstance(part, Unit)] == LONG
+    assert [part for part in salvage(io.BytesIO(twice))[1] if isinstance(part, Unit)] == units
 
 
 def test_what_cannot_be_searched() -> None:
@@ -272,7 +292,7 @@ def test_what_cannot_be_searched() -> None:
 
 def test_a_search_ends() -> None:
     """A megabyte in which every second byte begins what may be a unit of half the file."""
-    data = long_clip()[0]
+    data = long_clip(CLIP_HEAD, LONG)[0]
     hostile = data[:-6] + b"\x02\x80\x80\x20\x00\x00\x40\x01" * (1 << 17)
     start = time.perf_counter()
     assert [part for part in salvage(io.BytesIO(hostile))[1] if isinstance(part, Unit)] == LONG
@@ -469,9 +489,9 @@ BAD_FILES = {
     "015.quality-64-in-a-head-too-long": (errors.Limit, "quality_index is 64"),
     "016.quality-64": (errors.Limit, "quality_index is 64"),
     "017.kind-unknown": (errors.Unsupported, "kind has code 2"),
-    "018.reserved-flag-7-set": (errors.Unsupported, "reserved bit"),
+    "018.tile-without-its-checksum": (errors.Checksum, "the unit is damaged"),
     "019.depth-unknown": (errors.Unsupported, "depth has code 2"),
-    "020.reserved-flag-set": (errors.Unsupported, "reserved bit"),
+    "020.tile-shorter-than-its-checksum": (errors.Corrupt, "too short for its checksum"),
     "021.width-varint-padded": (errors.Corrupt, "width is padded"),
     "022.width-varint-six-bytes": (errors.Corrupt, "width takes more than 5 bytes"),
     "023.length-padded": (errors.Corrupt, "length is padded"),
@@ -485,7 +505,7 @@ BAD_FILES = {
     "031.checksum-wrong": (errors.Checksum, "should be 526ecc85"),
     "032.payload-changed": (errors.Checksum, "should be 536ecc85"),
     "033.bytes-after-end": (errors.Corrupt, "goes on after its END"),
-    "034.unknown-critical": (errors.Unsupported, "chunk 0x04 at byte 22"),
+    "034.unknown-critical": (errors.Unsupported, "chunk 0x06 at byte 22"),
     "035.units-missing": (errors.Corrupt, "no coded unit"),
     "036.unit-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk CODE 0, byte 24)"),
     "037.role-unknown": (errors.Unsupported, "role has code 4"),
@@ -510,7 +530,7 @@ BAD_FILES = {
     "056.inter-and-picture-of-one-index": (errors.Corrupt, "inter 0 is out of order"),
     "057.metadata-changed": (errors.Checksum, "the file is damaged"),
     "058.metadata-cut": (errors.Truncated, "payload has 9 of 14 bytes (chunk META 0"),
-    "061.clip-unit-changed": (errors.Checksum, "should be fea3c67b (chunk CODE 1, byte 78)"),
+    "061.clip-unit-changed": (errors.Checksum, "should be b26d2543 (chunk CODE 1, byte 79)"),
     "062.clip-unit-cut": (errors.Truncated, "payload has 17 of 23 bytes (chunk CODE 1"),
     "063.clip-unit-shorter-than-its-checksum": (errors.Corrupt, "too short for its checksum"),
     "064.clip-unit-under-another-head": (errors.Checksum, "the unit is damaged"),
@@ -525,7 +545,7 @@ BAD_FILES = {
     "073.chroma-unknown": (errors.Unsupported, "chroma has code 5"),
     "074.clip-reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "075.time-unit-zero": (errors.Limit, "time_denominator is 0"),
-    "076.clip-head-too-short": (errors.Corrupt, "aspect_denominator"),
+    "076.clip-head-too-short": (errors.Corrupt, "step has 0 of 1 bytes"),
     "077.clip-head-too-long": (errors.Corrupt, "goes on after its last field (chunk CLIP"),
     "078.unit-under-another-clip-head": (errors.Checksum, "the unit is damaged"),
     "079.inter-before-its-picture": (errors.Checksum, "or what it refers to is not there"),
@@ -534,6 +554,20 @@ BAD_FILES = {
     "082.clip-without-a-model": (errors.Corrupt, "a clip must name a model"),
     "083.clip-with-alpha": (errors.Unsupported, "alpha in a clip"),
     "084.aspect-zero": (errors.Limit, "aspect_denominator is 0"),
+    "085.step-zero": (errors.Limit, "step is 0"),
+    "086.next-without-a-unit": (errors.Corrupt, "there is no unit before it (chunk NEXT 0"),
+    "087.next-empty": (errors.Corrupt, "quality_index has 0 of 1 bytes (chunk NEXT 1"),
+    "088.next-quality-65": (errors.Limit, "quality_index is 65"),
+    "089.inter-not-as-next": (errors.Corrupt, "must be NEXT (chunk CODE 1"),
+    "090.next-beyond-the-last-index": (errors.Limit, "index is 4294967296"),
+    "091.next-in-a-still": (errors.Corrupt, "repeated or out of order (chunk NEXT 1"),
+    "092.clip-in-tiles": (errors.Unsupported, "a clip in tiles"),
+    "093.clip-with-sums": (errors.Corrupt, "4 bytes are no checksums of a clip"),
+    "094.sums-before-the-unit": (errors.Corrupt, "out of order"),
+    "095.sums-twice": (errors.Corrupt, "out of order"),
+    "096.unit-behind-sums": (errors.Corrupt, "out of order"),
+    "059.sums-of-another-size": (errors.Corrupt, "5 bytes are no checksums of a picture of 1 tile(s)"),
+    "060.sums-of-zeros": (errors.Corrupt, "4 bytes are no checksums"),
 }
 BAD_STREAMS = {
     "101.hyperlatent-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
@@ -551,10 +585,10 @@ BAD_STREAMS = {
     "113.escape-of-40-zeros": (errors.Corrupt, "absurdly large (chunk CODE 0 stream 1)"),
     "114.stream-missing": (errors.Corrupt, "5 streams"),
     "115.stream-too-many": (errors.Corrupt, "7 streams"),
-    "116.two-pictures": (errors.Corrupt, "has 2, the last picture 1"),
-    "117.picture-1": (errors.Corrupt, "has 1, the last picture 1"),
+    "116.two-pictures": (errors.Corrupt, "no more units where it has picture 1"),
+    "117.picture-1": (errors.Corrupt, "the unit picture or exact 0 where it has picture 1"),
     "118.another-model": (errors.Unsupported, "737472616e676572"),
-    "119.side-8193": (errors.Limit, "8193x40"),
+    "119.sums-of-other-latents": (errors.Corrupt, "it should be 00000001"),
     "120.another-size": (errors.Truncated, "end too early (chunk CODE 0 stream 0)"),
     "121.another-quality": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
     "122.clip": (errors.Unsupported, "is a clip"),
@@ -562,7 +596,12 @@ BAD_STREAMS = {
     "124.hyperlatents-4095-before-other-slices": (errors.Truncated, "end too early (chunk CODE 0 stream 1)"),
     "125.escape-cut": (errors.Truncated, "end too early (chunk CODE 0 stream 2)"),
     "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 1)"),
-    "127.inter-in-a-still": (errors.Corrupt, "has 1, the last inter 0"),
+    "127.inter-in-a-still": (errors.Corrupt, "the unit picture or exact 0 where it has inter 0"),
+    "128.tile-of-another-quality": (errors.Corrupt, "quality index 21, the picture 20"),
+    "129.tile-missing": (errors.Corrupt, "there is no unit of tile 1"),
+    "130.tile-too-many": (errors.Corrupt, "no more units where it has picture 2"),
+    "131.tile-of-two-streams": (errors.Corrupt, "2 streams, its model 1"),
+    "132.tile-bit-flipped": (errors.Truncated, "end too early (chunk CODE 1)"),
 }
 BAD_EXACT = {
     "201.exact-stream-cut": (errors.Truncated, "ends too early (chunk CODE 0)"),
@@ -582,14 +621,14 @@ BAD_EXACT = {
     "215.stored-16-bits-in-8": (errors.Corrupt, "more than 8 bits"),
     "216.exact-two-streams": (errors.Corrupt, "a unit exact has one stream and no quality index"),
     "217.exact-with-a-quality": (errors.Corrupt, "a unit exact has one stream and no quality index"),
-    "218.picture-without-a-model": (errors.Corrupt, "must have the unit exact 0; it has 1, the last picture 0"),
-    "219.exact-in-a-file-of-a-model": (errors.Corrupt, "must have the unit picture 0; it has 1, the last exact 0"),
-    "220.alpha-that-head-does-not-say": (errors.Corrupt, "it has 2, the last alpha 0"),
-    "221.alpha-alone": (errors.Corrupt, "must have the unit exact 0 and alpha 0; it has 1, the last alpha 0"),
-    "222.alpha-of-another-tile": (errors.Corrupt, "it has 2, the last alpha 1"),
-    "223.alpha-missing": (errors.Corrupt, "must have the unit picture 0 and alpha 0; it has 1, the last picture 0"),
+    "218.picture-without-a-model": (errors.Corrupt, "the unit exact 0 where it has picture 0"),
+    "219.alpha-twice-over": (errors.Corrupt, "no more units where it has alpha 0"),
+    "220.alpha-that-head-does-not-say": (errors.Corrupt, "no more units where it has alpha 0"),
+    "221.alpha-alone": (errors.Corrupt, "the unit exact 0 where it has alpha 0"),
+    "222.alpha-of-another-tile": (errors.Corrupt, "(chunk CODE 0)"),
+    "223.alpha-missing": (errors.Corrupt, "there is no unit alpha 0"),
     "224.alpha-with-a-quality": (errors.Corrupt, "a unit alpha has one stream and no quality index"),
-    "225.exact-side-8193": (errors.Limit, "8193x9"),
+    "225.exact-tile-missing": (errors.Corrupt, "there is no unit of tile 1"),
     "226.exact-samples-out-of-range": (errors.Corrupt, "out of range"),
     "227.exact-too-many-colours": (errors.Corrupt, "too many colours"),
     "228.exact-reserved-bit-7-set": (errors.Corrupt, "impossible header"),
@@ -729,6 +768,7 @@ def test_describe() -> None:
         "kind": "still",
         "colour": "rgb",
         "alpha": False,
+        "tile_px": 0,
         "depth": 8,
         "coder": "network",
         "width": 3,

@@ -343,7 +343,8 @@ def test_a_folder_that_cannot_be_listed_is_told_at_its_turn(tmp_path: Path, monk
 
 def test_the_suffixes_are_those_of_the_formats_that_are_read() -> None:
     kinds = {suffix: kind for suffix, kind in Image.registered_extensions().items() if kind in media.READABLE}
-    assert {kinds[suffix] for suffix in files.PICTURE_SUFFIXES} == set(media.READABLE)
+    with_extras = {".heic", ".heif", ".hif", ".jxl"}
+    assert {kinds[suffix] for suffix in {*files.PICTURE_SUFFIXES} - with_extras} == set(media.READABLE)
     assert set(media.WRITABLE) <= set(files.PICTURE_SUFFIXES)
 
 

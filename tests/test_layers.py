@@ -145,6 +145,7 @@ def test_bands_are_the_picture(monkeypatch):
     with torch.no_grad():
         bands = list(synthesis.bands(y, quality))
     assert [band.shape[1] for band in bands] == [48, 48, 16]
+    assert [band.shape[1] for band in synthesis.bands(y, quality)] == [112]  # with gradients nothing is saved
     torch.testing.assert_close(torch.cat(bands, 1), whole.detach(), atol=1e-4, rtol=1e-4)
 
 

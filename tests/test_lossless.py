@@ -11,6 +11,7 @@ from PIL import Image
 from test_reference_exact import exact as reference
 
 from mvc.errors import FormatError
+from mvc.lossless import search
 from mvc.lossless.code import MAX_PLANES, Way, decode, encode
 from mvc.lossless.tables import SQUASH, STRETCH, UNITS
 
@@ -53,6 +54,12 @@ def photo_and_text(height: int, width: int) -> Planes:
     return tuple(np.where(halves, a, b).astype(np.uint8) for a, b in zip(left, right, strict=True))
 
 
+def seen(height: int, width: int, seed: int = 0) -> Planes:
+    """Waves in some hundred colours, of which many have the same green."""
+    (level, *_), table = smooth(height, width, 1, seed), np.random.default_rng(seed).integers(0, 256, (256, 2))
+    return tuple(plane.astype(np.uint8) for plane in (table[level, 0], level // 3 * 3, table[level, 1] // 2 * 2))
+
+
 def mask(height: int, width: int) -> Planes:
     """A disc with a soft edge, as alpha is."""
     y, x = np.mgrid[:height, :width]
@@ -65,7 +72,7 @@ def noise(height: int, width: int, count: int = 3, top: int = 255) -> Planes:
     return tuple(np.random.default_rng(4).integers(0, top, (count, height, width), kind, endpoint=True))
 
 
-EFFORTS = (1, 2)
+EFFORTS = (0, 2)
 PICTURES: dict[str, Planes] = {
     "one sample": smooth(1, 1, 1),
     "one pixel": smooth(1, 1),
@@ -89,6 +96,7 @@ PICTURES: dict[str, Planes] = {
     "two colours": few(40, 44, 2),
     "dither": few(40, 44, 5),
     "palette": few(50, 48, 60),
+    "seen before": seen(70, 80),
     "photo and text": photo_and_text(48, 60),
     "ramp": (np.arange(256, dtype=np.uint8).reshape(1, -1).repeat(3, 0),),
 }
@@ -124,9 +132,43 @@ def test_every_way_serves_every_picture_it_can(name: str, way: Way, effort: int)
     if way >= Way.INDEXED and colours > 256:
         pytest.skip("too many colours")
     data = encode(planes, way=way, effort=effort)
-    assert data[0] & 3 == way and data[3] >> 1 == (way < Way.INDEXED and effort < 2)
+    assert data[0] & 3 == way and data[3] >> 1 & 1 == (way < Way.INDEXED and effort < 2)
     assert same(decode(data, shape_of(planes)), planes)
     assert same(reference.decode(data, shape_of(planes)), planes)
+
+
+@pytest.mark.parametrize("near", [0, 2])
+@pytest.mark.parametrize(("way", "effort"), [(None, 0), (Way.SMOOTH, 0), (Way.GRAPHIC, 0), (Way.GRAPHIC, 2)])
+@pytest.mark.parametrize("name", PICTURES)
+def test_recall_serves_every_picture_it_can(
+    name: str, way: Way | None, effort: int, near: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "RECALL_GAIN", 99)
+    planes = PICTURES[name]
+    data = encode(planes, near=near, way=way, effort=effort)
+    found = decode(data, shape_of(planes))
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(found, planes, strict=True)) <= near
+    assert same(reference.decode(data, shape_of(planes)), found)
+    if way is not None and len(planes) > 1 and not data[0] >> 4 and planes[0].dtype == np.uint8:
+        assert data[3] & 6 == 6 - effort
+
+
+def test_recall_is_chosen_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert encode(PICTURES["smooth"], effort=0)[3] & 6 == 2
+    helped = encode(seen(90, 100), way=Way.SMOOTH, effort=0)
+    monkeypatch.setattr(search, "RECALL_GAIN", 0)
+    plain = encode(seen(90, 100), way=Way.SMOOTH, effort=0)
+    assert helped[3] & 6 == 6 and plain[3] & 6 == 2 and len(helped) < 0.9 * len(plain)
+
+
+@pytest.mark.parametrize("header", [b"\0\x08\0\4", b"\2\x08\0\6", b"\x30\x08\0\6", b"\0\x10\0\6", b"\0\x08\0\x0e"])
+def test_impossible_recall_is_refused(header: bytes) -> None:
+    """Not quick, of numbers, of one plane, of too many bits, and a bit that has no meaning."""
+    shape = (3 + (header[1] == 16), 4, 5)
+    with pytest.raises(FormatError, match="impossible header"):
+        decode(header + bytes(40), shape)
+    with pytest.raises(reference.Refused, match="impossible"):
+        reference.decode(header + bytes(40), shape)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -140,6 +182,33 @@ def test_near_bounds_every_error_and_saves_bytes(name: str, near: int, effort: i
     assert worst <= near
     assert len(data) < len(encode(planes, effort=effort))
     assert same(reference.decode(data, shape_of(planes)), found)
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+@pytest.mark.parametrize("near", [1, 4])
+@pytest.mark.parametrize("name", ["text", "two colours", "dither", "palette", "gray as colour"])
+def test_nearly_exact_is_never_larger_than_exact(name: str, near: int, effort: int) -> None:
+    """Errors spoil what repeats: there the exact stream is taken."""
+    planes = PICTURES[name]
+    data, exact = encode(planes, near=near, effort=effort), encode(planes, effort=effort)
+    assert len(data) <= len(exact)
+    worst = max(
+        int(np.abs(a.astype(int) - b).max()) for a, b in zip(decode(data, shape_of(planes)), planes, strict=True)
+    )
+    assert worst <= (near if data[2] else 0)
+    assert (data == exact) == (name != "gray as colour")
+
+
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_almost_the_same_is_the_same_where_that_is_near_enough(effort: int) -> None:
+    """A page with a little noise: matches that are off by no more than `near` are taken, and bounded."""
+    rng = np.random.default_rng(3)
+    planes = tuple(np.clip(plane.astype(int) + rng.integers(-1, 2, plane.shape), 0, 255).astype(np.uint8)
+                   for plane in text(90, 100))  # fmt: skip
+    best, plain = (encode(planes, near=2, way=way, effort=effort) for way in (None, Way.GRAPHIC))
+    assert len(best) < 0.6 * len(plain)
+    assert same(reference.decode(best, shape_of(planes)), found := decode(best, shape_of(planes)))
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(found, planes, strict=True)) == 2
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -171,7 +240,9 @@ def test_noise_is_stored(height: int, width: int, top: int, effort: int) -> None
 
 
 @pytest.mark.parametrize("start", [b"\xff" * 6, b"\xff\xff\xff\xff\xff\xfe"])
-@pytest.mark.parametrize(("way", "quick"), [*((way, 0) for way in Way), (Way.SMOOTH, 2), (Way.GRAPHIC, 2)])
+@pytest.mark.parametrize(
+    ("way", "quick"), [*((way, 0) for way in Way), (Way.SMOOTH, 2), (Way.GRAPHIC, 2), (Way.SMOOTH, 6)]
+)
 def test_codes_at_the_end_of_the_range(way: Way, quick: int, start: bytes) -> None:
     """Units of a range do not fill it, and no encoder writes what is behind them: decoders must agree on it."""
     rng = np.random.default_rng(way)
@@ -187,7 +258,25 @@ def test_codes_at_the_end_of_the_range(way: Way, quick: int, start: bytes) -> No
 
 def test_quick_is_not_much_larger() -> None:
     for planes in (smooth(128, 128), smooth(128, 128, 1, top=4095), text(128, 128), photo_and_text(128, 128)):
-        assert len(encode(planes)) < 1.25 * len(encode(planes, effort=2))
+        assert len(encode(planes, effort=0)) < 1.25 * len(encode(planes, effort=2))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_small_pictures_get_the_shorter_kind(name: str) -> None:
+    planes = PICTURES[name]
+    quick, mixed = (encode(planes, effort=effort) for effort in EFFORTS)
+    data = encode(planes)
+    assert len(data) <= len(quick) and len(data) <= 1.05 * len(mixed)  # which tries colours of its own
+    assert same(decode(data, shape_of(planes)), planes)
+
+
+def test_what_would_take_long_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    planes = smooth(50, 60)
+    counted = 3 * 3000 + 3000 // 8  # few are like a neighbour
+    for size, quick in ((counted, 0), (counted - 200, 2), (0, 2)):
+        monkeypatch.setattr(search, "SMALL", size)
+        assert encode(planes)[3] & 2 == quick
+    assert encode(planes) == encode(planes, effort=0)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
@@ -206,10 +295,10 @@ def test_a_shorter_or_longer_stream_is_an_error(name: str, effort: int) -> None:
 def test_damage_is_an_error_or_a_picture() -> None:
     rng = np.random.default_rng(1)
     caught = 0
-    for name in ("smooth", "text", "dither", "palette", "four planes", "16 bits"):
+    for name in ("smooth", "text", "dither", "palette", "seen before", "four planes", "16 bits"):
         planes = PICTURES[name]
         for i in range(60):
-            data = encode(planes, effort=i % 2 + 1)
+            data = encode(planes, effort=i % 2 * 2)
             damaged = bytearray(data)
             place = int(rng.integers(6 if rng.random() < 0.4 else len(data)))
             damaged[min(place, len(data) - 1)] ^= int(rng.integers(1, 256))
@@ -224,7 +313,7 @@ def test_any_bytes_are_an_error_or_a_picture() -> None:
     rng = np.random.default_rng(2)
     for _ in range(400):
         data = bytes(rng.integers(0, 256, int(rng.integers(0, 80)), np.uint8))
-        data = bytes([data[0] & 15, 1 + data[1] % 16, data[2] % 3, data[3] & 3]) + data[4:] if len(data) > 4 else data
+        data = bytes([data[0] & 15, 1 + data[1] % 16, data[2] % 3, data[3] & 7]) + data[4:] if len(data) > 4 else data
         shape = (int(rng.integers(1, MAX_PLANES + 1)), int(rng.integers(1, 9)), int(rng.integers(1, 9)))
         try:
             found = decode(data, shape)

@@ -276,8 +276,8 @@ def test_picture_refuses_what_is_none(samples: object) -> None:
 
 
 def test_picture_refuses_too_large() -> None:
-    with pytest.raises(Limit, match="8193"):
-        Picture(np.zeros((1, 8193), np.uint8))
+    with pytest.raises(Limit, match="65536"):
+        Picture(np.zeros((1, 65536), np.uint8))
 
 
 # Writing ------------------------------------------------------------------------------------------------

@@ -18,8 +18,9 @@ from valid_files import Content, assemble, clips_with_sound, contents, repaired
 
 from mvc import errors
 from mvc import picture as pictures
+from mvc.arguments import MAX_PIXELS
 from mvc.blocks.layers import shuffle
-from mvc.container import ClipHead, Head, Unit, chunks, fields, read_file, whole, write_file
+from mvc.container import ClipHead, Head, Unit, chunks, fields, read_file, write_file
 from mvc.container.sound import SoundReader
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import MAX_HALF_WIDTH, MAX_VALUE, Tables, gaussian_tables, tables_from_pmfs
@@ -78,8 +79,12 @@ def outcome(action: Callable[..., Any], *arguments: Any) -> Any:
 
 def in_words(head: Head, units: Iterable[Unit]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What is in a file in the form of the document's `read_file`."""
-    clip = vars(head.clip) if head.clip else None
-    return vars(head) | {"clip": clip}, [vars(unit) | {"streams": list(unit.streams)} for unit in units]
+    units = list(units)
+    sums = [unit.latent_sum for unit in units if unit.role != "alpha"] if any(u.latent_sum for u in units) else None
+    words = [vars(unit) | {"streams": list(unit.streams)} for unit in units]
+    for unit in words:
+        del unit["latent_sum"]
+    return vars(head) | {"clip": vars(head.clip) if head.clip else None, "sums": sums}, words
 
 
 def ours(data: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -193,6 +198,8 @@ def test_every_changed_byte_of_the_example(content: tuple[Head, list[Unit]]) -> 
         ("3.7", chunks.TRACK),
         ("3.8", chunks.SOUND),
         ("3.9", chunks.META),
+        ("3.10", chunks.NEXT),
+        ("3.11", chunks.SUMS),
     ],
 )
 def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
@@ -210,6 +217,8 @@ def test_field_tables(number: str, kind: chunks.ChunkType) -> None:
         ("3.7", chunks.TRACK),
         ("3.8", chunks.SOUND),
         ("3.9", chunks.META),
+        ("3.10", chunks.NEXT),
+        ("3.11", chunks.SUMS),
     ],
 )
 def test_semantics_cover_every_field(number: str, kind: chunks.ChunkType) -> None:
@@ -474,9 +483,9 @@ def test_tensor_tables() -> None:
 
 
 def test_limits_of_this_decoder() -> None:
-    assert pictures.MAX_SIDE_PX == 8192 and whole.MAX_BYTES == 513 << 20
+    assert pictures.MAX_FRAME_SIDE_PX == 8192 and MAX_PIXELS == 8192 * 8192 and pictures.MAX_SIDE_PX == 65535
     text = " ".join(section("6.4").split())
-    assert "pictures of up to 8192 pixels a side, in files of up to 513 MiB" in text
+    assert "decodes clips of up to 8192 pixels a side" in text and "from 8192 x 8192 pixels on" in text
 
 
 # The example
@@ -492,7 +501,7 @@ def test_example_file_is_rebuilt_from_the_document() -> None:
         assert meaning.strip()
         data += bytes.fromhex(dump)
     assert data == write_file(*EXAMPLE)
-    assert SPEC["decode_example"](data) == (vars(EXAMPLE[0]), [-1, 3, -3])
+    assert SPEC["decode_example"](data) == (in_words(*EXAMPLE)[0], [-1, 3, -3])
 
 
 def test_example_steps() -> None:

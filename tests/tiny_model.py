@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 import mvc
+from mvc import stills
 from mvc.blocks.conv import Conv
 from mvc.codec import Codec
 from mvc.container import read_file
@@ -27,6 +28,8 @@ from mvc.models.lite import Config, MambaVCLite
 from mvc.models.lite_video import LiteVideo, VideoConfig, from_still
 from mvc.models.weights import Weights
 from mvc.picture import Picture
+from mvc.still_file import check_sums
+from mvc.tiling import Tiling
 from mvc.train.export import make_weights
 
 # Where a picture takes milliseconds, threads that wait for each other on a busy machine take ten times that.
@@ -116,9 +119,16 @@ def whole(y_hat: Tensor, grid: Grid = COARSE) -> np.ndarray:
 
 def decoded_digests(codec: Codec, data: bytes) -> tuple[str, str]:
     """SHA-256 of the symbols and of y_hat of a file."""
+    head, units = read_file(data)
+    pairs = stills.strips(head, lambda _: codec).pairs(units)
+    codec.check_head(head)
+    found, sums = {}, [unit.latent_sum for unit in units if unit.role != "alpha"]
     with recorded() as symbols, torch.inference_mode():
-        y_hat = codec.decode_latent(*read_file(data))
-    return sha256(*symbols), sha256(whole(y_hat, codec.network.prior.grid))
+        for unit, _ in pairs:
+            if unit.role == "picture":
+                found[unit.index] = codec.latent(head, unit, Tiling(head.width, head.height, head.tile_px)[unit.index])
+                check_sums({unit.index: codec.latent_sum(found[unit.index])}, sums if any(sums) else [])
+    return sha256(*symbols), sha256(*(whole(latent.y_hat, codec.network.prior.grid) for latent in found.values()))
 
 
 def encoded_digests(

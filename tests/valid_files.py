@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -16,8 +17,10 @@ from mvc.container.chunks import END, META, SIGNATURE, Source, crc32c, frame, wa
 from mvc.container.meta import payloads
 from mvc.container.sound import Packet, SoundWriter, Track
 from mvc.container.units import place_of
+from mvc.lossless.levels import Levels
 from mvc.metadata import Metadata
 from mvc.picture import Picture
+from mvc.tiling import TILES
 
 
 def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
@@ -77,6 +80,7 @@ clip_heads = st.builds(
     matrix=st.integers(0, 255),
     aspect_numerator=st.integers(1, 65535),
     aspect_denominator=st.integers(1, 65535),
+    step=st.integers(1, 2**32 - 1) | st.integers(1, 3),
 )
 
 
@@ -93,6 +97,7 @@ def of_kind(clip: ClipHead | None) -> st.SearchStrategy[Head]:
         model_id=st.binary(min_size=8, max_size=8),
         clip=st.just(clip),
         alpha=st.just(False) if clip else st.booleans(),
+        tile_px=st.just(0) if clip else st.sampled_from([0, *TILES]),
     )
 
 
@@ -118,17 +123,36 @@ def in_order(drawn: list[Unit]) -> tuple[Unit, ...]:
     return tuple(sorted({place_of(unit): unit for unit in drawn}.values(), key=place_of))
 
 
+def in_step(head: Head, drawn: tuple[Unit, ...]) -> tuple[Unit, ...]:
+    """The same, but in a clip some frames come when they are due."""
+    made: list[Unit] = []
+    for unit in drawn:
+        due = made[-1].index + head.clip.step if head.clip and made else 2**32
+        if unit.role == "inter" and len(unit.streams) % 2 and due < 2**32:
+            unit = replace(unit, index=due, streams=unit.streams[:1])
+        made.append(unit)
+    return in_order(made)
+
+
+def content(head: Head, drawn: tuple[Unit, ...], *rest: tuple[Any, ...]) -> Content:
+    """What hypothesis drew, made valid."""
+    return Content(head, in_step(head, drawn), *rest)
+
+
 metadata = st.builds(
     Metadata,
     icc=st.none() | st.binary(min_size=1, max_size=200),
     exif=st.none() | st.binary(min_size=1, max_size=40),
     xmp=st.none() | st.text(min_size=1, max_size=60).map(str.encode),
     cicp=st.none() | st.binary(min_size=4, max_size=4),
+    thumbnail=st.none() | st.binary(min_size=1, max_size=90),
+    gainmap=st.none() | st.binary(min_size=1, max_size=90),
+    depth=st.none() | st.integers(9, 15).map(lambda bits: bytes((bits,))),
 )
 metas = metadata.filter(bool).map(lambda one: next(payloads(one)))
 others = st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40))
 extras = st.lists(others | st.tuples(st.integers(0, 5), st.just(META.code), metas), max_size=4)
-contents = st.builds(Content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
+contents = st.builds(content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
 
 
 counts = st.integers(1, 2**32 - 1)
@@ -143,7 +167,7 @@ following = st.builds(
     st.lists(st.integers(0, 300), max_size=12),
 )
 clips_with_sound = st.builds(
-    Content,
+    content,
     clip_heads.flatmap(of_kind),
     st.lists(units, min_size=1, max_size=3).map(in_order),
     extras.map(tuple),
@@ -161,8 +185,9 @@ def coded_files(draw: st.DrawFn) -> bytes:
     )
     if draw(st.integers(0, 3)) == 0:
         source = Picture(source.samples, np.full(source.samples.shape[:2], draw(st.integers(0, 254)), np.uint8))
-    head, (unit, *alpha) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1))))
-    if draw(st.booleans()):
+    tile_px = draw(st.sampled_from([0, 0, *TILES]))
+    head, (unit, *alpha) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1)), tile_px))
+    if tile_px == 0 and draw(st.booleans()):
         unit = Unit("picture", 0, index, unit.streams)
         head = replace(head, quality_index=draw(st.integers(0, 63)))
     return Content(head, (unit, *alpha), tuple(draw(extras))).data()
@@ -179,6 +204,8 @@ def exact_pictures(draw: st.DrawFn) -> Picture:
     samples = rng.integers(0, top, (height, width, channels), kind, endpoint=True)
     if draw(st.booleans()):
         samples = np.sort(samples, axis=draw(st.integers(0, 2)))
+    if kind == np.uint16 and top < 65535 and draw(st.booleans()):  # numbers of few bits, spread
+        samples = Levels(draw(st.integers(top.bit_length(), 15)), draw(st.integers(0, 2))).samples()[samples]
     return Picture.of_array(samples)
 
 

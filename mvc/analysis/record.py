@@ -16,7 +16,7 @@ from mvc.models.base import CELL_PX
 from mvc.models.coding import Coder
 from mvc.models.prior import CodingPrior
 from mvc.picture import Picture
-from mvc.tiling import Tiling
+from mvc.tiling import cells
 
 Floats = NDArray[np.float32]
 
@@ -113,11 +113,11 @@ def code(
 def record(codec: Codec, picture: Picture, index: int) -> Recorded:
     """A picture as the codec codes it at a quality index and effort 0, with the very symbols of its file."""
     x = codec.to_tensor(picture)
-    (tile,) = Tiling(picture.width, picture.height)
-    latents = codec.latents(x, tile, index)
+    latents = codec.latents(x, (picture.height, picture.width), index)
+    visible = cells(picture.height, CELL_PX), cells(picture.width, CELL_PX)
     prior, coder = codec.network.prior, codec.network.encoder(SeparateWriter(), index, codec.dtype)
     indices = torch.tensor([index], device=codec.device)
-    return code(prior, coder, indices, latents, unit=prior.grid.one, visible=tile.cells(CELL_PX))
+    return code(prior, coder, indices, latents, unit=prior.grid.one, visible=visible)
 
 
 def _array(x: Tensor) -> Floats:

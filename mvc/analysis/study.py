@@ -101,7 +101,8 @@ def analyse(
                 latent_bits(recorded, codec.network.latent_tables),
                 hyper_bits(recorded, codec.network.hyper_tables, index),
             )
-            report.allocation.append(allocation(codec.encode(picture, index, effort=0), *bits, recorded.widths))
+            file = codec.encode(picture, index, effort=0, tile_px=0)
+            report.allocation.append(allocation(file, *bits, recorded.widths))
     if correlations:
         report.correlation = mean(correlations)
     for transform, found in zip(TRANSFORMS, zip(*fields, strict=True), strict=False):

@@ -11,8 +11,9 @@ import typer
 
 import mvc
 from mvc import files
-from mvc.cli import options
+from mvc.cli import large, options
 from mvc.cli.jobs import STREAM, Job, plan
+from mvc.cli.large import Kept
 from mvc.cli.loading import codec_loader
 from mvc.cli.options import (
     DeviceOption,
@@ -32,11 +33,13 @@ from mvc.cli.options import (
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
 from mvc.cli.video import FramesOption, Jobs, NoAudio, Recover, StartOption, decode_clip, start_of
+from mvc.container import Head, read_head
 from mvc.quality import MAX_NEAR, Coder, bits_per_pixel, check_coder
 from mvc.video.moments import Part, threads_of
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
+    from mvc.still_file import StillFile
 
 WITH_QUALITY = (".jpg", ".jpeg", ".webp", ".avif")
 
@@ -84,6 +87,8 @@ def encode(
     ] = options.Coder.auto,
     metadata: options.Metadata = "all",
     no_gps: options.NoGps = False,
+    thumbnail: options.Thumbnail = False,
+    tile: options.Tile = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
     model: Model = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
@@ -100,7 +105,7 @@ def encode(
     _set_up(force, skip_existing, quiet)
     target = _target(quality, bpp, size, psnr)
     chosen, near = _coder(coder, lossless, near_lossless, quality is not None or bool(target))
-    kinds = options.parse_metadata(metadata)
+    kinds, tile_px = options.parse_metadata(metadata), options.parse_tile(tile)
     jobs = plan(inputs, output, files.MVC_SUFFIX)
     load = codec_loader(device, threads)
 
@@ -109,10 +114,22 @@ def encode(
 
         clock = _Clock()
         job.start(force=force, skip=skip_existing)
-        source = media.read_picture(
-            job.picture(), name=job.name, deep=chosen == "exact", keep_alpha=not no_alpha
-        ).keeping(kinds, not no_gps)
+        deep = chosen == "exact"
+        if rows := large.rows_of(job, deep, not no_alpha):
+            made = {"index": quality_index(quality), "effort": effort, "near": near, "tile_px": tile_px}
+            kept = Kept(kinds, not no_gps)
+            if thumbnail:
+                warn(f"{job.name}: no thumbnail is made of a picture that is read by rows")
+            large.encode(rows, job, progress, lambda: load(model), kept, target, chosen, made, force=force)
+            return
+        source = media.read_picture(job.picture(), name=job.name, deep=deep, keep_alpha=not no_alpha)
+        source = source.keeping(kinds, not no_gps)
         source.tell(warn)
+        picture = source.picture
+        if thumbnail:
+            from mvc.media.thumbnails import with_thumbnail
+
+            picture = with_thumbnail(picture)
         clock.lap("read")
 
         def loaded() -> Codec:
@@ -126,18 +143,19 @@ def encode(
             return codec
 
         coded = choice.encode(
-            source.picture,
+            picture,
             loaded,
             index=quality_index(quality),
             effort=effort,
             target=target,
             coder=chosen,
             near=near,
+            tile_px=tile_px,
         )
         clock.lap("encode")
         job.write(coded, force=force)
         clock.lap("write")
-        _tell(job, coded, len(coded), progress, stats, clock)
+        _tell(job, read_head(coded), len(coded), len(coded), progress, stats, clock)
 
     run_all("encoding", jobs, lambda job: job.name, action)
 
@@ -167,19 +185,24 @@ def decode(
     recover: Recover = False,
     no_audio: NoAudio = False,
     jobs: Jobs = 1,
+    region: options.RegionOption = None,
+    slices: options.Slices = None,
+    allow_partial: options.AllowPartial = False,
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
     """Decode .mvc files into pictures: mvc decode k.mvc -o k.png; a clip into a video: -o clip.y4m
 
     The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg and avif are not; png, webp, tiff and
-    avif hold alpha; png, tiff and ppm 16 bits; ppm and bmp no metadata. Clips become y4m, mp4, mkv,
+    avif hold alpha; png, tiff and ppm 16 bits, avif 12 (with imagecodecs); ppm and bmp no metadata, jpg alone gain
+    maps. Clips become y4m, mp4, mkv,
     webm, mov or numbered pictures (-o %04d.png), with their sound where the format has any.
 
     Of two inputs the second is the output if it is named like a picture and does not exist.
     """
     _set_up(force, skip_existing, quiet)
     check, kinds = options.limits(max_pixels, max_memory), options.parse_metadata(metadata)
+    wanted = options.parse_region(region)
     default = f".{(form or options.Format.png).value}"
     plans = plan(inputs, output, default)
     for job in plans:
@@ -192,26 +215,28 @@ def decode(
     part = Part(start_of(start), frames, recover, not no_audio, jobs)
 
     def action(job: Job, progress: Progress) -> None:
-        from mvc import media, stills
-        from mvc.container import read_file, read_head, read_metadata, whole
-
-        clock = _Clock()
         job.start(force=force, skip=skip_existing)
         with job.opened() as (clip, file):
             if clip:
                 check(clip.width, clip.height)
+                if wanted or allow_partial or slices is not None:
+                    raise UsageError(f"{job.name} is a clip: --region, --slices and --allow-partial are for pictures")
                 source = file if job.source == STREAM or files.is_stream(job.source) else job.source
                 decode_clip(job, source, lambda own: load(model or own), part, progress, force=force)
                 return
-            coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
-        head = read_head(coded)
-        check(head.width, head.height, head.has_exact)
+            with job.still(file, wanted, slices, allow_partial) as (still, size):
+                picture_of(still, size, job, progress)
+
+    def picture_of(still: StillFile, size: int, job: Job, progress: Progress) -> None:
+        from mvc import media
+
+        clock = _Clock()
+        check(*still.size, still.head.has_exact)
         if part != Part(jobs=jobs):
             raise UsageError(f"{job.name} is a still picture: --start, --frames, --recover, --no-audio are for clips")
         suffix = _suffix(job, default)
         if suffix != default:
             media.check_extension(job.target)
-        head, units = read_file(coded)
         clock.lap("read")
 
         def loaded(model_id: bytes) -> Codec:
@@ -219,7 +244,12 @@ def decode(
             clock.lap("load")
             return codec
 
-        picture = stills.decode(head, units, loaded, read_metadata(coded))
+        if large.by_rows(still, suffix):
+            large.decode(still, job, progress, loaded, Kept(kinds, not no_gps), suffix, force=force)
+            large.tell_missing(still, job.name)
+            return
+        picture = still.decode(loaded)
+        large.tell_missing(still, job.name)
         clock.lap("decode")
         picture, unsure = media.keeping(picture, kinds, gps=not no_gps)
         picture, losses = media.fitted(picture, suffix)
@@ -228,7 +258,7 @@ def decode(
         data = media.to_bytes(picture, suffix, quality)
         job.write(data, force=force)
         clock.lap("write")
-        _tell(job, coded, len(data), progress, stats, clock)
+        _tell(job, still.head, size, len(data), progress, stats, clock)
 
     run_all("decoding", plans, lambda job: job.name, action)
 
@@ -281,13 +311,10 @@ def quality_index(quality: float | None) -> int:
 
 
 def _tell(
-    job: Job, coded: bytes, written: int, progress: Progress, stats: options.Stats | None, clock: _Clock
+    job: Job, head: Head, coded: int, written: int, progress: Progress, stats: options.Stats | None, clock: _Clock
 ) -> None:
     """The result for people on stderr, or as JSON on stdout (stderr while stdout carries the file itself)."""
-    from mvc.container import read_head
-
-    head = read_head(coded)
-    bpp = bits_per_pixel(len(coded), head.width, head.height)
+    bpp = bits_per_pixel(coded, head.width, head.height)
     if stats is None:
         seconds = sum(clock.seconds.values())
         size = f"{head.width}x{head.height}"
@@ -305,7 +332,7 @@ def _tell(
             "depth": head.depth,
             "coder": head.coder,
             "quality_index": head.quality_index,
-            "mvc_bytes": len(coded),
+            "mvc_bytes": coded,
             "output_bytes": written,
             "bpp": round(bpp, 6),
             "seconds": clock.seconds,

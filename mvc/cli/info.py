@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import mvc
 from mvc import files
-from mvc.cli.jobs import STREAM, Job, expand
+from mvc.cli.jobs import STREAM, Job, expand, protect
 from mvc.cli.progress import Progress, run_all
+from mvc.cli.terminal import UsageError
+from mvc.errors import MvcError
 from mvc.files import MVC_SUFFIX
 
+_KINDS = {"icc": "icc profile", "cicp": "colour codes", "gainmap": "gain map", "depth": "source depth"}
 _LINES = ("kind", "colour", "alpha", "depth", "coder", "quality_index", "model_id", "version")
 
 
@@ -37,6 +41,21 @@ def show_info(inputs: list[str], *, as_json: bool, check: Callable[..., None] | 
     run_all("reading", [Job(name) for name in names], lambda job: job.name, action)
 
 
+def write_thumbnail(inputs: list[str], target: str, *, force: bool) -> None:
+    """Write the thumbnail in one .mvc file (`-` is stdin) as a JPEG; `MvcError` where it holds none."""
+    if len(inputs) != 1:
+        raise UsageError("--thumbnail takes one file")
+    job = Job(inputs[0], target)
+    protect(inputs, [target])
+    if target == STREAM and sys.stdout.isatty():
+        raise UsageError("not writing binary data to a terminal; name a file, or redirect stdout")
+    job.start(force=force)
+    found = mvc.thumbnail(job.coded() if job.source == STREAM else job.source)
+    if found is None:
+        raise MvcError(f"{job.name} holds no thumbnail", hint="`mvc encode --thumbnail` makes files with one")
+    job.write(found, force=force)
+
+
 def _facts(job: Job) -> dict[str, Any]:
     """Of a file by its name, which is walked; what comes through a pipe is read."""
     if job.source == STREAM or files.is_stream(job.source):
@@ -55,7 +74,7 @@ def _text(name: str, facts: dict[str, Any]) -> list[str]:
         share = 100 * facts["keyframe_bytes"] / max(1, facts["size_bytes"])
         lines.append(f"{'keyframes':>13}  {facts['keyframes']}, which take {share:.0f} % of the file")
     for own in facts["metadata"]:
-        name = {"icc": "icc profile", "cicp": "colour codes"}.get(own["kind"], own["kind"])
+        name = _KINDS.get(own["kind"], own["kind"])
         lines.append(f"{name:>13}  {own['bytes']} bytes, {own['stored_bytes']} in the file")
     for track in facts.get("sound", {}).get("tracks", ()):
         name = f"{track['codec']}, {track['sample_rate']} Hz, {track['channels']} channels"

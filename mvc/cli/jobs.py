@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import shlex
 import stat
 import sys
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc import files
 from mvc.cli.progress import Skipped
@@ -19,6 +18,10 @@ from mvc.cli.terminal import StdoutError, UsageError
 from mvc.container import Head, read_head, whole
 from mvc.errors import Limit, MvcError, NotMvc, SourceError
 from mvc.files import MVC_SUFFIX, PICTURE_SUFFIXES
+from mvc.tiling import Region
+
+if TYPE_CHECKING:
+    from mvc.still_file import StillFile
 
 STREAM = "-"
 HEAD_BYTES = 64  # more than there are before a file's first unit
@@ -94,6 +97,32 @@ class Job:
             rest: Any = Piped(start, file)
             yield (head if head and head.kind == "clip" else None), io.BufferedReader(rest)
 
+    @contextmanager
+    def still(
+        self, file: BinaryIO, region: Region | None = None, slices: int | None = None, partial: bool = False
+    ) -> Iterator[tuple[StillFile, int]]:
+        """The .mvc file of a still, and its bytes; `file` is what `opened` gave, the rest as for `StillFile`.
+
+        A file of tiles is read where it lies and may have any size, others are bounded in size.
+        """
+        from mvc.still_file import StillFile
+
+        with ExitStack() as stack:
+            data: Any
+            if self.source != STREAM and not files.is_stream(self.source):
+                data = stack.enter_context(open(self.source, "rb"))
+                size = os.fstat(data.fileno()).st_size
+                head = read_head(data.read(HEAD_BYTES)) if size > whole.MAX_BYTES else None
+                if head and not head.tile_px:
+                    raise Limit(
+                        f"{self.name} is larger than {whole.MAX_BYTES >> 20} MiB, the most that is read at once"
+                    )
+                data.seek(0)
+            else:
+                data = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=self.name), name=self.name)
+                size = len(data)
+            yield StillFile(data, region, slices=slices, partial=partial), size
+
     def coded(self) -> bytes:
         """The input, which is to be an .mvc file: bounded in size, else unchecked."""
         return whole.bounded(self._read(whole.MAX_BYTES + 1), name=self.name)
@@ -113,10 +142,16 @@ class Job:
             except OSError as error:
                 raise StdoutError(f"cannot write to stdout: {files.reason(error)}") from error
             return
+        with self.writing(), files.atomic(self.target, force=force) as file:
+            file.write(data)
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Around what writes the result under its name."""
         if self.folder:
             files.make_folder(self.folder)
         self._refuse_taken()
-        files.write_atomic(self.target, data, force=force)
+        yield
         if not files.is_stream(self.target):
             self.taken[files.identity(self.target)] = f"the result of {self.name}"
 
@@ -182,7 +217,9 @@ def plan(inputs: list[str], output: str | None, suffix: str) -> list[Job]:
             raise UsageError("stdin among several inputs needs an output folder (-o)")
     jobs = _without_collisions(jobs, encoding)
     if misnamed:
-        better = shlex.quote(str(Path(str(output)).with_suffix(MVC_SUFFIX)))
+        from shlex import quote
+
+        better = quote(str(Path(str(output)).with_suffix(MVC_SUFFIX)))
         raise UsageError(f"-o {output} is named like a picture, and would be an .mvc file", hint=f"write -o {better}")
     if any(job.target == STREAM for job in jobs) and sys.stdout.isatty():
         raise UsageError("not writing binary data to a terminal; give -o FILE or redirect stdout")
@@ -200,7 +237,9 @@ def _as_typed(inputs: list[str], suffixes: Collection[str], encoding: bool) -> t
     if len(inputs) == 2 and not os.path.lexists(last):
         return inputs[:1], last
     if len(inputs) == 2 and not os.path.isdir(last):
-        names = shlex.quote(inputs[0]), shlex.quote(last)
+        from shlex import quote
+
+        names = quote(inputs[0]), quote(last)
         raise UsageError(
             f"{last} exists, and is no input of {command}",
             hint=f"`{command} {names[0]} -o {names[1]} -f` overwrites it",

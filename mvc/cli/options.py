@@ -10,9 +10,10 @@ from typing import Annotated
 import typer
 
 import mvc
-from mvc.arguments import MAX_THREADS
+from mvc.arguments import MAX_THREADS, check_tile
 from mvc.cli.terminal import UsageError
 from mvc.metadata import chosen
+from mvc.tiling import Region
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kKmMgG]?)(i?)[bB]?", re.ASCII)
 
@@ -115,6 +116,25 @@ def parse_dimensions(text: str) -> tuple[int, int]:
     return width, height
 
 
+def parse_tile(tile: int | None) -> int | None:
+    """The side of --tile; `UsageError` for another."""
+    try:
+        return check_tile(tile)
+    except ValueError as error:
+        raise UsageError(f"--{error}", hint="it is in pixels") from error
+
+
+def parse_region(text: str | None) -> Region | None:
+    """A region from `X,Y,W,H`."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", text.replace(" ", ""), re.ASCII)
+    region = Region(*map(int, match.groups())) if match else None
+    if region is None or not region.width or not region.height:
+        raise UsageError(f"--region {text}: not a region; write left,top,width,height in pixels: 0,0,512,512")
+    return region
+
+
 Inputs = Annotated[
     list[str],
     typer.Argument(
@@ -153,6 +173,23 @@ Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing f
 SkipExisting = Annotated[
     bool, typer.Option("--skip-existing", help="Leave out inputs whose output exists, instead of failing.")
 ]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        "--tile", metavar="PX", help="Side of tiles: 256, 512, 1024, or 0 for one. Default: 512 above 4 megapixels."
+    ),
+]
+RegionOption = Annotated[
+    str | None,
+    typer.Option("--region", metavar="X,Y,W,H", help="Only this part of pictures: left, top, width, height in pixels."),
+]
+Slices = Annotated[
+    int | None,
+    typer.Option("--slices", metavar="K", min=0, help="A preview: of latents the first K slices alone, 0 to 5."),
+]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Show what has arrived of a picture whose file is cut or damaged.")
+]
 MaxPixels = Annotated[
     str | None,
     typer.Option("--max-pixels", metavar="NUMBER", help="Refuse files of larger pictures; 100M. Default: 8192x8192."),
@@ -162,7 +199,8 @@ MaxMemory = Annotated[
     typer.Option("--max-memory", metavar="BYTES", help="Refuse files that take more to decode; 2GB. Default: none."),
 ]
 Metadata = Annotated[
-    str, typer.Option("--metadata", metavar="KINDS", help="What to keep: all, none, or some of icc,exif,xmp.")
+    str, typer.Option("--metadata", metavar="KINDS", help="What to keep: all, none, or some of icc,exif,xmp,gainmap.")
 ]
 NoGps = Annotated[bool, typer.Option("--no-gps", help="Take the places out of EXIF and XMP.")]
+Thumbnail = Annotated[bool, typer.Option("--thumbnail", help="Add a JPEG of 3-6 kB, for programs without a network.")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Show errors only.")]

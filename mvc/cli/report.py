@@ -13,7 +13,7 @@ import typer
 import mvc
 from mvc import files
 from mvc.cli import options
-from mvc.cli.info import show_info
+from mvc.cli.info import show_info, write_thumbnail
 from mvc.cli.jobs import STREAM, Job, expand
 from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, FileModel, Inputs, MaxMemory, MaxPixels, Quiet, Threads
@@ -35,10 +35,18 @@ def info(
     as_json: Annotated[
         bool, typer.Option("--json", help="Everything, as JSON; of several files one line each.")
     ] = False,
+    thumbnail: Annotated[
+        str | None,
+        typer.Option("--thumbnail", metavar="FILE.jpg", help="Write the thumbnail that one file holds (-: stdout)."),
+    ] = None,
+    force: options.Force = False,
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
-    """Show what .mvc files say about themselves, without decoding them."""
+    """Show what .mvc files say about themselves, without decoding them; or write the thumbnail in one."""
+    if thumbnail is not None:
+        write_thumbnail(inputs, thumbnail, force=force)
+        return
     show_info(inputs, as_json=as_json, check=options.limits(max_pixels, max_memory))
 
 
@@ -118,20 +126,22 @@ def verify(
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import stills
-        from mvc.container import read_file, whole
 
         with job.opened() as (clip, file):
             if clip:
                 check(clip.width, clip.height)
                 progress.data(f"{job.name}: ok, {clip.width}x{clip.height}, {_verified(job, file, load, model)}")
                 return
-            coded = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=job.name), name=job.name)
-        head, units = read_file(coded)
-        check(head.width, head.height, head.has_exact)
-        picture = stills.decode(head, units, lambda own: load(model or own))
-        bpp = bits_per_pixel(len(coded), picture.width, picture.height)
-        line = f"{job.name}: ok, {picture.width}x{picture.height}, {len(coded)} bytes, {bpp:.3f} bpp"
-        if original is not None:
+            with job.still(file) as (still, size):
+                check(*still.size, still.head.has_exact)
+                strips = still.strips(lambda own: load(model or own))
+                picture = None if original is None else stills.whole(still.head, strips)
+                for _ in strips:  # none are left if there was something to compare with
+                    pass
+        width, height = still.size
+        bpp = bits_per_pixel(size, width, height)
+        line = f"{job.name}: ok, {width}x{height}, {size} bytes, {bpp:.3f} bpp"
+        if original is not None and picture is not None:
             progress.data(f"{line}, {_quality_text(original(job.source), picture)}")
         elif not quiet:
             progress.data(line)
@@ -264,7 +274,7 @@ def _torch() -> str:
 
 
 def _optional() -> str:
-    names = ("mamba_ssm", "triton", "av", "tensorboard", "pytorch_msssim")
+    names = ("mamba_ssm", "triton", "av", "pillow_heif", "pillow_jxl", "imagecodecs", "tensorboard", "pytorch_msssim")
     return ", ".join(f"{name} {'found' if find_spec(name) else 'not installed'}" for name in names)
 
 

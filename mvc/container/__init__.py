@@ -6,16 +6,16 @@ It knows nothing of models and pixels, and imports neither torch nor numba.
 from __future__ import annotations
 
 from mvc.container.about import describe
-from mvc.container.meta import read_metadata
-from mvc.container.salvage import Lost, salvage
+from mvc.container.meta import read_kind, read_metadata
+from mvc.container.partial import Arrived
 from mvc.container.stream import Reader, Writer, read_file, read_head, write_file
 from mvc.container.units import ClipHead, Colour, Head, Role, Unit, UnitHead
 
 __all__ = [
+    "Arrived",
     "ClipHead",
     "Colour",
     "Head",
-    "Lost",
     "Reader",
     "Role",
     "Unit",
@@ -24,7 +24,7 @@ __all__ = [
     "describe",
     "read_file",
     "read_head",
+    "read_kind",
     "read_metadata",
-    "salvage",
     "write_file",
 ]

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from dataclasses import asdict
-from fractions import Fraction
-from typing import Any, BinaryIO
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc.container import fields
-from mvc.container.chunks import CLIP, CODE, END, HEAD, META, SOUND, TRACK, VERSION, Source, finish, walk
+from mvc.container.chunks import CLIP, END, HEAD, META, SOUND, TRACK, UNITS, VERSION, Source, finish, walk
 from mvc.container.meta import glance
-from mvc.container.sound import SoundReader
 from mvc.container.units import Head, UnitHead, clip_head_of, head_of, unit_head
 from mvc.errors import Corrupt, Limit, Unsupported
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 LISTED = 1000
 """Chunks, and units, that are listed: a file may have millions."""
@@ -37,18 +38,19 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
     chunks = walk(Source(file))
     first = next(chunks)
     head = head_of(first)
-    listed, count, intact, coded = [first], 1, False, 0
+    listed, count, intact, coded, last = [first], 1, False, 0, -1
     units: list[UnitHead] = []
     metadata: list[dict[str, Any]] = []
     clip: dict[str, Any] = {}
     tally = _Tally()
     for chunk in chunks:
         count += 1
-        coded += chunk.code == CODE.code
+        coded += chunk.code in UNITS
         tally.sound_bytes += chunk.length if chunk.code in (TRACK.code, SOUND.code) else 0
-        if chunk.code == CODE.code and (head.kind == "clip" or len(units) < LISTED):
+        if chunk.code in UNITS and (head.kind == "clip" or len(units) < LISTED):
             with suppress(Corrupt, Unsupported, Limit):
-                unit = unit_head(chunk, head)
+                unit = unit_head(chunk, head, last)
+                last = unit.index
                 tally.add(unit)
                 if len(units) < LISTED:
                     units.append(unit)
@@ -57,7 +59,9 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
             metadata += [known] if known else []
         if chunk.code == CLIP.code and head.kind == "clip" and not clip:
             with suppress(Corrupt, Unsupported, Limit):
-                clip = {"clip": fields.show(CLIP.fields, asdict(clip_head_of(chunk)))}
+                own = clip_head_of(chunk)
+                head = replace(head, clip=own)
+                clip = {"clip": fields.show(CLIP.fields, asdict(own))}
         if chunk.code == END.code:
             stored, actual = finish(chunks, chunk)
             intact = stored == actual
@@ -65,7 +69,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
             listed.append(chunk)
     size = listed[-1].start + listed[-1].length
     if clip:
-        clip |= tally.facts(Fraction(clip["clip"]["time_numerator"], clip["clip"]["time_denominator"]), size)
+        clip |= tally.facts(own.time_base, size)
         if tally.sound_bytes:
             file.seek(begin)
             clip["sound"] = {"bytes": tally.sound_bytes, **_sound(file)}
@@ -138,6 +142,8 @@ class _Tally:
 
 def _sound(file: BinaryIO) -> dict[str, Any]:
     """Tracks of sound, and for each how many packets it has, their bytes, and the seconds that they last."""
+    from mvc.container.sound import SoundReader
+
     reader = SoundReader(file)
     sums = [[0, 0, 0] for _ in reader.tracks]
     for packet in reader.before(None):

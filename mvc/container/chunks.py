@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import google_crc32c
 
 from mvc.container import fields
 from mvc.container.fields import UPGRADE, Bits, Cursor, Field, Flags, Number, Raw, Sizes, Supply, Tail
 from mvc.errors import Checksum, Corrupt, Limit, NotMvc, Truncated, Unsupported
-from mvc.metadata import MOST_BYTES
+from mvc.tiling import TILES
 
 MAGIC = b"\x93MVC\r\n\x1a"
 VERSION = 0
@@ -23,12 +22,11 @@ SIGNATURE = MAGIC + bytes([VERSION])
 
 ANCILLARY = 0x80
 MAX_CHUNK_BYTES = 1 << 30
-CRC_BYTES = 4  # the payload of END, and the end of every CODE, TRACK and SOUND of a clip
+CRC_BYTES = 4  # the payload of END, and the end of every CODE, NEXT, TRACK and SOUND of a file whose units are linked
 PIECE_BYTES = 1 << 18  # read at once: a length that the file does not keep costs no more memory
 
 
-@dataclass(frozen=True)
-class ChunkType:
+class ChunkType(NamedTuple):
     """A known chunk type; one that `repeats` is numbered in messages ("CODE 2")."""
 
     code: int
@@ -47,6 +45,7 @@ HEAD = ChunkType(
                 Bits("colour", 1, ("rgb", "gray")),
                 Bits("alpha", 1, (False, True)),
                 Bits("depth", 2, (8, 16)),
+                Bits("tile_px", 2, (0, *TILES)),
             )
         ),
         Number("width", 1, 65535),
@@ -84,8 +83,12 @@ CLIP = ChunkType(
         Number("matrix", 0, 255, width_bytes=1),
         Number("aspect_numerator", 1, 65535),
         Number("aspect_denominator", 1, 65535),
+        Number("step", 1, 0xFFFFFFFF),
     ),
 )
+NEXT = ChunkType(0x04, "NEXT", (Number("quality_index", 0, 64, width_bytes=1), Raw("stream")), repeats=True)
+SUMS = ChunkType(0x05, "SUMS", (Raw("sums"),))
+SUM_BYTES = 4  # of each tile in SUMS
 REFERRING = b"\x01"  # flags of a CODE that is coded given the one before: inter
 END = ChunkType(0x7F, "END", (Number("crc", 0, 0xFFFFFFFF, width_bytes=CRC_BYTES),))
 TRACK = ChunkType(
@@ -119,15 +122,21 @@ META = ChunkType(
     0x83,
     "META",
     (
-        Flags((Bits("kind", 4, ("icc", "exif", "xmp", "cicp")), Bits("packed", 1, (False, True)))),
-        Number("size", 1, MOST_BYTES),
+        Flags(
+            (
+                Bits("kind", 4, ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth")),
+                Bits("packed", 1, (False, True)),
+            )
+        ),
+        Number("size", 1, 4 << 20),
         Raw("data"),
     ),
     repeats=True,
 )
 ANCILLARY_TYPES = (TRACK, SOUND, META)
 
-CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, CLIP, END, *ANCILLARY_TYPES)}
+CHUNK_TYPES = {kind.code: kind for kind in (HEAD, CODE, CLIP, NEXT, SUMS, END, *ANCILLARY_TYPES)}
+UNITS = (CODE.code, NEXT.code)
 
 
 def crc32c(data: bytes, before: int = 0) -> int:
@@ -186,14 +195,18 @@ class Source(Supply):
             self.position += count
             self.crc = None
 
+    def back_to(self, position: int) -> None:
+        """Go back to a place, in a file that can seek."""
+        self.file.seek(position - self.position, 1)
+        self.position, self.crc = position, None
+
     def cut(self, start: int, count: int, expected: int, what: str) -> Truncated:
         """The error of a file that has only `count` of `expected` bytes from byte `start` on."""
         message = f"the file ends too early: {what} has {count} of {expected} bytes"
         return Truncated(message, offset=start, chunk=self.chunk)
 
 
-@dataclass(slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A chunk that a walk has come to: `offset` of its type byte, `start` and `length` of its payload in the file."""
 
     code: int
@@ -202,7 +215,7 @@ class Chunk:
     start: int
     length: int
     source: Source
-    number: int = 0  # among those of its type
+    number: int = 0  # among those of its type, of a CODE and a NEXT among both
 
     @property
     def known(self) -> bool:
@@ -243,8 +256,7 @@ def frame(code: int, length: int) -> bytes:
     return bytes(out)
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """What the checksum of a clip's next unit begins with: the beginning of the file, and what the unit refers to."""
 
     beginning: int  # CRC-32C of the bytes up to the end of CLIP
@@ -252,7 +264,7 @@ class Link:
 
     def crc(self, body: bytes, code: int = CODE.code) -> bytes:
         """The checksum of a chunk whose payload begins with `body`: of a unit, or of sound, which refers to none."""
-        refers = code == CODE.code and body[:1] == REFERRING
+        refers = code == NEXT.code or (code == CODE.code and body[:1] == REFERRING)
         before = crc32c(self.last, self.beginning) if refers else self.beginning
         framed = frame(code, len(body) + CRC_BYTES)
         return crc32c(framed + body, before).to_bytes(CRC_BYTES, "little")
@@ -298,12 +310,13 @@ def walk_on(source: Source, seen: Counter[int]) -> Iterator[Chunk]:
     while code != END.code:
         offset, source.chunk = source.position, None
         code = source.number(1, "a chunk's type")
-        source.chunk = label = _label(code, seen[code])
-        seen[code] += 1
+        kind = CODE.code if code == NEXT.code else code  # units are counted together
+        source.chunk = label = _label(code, seen[kind])
+        seen[kind] += 1
         length = source.varint("a chunk's length")
         if length > MAX_CHUNK_BYTES:
             raise Limit(f"chunk {label} at byte {offset} claims {length} bytes, more than {MAX_CHUNK_BYTES}")
-        chunk = Chunk(code, label, offset, source.position, length, source, seen[code] - 1)
+        chunk = Chunk(code, label, offset, source.position, length, source, seen[kind] - 1)
         yield chunk
         chunk.leave()
     if source.read(1):

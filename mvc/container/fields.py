@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from mvc.errors import Corrupt, Limit, Unsupported
 
@@ -105,17 +104,15 @@ class Field(Protocol):
         """The field's lines in the specification's table."""
 
 
-@dataclass(frozen=True)
-class Bits:
-    """`count` bits of a `Flags` byte; code c stands for `values[c]`, and codes beyond are unsupported."""
+class Bits(NamedTuple):
+    """`width` bits of a `Flags` byte; code c stands for `values[c]`, and codes beyond are unsupported."""
 
     name: str
-    count: int
+    width: int
     values: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class Flags:
+class Flags(NamedTuple):
     """One byte of bit groups, the first at bit 0; bits above the last group are reserved and must be zero."""
 
     groups: tuple[Bits, ...]
@@ -124,7 +121,7 @@ class Flags:
         rest = cursor.number(1, "flags")
         record = {}
         for group in self.groups:
-            rest, code = divmod(rest, 1 << group.count)
+            rest, code = divmod(rest, 1 << group.width)
             if code >= len(group.values):
                 raise Unsupported(
                     f"{group.name} has code {code}, which this version does not know", hint=UPGRADE
@@ -142,7 +139,7 @@ class Flags:
                 known = ", ".join(map(str, group.values))
                 raise Unsupported(f"{group.name} cannot be {value}, only {known}")
             byte |= group.values.index(value) << shift
-            shift += group.count
+            shift += group.width
         out.append(byte)
 
     def show(self, record: Record) -> dict[str, Any]:
@@ -153,13 +150,13 @@ class Flags:
         first = 0
         for group in self.groups:
             values = ", ".join(f"{code} = {value}" for code, value in enumerate(group.values))
-            yield group.name, f"bits {first}-{first + group.count - 1} of flags", values
-            first += group.count
-        yield "reserved", f"bits {first}-7 of flags", "0"
+            yield group.name, f"bits {first}-{first + group.width - 1} of flags", values
+            first += group.width
+        if first < 8:
+            yield "reserved", f"bits {first}-7 of flags", "0"
 
 
-@dataclass(frozen=True)
-class Number:
+class Number(NamedTuple):
     """An unsigned integer in `low..high`: little-endian in `width_bytes` bytes, or a varint if that is 0."""
 
     name: str
@@ -191,8 +188,7 @@ class Number:
         yield self.name, coding, f"{self.low}..{self.high}"
 
 
-@dataclass(frozen=True)
-class Raw:
+class Raw(NamedTuple):
     """Uninterpreted bytes: exactly `length_bytes` of them, or the rest of the payload if that is None."""
 
     name: str
@@ -216,8 +212,7 @@ class Raw:
         yield self.name, coding, "any"
 
 
-@dataclass(frozen=True)
-class Sizes:
+class Sizes(NamedTuple):
     """The sizes in bytes of 1..255 parts that follow to the end of the payload.
 
     Their number comes first, then all sizes but the last one, which is what is left: a file cannot contradict itself.
@@ -255,8 +250,7 @@ class Sizes:
         yield self.name, "u8 n, then n - 1 varints", "n is 1..255"
 
 
-@dataclass(frozen=True)
-class Tail:
+class Tail(NamedTuple):
     """The last fields of a payload, which has all of them or ends before the first: then their values are None."""
 
     fields: tuple[Field, ...]

@@ -6,13 +6,15 @@ import io
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc.container import fields
 from mvc.container.chunks import META, Chunk, Source, walk
 from mvc.container.units import head_of
 from mvc.errors import Corrupt, Limit, MvcError, Unsupported
-from mvc.metadata import Metadata
+
+if TYPE_CHECKING:
+    from mvc.metadata import Metadata
 
 _RAW_DEFLATE = -15  # without zlib's header and checksum: the file has one
 _HEAD_BYTES = 1 + 5  # flags and size, at most
@@ -28,23 +30,39 @@ def payloads(metadata: Metadata) -> Iterator[bytes]:
         yield fields.write(META.fields, record)
 
 
-def read_metadata(data: bytes) -> Metadata:
+def read_metadata(data: bytes | BinaryIO) -> Metadata:
     """What a whole .mvc file of a still holds; of each kind the first that is sound. Of a clip, nothing.
 
+    `data` is the file, or a file object that can seek and stands at its beginning.
     Raises what a walk over the chunks raises: the file should have been read already.
     """
+    from mvc.metadata import Metadata
+
     found: dict[str, bytes] = {}
-    chunks = walk(Source(io.BytesIO(data), seek=True))
+    file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
+    for kind, own in _sound(file):
+        found.setdefault(kind, own)
+    return Metadata(**found)
+
+
+def read_kind(file: BinaryIO, kind: str) -> bytes | None:
+    """One kind of metadata alone, of a file that can seek: no more of it is read than has to be."""
+    return next((own for found, own in _sound(file) if found == kind), None)
+
+
+def _sound(file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    from mvc.metadata import Metadata
+
+    chunks = walk(Source(file, seek=True))
     if head_of(next(chunks)).kind != "still":
-        return Metadata()
+        return
     for chunk in chunks:
         if chunk.code == META.code:
             payload = chunk.payload()
             with suppress(Corrupt, Unsupported, Limit, ValueError):
                 kind, own = content(chunk.record(payload))
                 Metadata(**{kind: own})
-                found.setdefault(kind, own)
-    return Metadata(**found)
+                yield kind, own
 
 
 def content(record: dict[str, Any]) -> tuple[str, bytes]:

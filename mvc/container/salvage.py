@@ -8,16 +8,18 @@ may be anything: a unit whose type was changed into that of an ancillary chunk i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from mvc.container.chunks import ANCILLARY, CODE, END, Chunk, Link, Source
+from mvc.container.chunks import ANCILLARY, END, UNITS, Chunk, Link, Source
 from mvc.container.stream import Reader, checked
 from mvc.container.units import Head, Unit, unit_of
 from mvc.errors import MvcError, Unsupported
 
 WINDOW = 1 << 16
+_UNIT_TYPE = re.compile(b"[%b]" % re.escape(bytes(UNITS)))
 PATIENCE = 64  # bytes that are read in looking for units, for each byte of the file
 
 
@@ -40,14 +42,14 @@ def salvage(file: BinaryIO) -> tuple[Head, Iterator[Unit | Lost]]:
     reader = Reader(file)
     if reader.head.kind != "clip":
         raise Unsupported("a still picture has one checksum for all its bytes, so no part of it can be trusted")
-    return reader.head, _Search(file, start, reader.link).units(reader.beginning)
+    return reader.head, _Search(file, start, reader.head, reader.link).units(reader.beginning)
 
 
 class _Search:
     """In a file whose first byte is at `origin`; all other offsets count from there."""
 
-    def __init__(self, file: BinaryIO, origin: int, link: Link) -> None:
-        self.file, self.origin, self.link = file, origin, link
+    def __init__(self, file: BinaryIO, origin: int, head: Head, link: Link) -> None:
+        self.file, self.origin, self.head, self.link = file, origin, head, link
         self.size = file.seek(0, 2) - origin
         self.left = PATIENCE * (self.size + WINDOW)
 
@@ -55,7 +57,7 @@ class _Search:
         last, sure = -1, place  # all is accounted for up to there
         while sure < self.size:
             chunk = self._chunk(place)
-            found = self._unit(chunk) if chunk and chunk.code == CODE.code else None
+            found = self._unit(chunk, last) if chunk and chunk.code in UNITS else None
             if chunk and found and found[0].index > last:
                 unit, self.link = found
                 yield unit
@@ -82,12 +84,15 @@ class _Search:
         end = source.position + length
         return Chunk(code, "CODE", place, source.position, length, source) if end <= self.size else None
 
-    def _unit(self, chunk: Chunk) -> tuple[Unit, Link] | None:
-        """The unit in a chunk at which the file stands, if it is what was written, and the link for the next."""
+    def _unit(self, chunk: Chunk, last: int) -> tuple[Unit, Link] | None:
+        """The unit in a chunk at which the file stands, if it is what was written, and the link for the next.
+
+        `last` is the index of the unit that was found before it, -1 if there is none.
+        """
         self.left -= chunk.length
         try:
             body, link = checked(chunk, chunk.payload(), self.link)
-            return unit_of(chunk.record(body)), link
+            return unit_of(chunk, body, self.head, last), link
         except MvcError:
             return None
 
@@ -96,12 +101,12 @@ class _Search:
         while place < self.size and self.left > 0:
             self.file.seek(self.origin + place)
             window = self.file.read(WINDOW)
-            at = window.find(CODE.code)
-            while at >= 0 and self.left > 0:
-                chunk = self._chunk(place + at)
-                found = self._unit(chunk) if chunk and chunk.length else None
+            for match in _UNIT_TYPE.finditer(window):
+                if self.left <= 0:
+                    break
+                chunk = self._chunk(place + match.start())
+                found = self._unit(chunk, last) if chunk and chunk.length else None
                 if found and found[0].index > last:
-                    return place + at
-                at = window.find(CODE.code, at + 1)
+                    return place + match.start()
             place += len(window)
         return self.size

@@ -13,7 +13,7 @@ from itertools import accumulate, pairwise
 from typing import Any, BinaryIO, NamedTuple
 
 from mvc.container import fields
-from mvc.container.chunks import CODE, CRC_BYTES, SOUND, TRACK, Chunk, Link, Source, walk
+from mvc.container.chunks import CRC_BYTES, SOUND, TRACK, UNITS, Chunk, Link, Source, walk
 from mvc.container.stream import Writer
 from mvc.container.units import clip_head_of, head_of
 from mvc.errors import Limit, MvcError
@@ -155,7 +155,7 @@ class SoundReader:
             self._source.seek = self._source.file.seekable()
             begun = False
             for chunk in chunks:
-                begun = begun or chunk.code == CODE.code
+                begun = begun or chunk.code in UNITS
                 if chunk.code == SOUND.code or (chunk.code == TRACK.code and not begun):
                     record = self._record(chunk, link)
                     if record is None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import accumulate, pairwise
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mvc.container import fields
-from mvc.container.chunks import CLIP, CODE, CRC_BYTES, HEAD, Chunk
+from mvc.container.chunks import CLIP, CODE, CRC_BYTES, HEAD, NEXT, Chunk
 from mvc.errors import Corrupt, Limit, Unsupported
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 Kind = Literal["still", "clip"]
 Colour = Literal["rgb", "gray"]
 Role = Literal["picture", "inter", "exact", "alpha"]
 
+MOST_INDEX = 0xFFFFFFFF
 AS_HEAD = 64  # a unit's quality_index in the file where it has none of its own
 NEAR_AT = 2  # the byte of an exact coder's stream that says the greatest error
 UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5 + NEAR_AT + 1  # of a CODE that are read for its head, at most
@@ -28,7 +31,8 @@ class ClipHead:
     Times of units count in `time_numerator` / `time_denominator` seconds. The rest says how the samples of the source
     were to be understood and is given back: `primaries`, `transfer` and `matrix` are codes of ITU-T H.273 (2: not
     known), `range`, `chroma` and `siting` those of its luma and chroma planes. A pixel is `aspect_numerator` /
-    `aspect_denominator` times as wide as it is high.
+    `aspect_denominator` times as wide as it is high. A frame that comes `step` after the one before need not say its
+    time.
     """
 
     time_numerator: int = 1
@@ -41,15 +45,20 @@ class ClipHead:
     matrix: int = 2
     aspect_numerator: int = 1
     aspect_denominator: int = 1
+    step: int = 1
 
     @property
     def time_base(self) -> Fraction:
         """In seconds."""
+        from fractions import Fraction
+
         return Fraction(self.time_numerator, self.time_denominator)
 
     @property
     def aspect(self) -> Fraction:
         """The width of a pixel divided by its height."""
+        from fractions import Fraction
+
         return Fraction(self.aspect_numerator, self.aspect_denominator)
 
 
@@ -59,7 +68,8 @@ class Head:
 
     `width`, `height` in pixels; `depth` in bits per sample; `quality_index` is 0..63; `model_id` is the first 8 bytes
     of the SHA-256 of the model's exact part. Both are None where the exact coder made all units: no model is needed
-    then. `clip` is there for the kind "clip" alone; `alpha` says that the picture has it.
+    then. `clip` is there for the kind "clip" alone; `alpha` says that the picture has it; `tile_px` is the side of the
+    tiles that a still is coded in, 0 where it is one.
     """
 
     kind: Kind
@@ -71,6 +81,12 @@ class Head:
     model_id: Any
     clip: ClipHead | None = None
     alpha: bool = False
+    tile_px: int = 0
+
+    @property
+    def linked(self) -> bool:
+        """Whether every unit has a checksum of its own (spec section 2.4): the file can be entered at any of them."""
+        return self.kind == "clip" or self.tile_px > 0
 
     @property
     def has_exact(self) -> bool:
@@ -93,19 +109,22 @@ class Unit:
     `quality_index` is 0..63, or None for that of the head. `streams` are 1 to 255; a latent is its hyperlatent's stream
     and then its slices' in coding order, and a frame "inter" has those of its motion and then those of its residual.
     Units "exact" and "alpha" have one stream and no quality.
+    `latent_sum` is the checksum of the latent of a still's "picture" (spec section 3.11), for the file's SUMS; units
+    that a `Reader` gives have none.
     """
 
     role: Role
     index: int
     quality_index: int | None
     streams: tuple[bytes, ...]
+    latent_sum: int = 0
 
 
 @dataclass(frozen=True)
 class UnitHead:
     """A unit without its streams: their `sizes`, and the `offset` of the first in the file, all in bytes.
 
-    Its chunk begins at `start` and is CODE `number` of the file. `near` is the greatest error of a sample that the
+    Its chunk begins at `start` and is unit `number` of the file. `near` is the greatest error of a sample that the
     exact coder says, None where another coder made the unit.
     """
 
@@ -129,6 +148,8 @@ def head_of(chunk: Chunk) -> Head:
     if (head.kind == "clip" and head.alpha) or (head.model_id is not None and head.depth != 8):
         what = "alpha in a clip" if head.alpha and head.depth == 8 else f"{head.depth} bits per sample by a model"
         raise Unsupported(f"{what}: this version does not know that", hint=fields.UPGRADE)
+    if head.kind == "clip" and head.tile_px:
+        raise Unsupported("a clip in tiles: this version does not know that", hint=fields.UPGRADE)
     return head
 
 
@@ -150,32 +171,61 @@ def place_of(unit: Unit | UnitHead) -> Place:
 
 
 def record_of(unit: Unit) -> dict[str, Any]:
-    """The fields of a unit's CODE."""
+    """The fields of a unit's CODE, and of its NEXT."""
     quality = AS_HEAD if unit.quality_index is None else unit.quality_index
     if unit.quality_index == AS_HEAD:
         raise Limit(f"quality_index is {AS_HEAD}, outside 0..{AS_HEAD - 1}")
     own = {"role": unit.role, "index": unit.index, "quality_index": quality}
-    return own | {"sizes": tuple(map(len, unit.streams)), "streams": b"".join(unit.streams)}
+    streams = b"".join(unit.streams)
+    return own | {"sizes": tuple(map(len, unit.streams)), "streams": streams, "stream": streams}
+
+
+def is_next(unit: Unit | UnitHead, head: Head, last: int) -> bool:
+    """Whether a unit behind one of the index `last` (-1: behind none) is to be a NEXT in the file, not a CODE."""
+    if head.clip is None or last < 0 or unit.role != "inter":
+        return False
+    count = len(unit.streams if isinstance(unit, Unit) else unit.sizes)
+    return count == 1 and unit.index == last + head.clip.step
+
+
+def _next_index(chunk: Chunk, head: Head, last: int) -> int:
+    """The index of a NEXT."""
+    if head.clip is None or last < 0:
+        raise Corrupt("there is no unit before it", offset=chunk.offset, chunk=chunk.label)
+    index = last + head.clip.step
+    if index > MOST_INDEX:
+        raise Limit(f"index is {index}, outside 0..{MOST_INDEX}")
+    return index
 
 
 def _own_quality(record: Mapping[str, Any]) -> int | None:
     return None if record["quality_index"] == AS_HEAD else record["quality_index"]
 
 
-def unit_of(record: Mapping[str, Any]) -> Unit:
-    """The unit that a CODE's fields say."""
+def unit_of(chunk: Chunk, body: bytes, head: Head, last: int) -> Unit:
+    """The unit that a CODE or NEXT behind one of the index `last` says. Raises as `Chunk.record`."""
+    record = chunk.record(body)
+    if chunk.code == NEXT.code:
+        return Unit("inter", _next_index(chunk, head, last), _own_quality(record), (record["stream"],))
     ends = list(accumulate(record["sizes"], initial=0))
     streams = tuple(record["streams"][start:end] for start, end in pairwise(ends))
     return Unit(record["role"], record["index"], _own_quality(record), streams)
 
 
-def unit_head(chunk: Chunk, head: Head) -> UnitHead:
-    """The head of the unit at which a walk stands, of whose payload no more is read than that may take."""
-    length = chunk.length - (CRC_BYTES if head.kind == "clip" else 0)
+def unit_head(chunk: Chunk, head: Head, last: int) -> UnitHead:
+    """The head of the unit at which a walk stands, of whose payload no more is read than that may take.
+
+    `last` is the index of the unit before it, -1 where there is none.
+    """
+    length = chunk.length - (CRC_BYTES if head.linked else 0)
     first = chunk.source.take(min(chunk.length, UNIT_HEAD_BYTES), "the payload")
     cursor = fields.Cursor(first, chunk.start, length, chunk.label)
-    record = fields.begin(CODE.fields[:-1], cursor)
     near = None
+    if chunk.code == NEXT.code:
+        record = fields.begin(NEXT.fields[:-1], cursor)
+        record |= {"role": "inter", "index": _next_index(chunk, head, last), "sizes": (cursor.left(),)}
+    else:
+        record = fields.begin(CODE.fields[:-1], cursor)
     if record["role"] in ("exact", "alpha") and record["sizes"][0] > NEAR_AT:
         near = first[cursor.position - cursor.start + NEAR_AT]
     return UnitHead(

@@ -20,7 +20,7 @@ from mvc.models.network import Network
 from mvc.models.prior import Prior
 from mvc.models.video_prior import TemporalPrior
 from mvc.quality import INDICES
-from mvc.tiling import cells, even_parts
+from mvc.tiling import Part, cells, even_parts, scaled
 
 ITERATIONS = (0, 1, 4, 40)  # for each effort
 KEY_ITERATIONS = (0, 4, 16, 40)  # the same for keyframes, whose every bit serves all frames up to the next
@@ -51,20 +51,24 @@ def refine(
     index: Tensor,
     iterations: int,
     given: Tensor | None = None,
+    part: Part | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C].
+    """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C], or of a part of y.
 
-    `size` is (height, width) of the picture in x; what lies beyond is padding, whose error costs nothing. `prior` is
-    that of `float_prior`, `given` what it sees beside. Works patch by patch, in bfloat16 where the processor has it.
+    `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
+    nothing. `prior` is that of `float_prior`, `given` what it sees beside. Works patch by patch, in bfloat16 where the
+    processor has it.
     """
     factors = factors_at(network, index)
     model = cast("MambaVCLite", network.model)
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
     with torch.no_grad():
-        y, z = network.model.analyse(x, index)
+        y, z = network.model.analyse(x, index, part)
         features = prior.h_s(torch.round(z), index)[:, : y.shape[1], : y.shape[2]]
         if given is not None:
             features = features + cast("TemporalPrior", prior).temporal(given)
+    if part is not None:
+        x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:

@@ -71,6 +71,24 @@ class SeparateReader:
         self._decoder = None
 
 
+class FirstParts:
+    """The first parts of what a reader has, where the others are not there or not wanted: their symbols are all 0.
+
+    So what they would have said is what the prior expects.
+    """
+
+    def __init__(self, reader: Reader, count: int) -> None:
+        self._reader, self._left = reader, count
+
+    def take(self, rows: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
+        return self._reader.take(rows, tables) if self._left > 0 else np.zeros(rows.shape, np.int32)
+
+    def end(self) -> None:
+        if self._left > 0:
+            self._reader.end()
+        self._left -= 1
+
+
 class Joint:
     """Several tables as one: the rows of each behind those of the one before. Made once for a model."""
 

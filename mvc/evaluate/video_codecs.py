@@ -255,15 +255,15 @@ def sizes_of(data: bytes) -> tuple[tuple[int, ...], tuple[bool, ...]]:
 
     Whatever is no frame counts as the first one's: the sizes add up to the file's.
     """
-    from mvc.container.chunks import CODE, Source, walk
+    from mvc.container.chunks import CODE, UNITS, Source, walk
     from mvc.container.units import head_of, unit_head
 
     chunks = walk(Source(io.BytesIO(data)))
     head = head_of(next(chunks))
     sizes, keys = [], []
     for chunk in chunks:
-        if chunk.code == CODE.code:
-            keys.append(unit_head(chunk, head).role == "picture")
+        if chunk.code in UNITS:
+            keys.append(chunk.code == CODE.code and unit_head(chunk, head, -1).role == "picture")
             sizes.append(chunk.start + chunk.length - chunk.offset)
     if not sizes:
         raise Limit("a clip has at least one frame")

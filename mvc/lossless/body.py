@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mvc.errors import Corrupt, Truncated
 from mvc.lossless import kernels
 from mvc.lossless.fit import colours_of, fitted
-from mvc.lossless.state import Coder, Flags, Samples, quick_matches, quick_state
+from mvc.lossless.state import Coder, Flags, Samples, quick_matches, quick_state, recalls
 from mvc.lossless.tables import COEF_BITS, MAX_COLOURS, Way, class_map, taps_of
 
 __all__ = ["CLASSES", "Plan", "classes_of", "code_body"]
@@ -31,6 +31,8 @@ class Plan(NamedTuple):
     depth: int  # of coded planes
     near: int
     quick: bool
+    recalling: bool = False
+    slack: int = 0  # an encoder takes a match that is off by so much in a sample, at most near; no decoder knows of it
 
 
 def classes_of(way: Way, pixels: int) -> int:
@@ -43,8 +45,10 @@ def classes_of(way: Way, pixels: int) -> int:
 def code_body(coder: Coder, plan: Plan, source: Ints | None, shape: tuple[int, ...]) -> Ints:
     """Code the planes [C, H, W] of `source`, or None to decode, and return what the decoder gets."""
     count, height, width = shape
-    way, classes, depth, near, quick = plan
+    way, classes, depth, near, quick, recalling, slack = plan
     if way != Way.SMOOTH and (count * depth > 62 or (way >= Way.INDEXED and (near or classes or quick))):
+        raise Corrupt("the exact picture has an impossible header")
+    if recalling and (count < 2 or count * depth > 62 or not (quick or way == Way.GRAPHIC)):
         raise Corrupt("the exact picture has an impossible header")
     if way >= Way.INDEXED:
         return _indexed(coder, way == Way.MATCHED, source, shape, depth)
@@ -67,11 +71,12 @@ def code_body(coder: Coder, plan: Plan, source: Ints | None, shape: tuple[int, .
                 )
                 _check(coder)
     else:
+        seen = recalls(recalling)
         for y in range(height):
-            coder.reserve(room * count)
+            coder.reserve((room + 9) * count)
             kernels.graphic_row(
-                coder.decoding, y, depth, near, given, *samples, flags.keys, flags.memory, flags.ranks,
-                flags.counters, flags.weights, coder.scratch, coder.state, coder.words,
+                coder.decoding, y, depth, near, slack, given, *samples, flags.keys, flags.memory, flags.ranks,
+                flags.counters, flags.weights, recalling, flags.refused, seen, coder.scratch, coder.state, coder.words,
             )  # fmt: skip
             _check(coder)
     return state.planes[:, 2:-1, 2:-2]
@@ -89,13 +94,14 @@ def _quick(coder: Coder, plan: Plan, given: Ints, shape: tuple[int, ...], coefs:
     samples = quick_state(count, height, width, coefs, table)
     matching = plan.way == Way.GRAPHIC
     matches = quick_matches(height, width) if matching else quick_matches(0, 0)
+    seen = recalls(plan.recalling)
     rows = max(1, ROWS_PIXELS // width)
     for begin in range(0, height, rows):
         end = min(begin + rows, height)
-        coder.reserve((end - begin) * width * (3 * count + 3))
+        coder.reserve((end - begin) * width * (3 * count + 12))
         kernels.quick_rows(
-            coder.decoding, matching, begin, end, plan.depth, plan.near, given, samples, matches, coder.state,
-            coder.words,
+            coder.decoding, matching, plan.recalling, begin, end, plan.depth, plan.near, plan.slack, given, samples,
+            matches, seen, coder.state, coder.words,
         )  # fmt: skip
         _check(coder)
     planes: Ints = samples.planes.reshape(count, height + 3, width + 4)[:, 2:-1, 2:-2]
@@ -160,7 +166,7 @@ def _indexed(coder: Coder, matching: bool, source: Ints | None, shape: tuple[int
         coder.reserve(width * (bits + 4))
         kernels.indexed_row(
             coder.decoding, y, bits, matching, flags.keys, flags.memory, flags.ranks, flags.counters, flags.weights,
-            flags.tree_counters, flags.tree_weights, coder.scratch, coder.state, coder.words,
+            flags.refused, flags.tree_counters, flags.tree_weights, coder.scratch, coder.state, coder.words,
         )  # fmt: skip
         _check(coder)
     numbers = flags.keys[4:, 4:-4]

@@ -16,7 +16,7 @@ from mvc.errors import Corrupt
 from mvc.jit import inner
 from mvc.lossless.tables import INPUTS, LIMIT, RATES, SQUASH, STRETCH
 
-__all__ = ["WORST_BITS", "code", "decide", "lone", "shifted", "start"]
+__all__ = ["WORST_BITS", "alike", "code", "decide", "lone", "shifted", "start"]
 
 WORST_BITS = 16
 """No decision costs more."""
@@ -115,6 +115,19 @@ def decide(
     bit = code(decoding, bit, chance, coder, words)
     learn(bit, chance, rate, at, counters, weights, row, inputs)
     return bit
+
+
+@inner(bare=True)
+def alike(one: int, two: int, depth: int, slack: int) -> bool:
+    """Whether no sample of two keys differs by more than `slack`."""
+    if slack == 0 or one < 0 or two < 0:
+        return bool(one == two)
+    mask, found = (1 << depth) - 1, True
+    while (one > 0 or two > 0) and found:
+        found = abs((one & mask) - (two & mask)) <= slack
+        one >>= depth
+        two >>= depth
+    return found
 
 
 @inner(bare=True)

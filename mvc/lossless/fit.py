@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 from mvc.lossless import survey
 from mvc.lossless.tables import COEF_BITS, MAX_COLOURS, Way, class_map, taps_of
 
-__all__ = ["bands", "colours_of", "fitted", "ways_of"]
+__all__ = ["MATCHING", "bands", "colours_of", "fitted", "repeating", "ways_of"]
 
 Ints = NDArray[np.int32]
+MATCHING = 0.08
+"""Where less of the pixels is like a neighbour, matches are not tried."""
 
 
 def fitted(source: Ints, k: int, classes: int, wide: bool, every: bool, most: int) -> NDArray[np.int64]:
@@ -66,10 +68,17 @@ def _differences_are_smaller(source: Ints) -> bool:
     return bits(red - green) + bits(blue - green) < bits(red) + bits(blue)
 
 
-def ways_of(source: Ints, depth: int, few: bool, can_turn: bool, quick: bool) -> list[tuple[Way, bool]]:
+def repeating(source: Ints, near: int = 0) -> float:
+    """The share of pixels of planes [C, H, W] that differ by at most `near` from the one on the left or above."""
+    step = max(1, source[0].size >> 17)
+    return survey.repeats(source, step, near) / max(1, (source.shape[1] - 1) // step * (source.shape[2] - 1))
+
+
+def ways_of(source: Ints, depth: int, few: bool, share: float, can_turn: bool, quick: bool) -> list[tuple[Way, bool]]:
     """Ways of coding worth a trial for planes [C, H, W], and whether with turned colours.
 
-    `few`: the picture may be coded by numbers of colours. Matches cost time, so `quick` wants them to help more.
+    `few`: the picture may be coded by numbers of colours; `share` as `repeating` has it. Matches cost time, so `quick`
+    wants them to help more.
     """
     both = [False, True] if can_turn else [False]
     smooth = [(Way.SMOOTH, turn) for turn in both]
@@ -77,11 +86,9 @@ def ways_of(source: Ints, depth: int, few: bool, can_turn: bool, quick: bool) ->
         smooth = [(Way.SMOOTH, can_turn and _differences_are_smaller(source))]
     if source.shape[0] * (depth + 1) > 62:
         return smooth
-    step = max(1, source[0].size >> 17)
-    share = survey.repeats(source, step) / max(1, (source.shape[1] - 1) // step * (source.shape[2] - 1))
     if few:
         return [*(smooth if share < 0.5 and source.shape[0] == 1 else []), (Way.INDEXED, False), (Way.MATCHED, False)]
     ways = smooth if share < 0.5 else []
-    if share > (0.25 if quick else 0.08):
+    if share > (0.25 if quick else MATCHING):
         ways = ways + [(Way.GRAPHIC, turn) for turn in both]
     return ways

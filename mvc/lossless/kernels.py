@@ -12,6 +12,7 @@ from mvc.lossless.decide import lone
 from mvc.lossless.pixel import indexed, matched, remember, surroundings
 from mvc.lossless.quick import place, quick_end, quick_sample
 from mvc.lossless.quick_pixel import quick_match, quick_remember
+from mvc.lossless.recall import recall, recall_learn
 from mvc.lossless.sample import finish_row, sample, skip
 
 __all__ = ["graphic_row", "indexed_row", "numbers", "quick_rows", "smooth_row"]
@@ -73,6 +74,7 @@ def graphic_row(
     y: int,
     depth: int,
     near: int,
+    slack: int,
     source: Any,
     planes: Any,
     coefs: Any,
@@ -89,6 +91,9 @@ def graphic_row(
     ranks: Any,
     flag_counters: Any,
     flag_weights: Any,
+    recalling: bool,
+    refused: Any,
+    seen: Any,
     scratch: Any,
     coder: Any,
     words: Any,
@@ -104,22 +109,38 @@ def graphic_row(
             for k in range(count):
                 key |= source[k, y, x] << (depth * k)
         found = matched(
-            decoding, key, y, x, close, hashes, memory, ranks, flag_counters, flag_weights, at, inputs, coder, words
-        )
+            decoding, key, y, x, depth, slack, close, hashes, memory, ranks, flag_counters, flag_weights, refused, at,
+            inputs, coder, words,
+        )  # fmt: skip
         if found >= 0:
             key = found
             for k in range(count):
                 planes[k, y + 2, x + 2] = (key >> (depth * k)) & mask
                 skip(k, y, x, slips, misses, errors[:, y])
         else:
-            key = np.int64(0)
+            full, key = key, np.int64(0)
             for k in range(count):
                 wanted = 0 if decoding else source[k, y, x]
                 sample(
                     decoding, wanted, k, y, x, False, depth, near, planes, coefs, classes, slips, misses, errors[:, y],
                     bias, counters, weights, singles, taps, guess, context, at, inputs, coder, words,
                 )  # fmt: skip
-                key |= np.int64(planes[k, y + 2, x + 2]) << (depth * k)
+                value = np.int64(planes[k, y + 2, x + 2])
+                key |= value << (depth * k)
+                if recalling and k == 0:
+                    slip = np.int64(slips[0, y % 3, x + 2])
+                    found = recall(
+                        decoding, full, value, slip, count, depth, slack, close[0], refused, seen, coder, words
+                    )
+                    if found >= 0:
+                        break
+            if found >= 0:
+                key = found
+                for k in range(1, count):
+                    planes[k, y + 2, x + 2] = (key >> (depth * k)) & mask
+                    skip(k, y, x, slips, misses, errors[:, y])
+            if recalling:
+                recall_learn(key, seen)
         keys[y + 4, x + 4] = key
         remember(key, hashes, memory)
     for k in range(count):
@@ -128,33 +149,49 @@ def graphic_row(
 
 @kernel(bare=True)
 def quick_rows(
-    decoding: bool, matching: bool, begin: int, end: int, depth: int, near: int, source: Any, samples: Any,
-    matches: Any, coder: Any, words: Any,
+    decoding: bool, matching: bool, recalling: bool, begin: int, end: int, depth: int, near: int, slack: int,
+    source: Any, samples: Any, matches: Any, seen: Any, coder: Any, words: Any,
 ) -> None:  # fmt: skip
-    """Code rows `begin` to `end` of all planes, pixel by pixel, with quick samples, and with matches if `matching`."""
+    """Code rows `begin` to `end` of all planes, pixel by pixel, with matches and recall where so told."""
     count, height, width = samples.shape[0], samples.shape[1], samples.shape[2]
     mask = (1 << depth) - 1
     for y in range(begin, end):
+        west = int64(0)
         for x in range(width):
             key, found = int64(0), int64(-1)
+            if (matching or recalling) and not decoding:
+                for k in range(count):
+                    key |= int64(source[k, y, x]) << (depth * k)
             if matching:
-                if not decoding:
-                    for k in range(count):
-                        key |= int64(source[k, y, x]) << (depth * k)
-                found = quick_match(decoding, key, y, x, width, matches, coder, words)
+                found = quick_match(decoding, key, y, x, width, depth, slack, matches, coder, words)
             if found >= 0:
                 key = found
                 for k in range(count):
                     samples.planes[uint64(place(k, y, x, height, width))] = (key >> (depth * k)) & mask
                     samples.slips[uint64((3 * k + y % 3) * (width + 4) + x + 2)] = 0
             else:
-                key = int64(0)
+                full, key = key, int64(0)
                 for k in range(count):
                     wanted = int64(0)
                     if not decoding:
                         wanted = int64(source[k, y, x])
                     value = quick_sample(decoding, wanted, k, y, x, depth, near, samples, coder, words)
                     key |= value << (depth * k)
+                    if recalling and k == 0:
+                        slip = int64(samples.slips[uint64(y % 3 * (width + 4) + x + 2)])
+                        found = recall(
+                            decoding, full, value, slip, count, depth, slack, west, matches.refused, seen, coder, words
+                        )
+                        if found >= 0:
+                            break
+                if found >= 0:
+                    key = found
+                    for k in range(1, count):
+                        samples.planes[uint64(place(k, y, x, height, width))] = (key >> (depth * k)) & mask
+                        samples.slips[uint64((3 * k + y % 3) * (width + 4) + x + 2)] = 0
+                if recalling:
+                    recall_learn(key, seen)
+            west = key
             if matching:
                 matches.keys[uint64((y + 4) * (width + 8) + x + 4)] = key
                 quick_remember(key, matches)
@@ -173,6 +210,7 @@ def indexed_row(
     ranks: Any,
     flag_counters: Any,
     flag_weights: Any,
+    refused: Any,
     counters: Any,
     weights: Any,
     scratch: Any,
@@ -187,8 +225,9 @@ def indexed_row(
         found = np.int64(-1)
         if matching:
             found = matched(
-                decoding, key, y, x, close, hashes, memory, ranks, flag_counters, flag_weights, at, inputs, coder, words
-            )
+                decoding, key, y, x, bits, 0, close, hashes, memory, ranks, flag_counters, flag_weights, refused, at,
+                inputs, coder, words,
+            )  # fmt: skip
         if found >= 0:
             key = found
         else:

@@ -11,7 +11,7 @@ from typing import Any
 from numba import int64
 
 from mvc.jit import inner
-from mvc.lossless.decide import decide
+from mvc.lossless.decide import alike, decide
 from mvc.lossless.tables import INPUTS
 
 __all__ = ["BIT_RATE", "FLAG_RATE", "indexed", "matched", "remember", "surroundings"]
@@ -56,52 +56,59 @@ def matched(
     key: int,
     y: int,
     x: int,
-    near: Any,
+    depth: int,
+    slack: int,
+    close: Any,
     hashes: Any,
     memory: Any,
     ranks: Any,
     counters: Any,
     weights: Any,
+    refused: Any,
     at: Any,
     inputs: Any,
     coder: Any,
     words: Any,
 ) -> int:
-    """Code which candidate the pixel equals: its key, or -1 if it equals none."""
+    """Code which candidate the pixel equals: its key, or -1 if it equals none. Encoders give it `slack` in a sample."""
     mask, size = counters.shape[1] - 1, memory.shape[2] - 1
-    far, close = hashes[3] & size, hashes[1] & size
-    trust_far, trust_close = memory[0, 1, far], memory[1, 1, close]
-    first = memory[0, 0, far] if trust_far > 0 else near[0]
-    second = memory[1, 0, close] if trust_close > 0 else near[0]
+    far, by = hashes[3] & size, hashes[1] & size
+    trust_far, trust_close = memory[0, 1, far], memory[1, 1, by]
+    first = memory[0, 0, far] if trust_far > 0 else close[0]
+    second = memory[1, 0, by] if trust_close > 0 else close[0]
     old, now = ranks[(y + 1) % 2], ranks[y % 2]
     past = now[x + 3] + 3 * old[x + 4] + 9 * old[x + 3] + 27 * old[x + 5] + 81 * now[x + 2]
-    pairs = (near[0] == near[1]) + 2 * (near[1] == near[3]) + 4 * (near[0] == near[2]) + 8 * (near[0] == near[4])
-    pairs += 16 * (near[1] == near[5]) + 32 * (near[1] == near[2]) + 64 * (first == second)
+    pairs = (close[0] == close[1]) + 2 * (close[1] == close[3]) + 4 * (close[0] == close[2])
+    pairs += (
+        8 * (close[0] == close[4]) + 16 * (close[1] == close[5]) + 32 * (close[1] == close[2]) + 64 * (first == second)
+    )
     tried, found = 0, int64(-1)
     a, b = int64(-1), int64(-1)
     for turn in range(4):
-        candidate = first if turn == 0 else (second if turn == 1 else (near[0] if turn == 2 else near[1]))
+        candidate = first if turn == 0 else (second if turn == 1 else (close[0] if turn == 2 else close[1]))
         if candidate in (a, b):
             continue
-        same = (candidate == near[0]) + 2 * (candidate == near[1]) + 4 * (candidate == near[2])
-        same += 8 * (candidate == near[3]) + 16 * (candidate == near[5])
+        same = (candidate == close[0]) + 2 * (candidate == close[1]) + 4 * (candidate == close[2])
+        same += 8 * (candidate == close[3]) + 16 * (candidate == close[5])
         node = tried * 32 + same
         at[0] = _add(_add(int64(10), node), trust_far * 8 + trust_close) & mask
         at[1] = _add(_add(int64(11), node), pairs) & mask
         at[2] = _add(_add(int64(12), node), past) & mask
         at[3] = _add(_add(hashes[0], candidate), tried + 13) & mask
         at[4] = _add(_add(hashes[1], candidate), tried + 16) & mask
-        at[5] = _add(_add(_add(int64(19), near[0]), candidate), tried) & mask
+        at[5] = _add(_add(_add(int64(19), close[0]), candidate), tried) & mask
         at[6] = _add(_add(hashes[2], candidate), tried + 22) & mask
         row = tried * 64 + min(trust_far, 7) * 8 + min(trust_close, 7)
-        hit = 1 if candidate == key else 0
+        hit = 1 if alike(candidate, key, depth, slack) else 0
         if decide(decoding, hit, FLAG_RATE, at, counters, weights, row, inputs, coder, words) == 1:
             found = candidate
             break
         a, b = b, candidate
         tried += 1
+        refused[tried] = candidate
         if tried == 3:
             break
+    refused[0] = tried
     now[x + 4] = 2 if found == -1 else min(tried, 1)
     return found
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from numba import int64, uint32, uint64
 
 from mvc.jit import inner
-from mvc.lossless.decide import code
+from mvc.lossless.decide import alike, code
 from mvc.lossless.tables import LIMIT, RATES, SHARES, SQUASH, STRETCH
 
-__all__ = ["QUICK_BITS", "Matches", "quick_match", "quick_remember"]
+__all__ = ["QUICK_BITS", "SLOTS", "Matches", "decide_of_four", "part", "quick_match", "quick_remember"]
 
 RATE = 6
 QUICK_BITS = 14
@@ -25,7 +25,10 @@ BASES = 0, DIRECT[0], DIRECT[0] + DIRECT[1], sum(DIRECT)
 
 
 class Matches(NamedTuple):
-    """What matches remember: keys of pixels and of memories [2, slots], their trusts, ranks [2, W + 8], counters."""
+    """What matches remember: keys of pixels and of memories [2, slots], their trusts, ranks [2, W + 8], counters.
+
+    `slots` is int64 [2], of the last pixel; `refused` int64 [4]: how many candidates were not it, and which.
+    """
 
     keys: Any
     held: Any
@@ -34,16 +37,17 @@ class Matches(NamedTuple):
     counters: Any
     weights: Any
     slots: Any
+    refused: Any
 
 
 @inner(bare=True)
-def _part(key: int, place: int) -> int:
+def part(key: int, place: int) -> int:
     """A neighbour's part of a hash."""
     return ((key ^ (key >> 24)) & 0x7FFFFFFF) * int64(SHARES[uint64(place)])
 
 
 @inner(bare=True)
-def _decide(
+def decide_of_four(
     decoding: bool, bit: int, a: int, b: int, c: int, d: int, row: int, counters: Any, weights: Any, coder: Any,
     words: Any,
 ) -> int:  # fmt: skip
@@ -78,18 +82,20 @@ def _moved(packed: Any, bit: int) -> Any:
 
 
 @inner(bare=True)
-def quick_match(decoding: bool, key: int, y: int, x: int, width: int, m: Any, coder: Any, words: Any) -> int:
-    """Code which candidate the pixel equals: its key, or -1 if it equals none."""
+def quick_match(
+    decoding: bool, key: int, y: int, x: int, width: int, depth: int, slack: int, m: Any, coder: Any, words: Any,
+) -> int:  # fmt: skip
+    """Code which candidate the pixel equals: its key, or -1 if it equals none. Encoders give it `slack` in a sample."""
     keys, stride = m.keys, width + 8
     here = (y + 4) * stride + x + 4
     up, top = here - stride, here - 2 * stride
     w, ww, n, nn = keys[uint64(here - 1)], keys[uint64(here - 2)], keys[uint64(up)], keys[uint64(top)]
     nw, ne = keys[uint64(up - 1)], keys[uint64(up + 1)]
-    near = _part(w, 0) + _part(n, 1) + _part(nw, 2) + _part(ne, 3)
-    far = near + _part(ww, 4) + _part(nn, 5) + _part(keys[uint64(top + 1)], 6) + _part(keys[uint64(up + 2)], 7)
-    far += _part(keys[uint64(top - 1)], 8) + _part(keys[uint64(here - 3)], 9) + _part(keys[uint64(up - 2)], 10)
-    far += _part(keys[uint64(top - stride)], 11)
-    slot, slot2 = (far >> 32) & SLOTS, ((near >> 32) & SLOTS) + SLOTS + 1
+    close = part(w, 0) + part(n, 1) + part(nw, 2) + part(ne, 3)
+    far = close + part(ww, 4) + part(nn, 5) + part(keys[uint64(top + 1)], 6) + part(keys[uint64(up + 2)], 7)
+    far += part(keys[uint64(top - 1)], 8) + part(keys[uint64(here - 3)], 9) + part(keys[uint64(up - 2)], 10)
+    far += part(keys[uint64(top - stride)], 11)
+    slot, slot2 = (far >> 32) & SLOTS, ((close >> 32) & SLOTS) + SLOTS + 1
     m.slots[0] = slot
     m.slots[1] = slot2
     trust, trust2 = int64(m.trusts[uint64(slot)]), int64(m.trusts[uint64(slot2)])
@@ -110,9 +116,9 @@ def quick_match(decoding: bool, key: int, y: int, x: int, width: int, m: Any, co
             continue
         like = (candidate == w) + 2 * (candidate == n) + 4 * (candidate == nw) + 8 * (candidate == ne)
         node = tried * 32 + like + 16 * (candidate == nn)
-        hashed = ((near + _part(candidate, 12) + _part(tried, 13)) >> 32) & SLOTS
-        hit = 1 if candidate == key else 0
-        if _decide(
+        hashed = ((close + part(candidate, 12) + part(tried, 13)) >> 32) & SLOTS
+        hit = 1 if alike(candidate, key, depth, slack) else 0
+        if decide_of_four(
             decoding, hit, node * 64 + both, BASES[1] + node * 128 + pattern, BASES[2] + node * 243 + past,
             BASES[3] + hashed, tried * 64 + both, m.counters, m.weights, coder, words,
         ):  # fmt: skip
@@ -120,8 +126,10 @@ def quick_match(decoding: bool, key: int, y: int, x: int, width: int, m: Any, co
             break
         a, b = b, candidate
         tried += 1
+        m.refused[tried] = candidate
         if tried == most:
             break
+    m.refused[0] = tried
     ranks[uint64(now)] = 2 if found == -1 else min(tried, 1)
     return found
 

@@ -9,9 +9,10 @@ import numpy as np
 from mvc.lossless.decide import start
 from mvc.lossless.quick import Quick
 from mvc.lossless.quick_pixel import BASES, QUICK_BITS, Matches
+from mvc.lossless.recall import COUNTERS, HELD, ROWS, SLOTS, WAYS, Recall
 from mvc.lossless.tables import INPUTS, QUICK_CONTEXTS, SIZES, SUBS, Way, quick_rows
 
-__all__ = ["Coder", "Flags", "Samples", "hash_bits", "quick_matches", "quick_state"]
+__all__ = ["Coder", "Flags", "Samples", "hash_bits", "quick_matches", "quick_state", "recalls"]
 
 QUARTER = 16384
 """First weight of every counter, in 1/65536."""
@@ -76,6 +77,7 @@ class Flags:
         self.keys = np.zeros((height + 4, width + 8), np.int64)
         self.memory = np.zeros((2, 3, 1 << bits), np.int64)
         self.ranks = np.zeros((2, width + 8), np.int64)
+        self.refused = np.zeros(4, np.int64)
         self.counters, self.weights = _mixer(1 << bits if way != Way.INDEXED else 1, 192)
         self.tree_counters, self.tree_weights = _mixer(1 << bits if way != Way.GRAPHIC else 1, 72)
 
@@ -106,5 +108,18 @@ def quick_matches(height: int, width: int) -> Matches:
         np.zeros(2 * (width + 8), np.uint8),
         np.full(BASES[3] + slots, 1 << 31, np.uint32),
         np.full(192 * 4, 1 << 15, np.int64),
+        np.zeros(2, np.int64),
+        np.zeros(4, np.int64),
+    )
+
+
+def recalls(used: bool) -> Recall:
+    """State of `recall`; of next to nothing where it is not used."""
+    return Recall(
+        np.full(HELD if used else 1, -1, np.int64),
+        np.zeros(SLOTS + 1 if used else 1, np.uint8),
+        np.full(WAYS + 1, 1 << 15, np.int64),
+        np.full(COUNTERS if used else 1, 1 << 31, np.uint32),
+        np.full(4 * ROWS, 1 << 15, np.int64),
         np.zeros(2, np.int64),
     )

@@ -13,16 +13,19 @@ __all__ = ["normals", "numbered", "repeats"]
 
 
 @kernel(bare=True)
-def repeats(source: Any, step: int) -> int:
-    """Pixels of every `step`th row but the first, of planes [C, H, W], that equal the one on the left or above."""
+def repeats(source: Any, step: int, near: int) -> int:
+    """Pixels of every `step`th row but the first, of planes [C, H, W], that are like the one on the left or above.
+
+    None of their samples differs by more than `near`.
+    """
     found = 0
     for y in range(step, source.shape[1], step):
         for x in range(1, source.shape[2]):
             left, above = True, True
             for k in range(source.shape[0]):
                 value = source[k, y, x]
-                left = left and value == source[k, y, x - 1]
-                above = above and value == source[k, y - 1, x]
+                left = left and abs(value - source[k, y, x - 1]) <= near
+                above = above and abs(value - source[k, y - 1, x]) <= near
             found += 1 if left or above else 0
     return found
 

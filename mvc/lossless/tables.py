@@ -18,6 +18,7 @@ __all__ = [
     "LIMIT",
     "LOG",
     "MAX_COLOURS",
+    "MAX_DEPTH",
     "OF_SIZE",
     "QUICK_CONTEXTS",
     "QUICK_FIRST",
@@ -37,6 +38,8 @@ __all__ = [
 
 HEADER = 4
 """Bytes in front of what is coded."""
+MAX_DEPTH = 16
+"""Bits of a sample, before colours are turned."""
 MAX_COLOURS = 256
 """Colours of a picture that is coded by their numbers."""
 INPUTS = 7

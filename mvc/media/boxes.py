@@ -8,7 +8,8 @@ from typing import NamedTuple
 from mvc.media.facts import Facts
 from mvc.metadata import MOST_BYTES
 
-_EXIF, _XMP = b"Exif", b"application/rdf+xml"
+XMP_TYPE = b"application/rdf+xml"
+_EXIF, _MIME = b"Exif", b"mime"
 _HIGH, _TWELVE = 0x40, 0x20  # bits of av1C
 _USUAL_SPACES = (0, 12, 15, 16, 17, 18)  # of JPEG 2000: bilevel, CMYK (told by its mode), sRGB, gray, sYCC
 
@@ -34,79 +35,152 @@ def boxes(data: bytes, start: int, end: int) -> Iterator[Box]:
         start = stop
 
 
+class Item(NamedTuple):
+    """An item of a HEIF file; `place` is where its four letters of kind stand in the file."""
+
+    number: int
+    kind: bytes
+    content_type: bytes
+    place: int
+
+
+class Reference(NamedTuple):
+    """What an item says of others: "cdsc" describes, "auxl" belongs to, "dimg" is made of."""
+
+    kind: bytes
+    source: int
+    targets: tuple[int, ...]
+
+
+class Items:
+    """The items of a HEIF file (ISO/IEC 23008-12; AVIF and HEIC are such); what cannot be parsed is not there."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        meta = next((box for box in boxes(data, 0, len(data)) if box.kind == b"meta"), None)
+        parts = boxes(data, meta.start + 4, meta.end) if meta else ()
+        self._inside = {box.kind: box for box in parts}
+        self.items = {item.number: item for item in self._listed()}
+        self.references = tuple(self._referred())
+        pitm = self._inside.get(b"pitm")
+        self.primary = self._number(pitm.start + 4, 4 if self._number(pitm.start, 1) else 2) if pitm else 0
+
+    def _number(self, at: int, size: int) -> int:
+        return int.from_bytes(self._data[at : at + size], "big")
+
+    def _listed(self) -> Iterator[Item]:
+        box, data = self._inside.get(b"iinf"), self._data
+        if box is None:
+            return
+        for item in boxes(data, box.start + (8 if self._number(box.start, 1) else 6), box.end):
+            version = self._number(item.start, 1)
+            if item.kind == b"infe" and version in (2, 3):
+                wide = 2 if version == 2 else 4
+                place = item.start + 4 + wide + 2  # behind version, flags, number and protection
+                texts = data[place + 4 : item.end].split(b"\0")
+                content_type = texts[1] if data[place : place + 4] == _MIME and len(texts) > 1 else b""
+                yield Item(self._number(item.start + 4, wide), data[place : place + 4], content_type, place)
+
+    def _referred(self) -> Iterator[Reference]:
+        box = self._inside.get(b"iref")
+        if box is None:
+            return
+        wide = 4 if self._number(box.start, 1) else 2
+        for own in boxes(self._data, box.start + 4, box.end):
+            count = min(self._number(own.start + wide, 2), (own.end - own.start) // wide)
+            targets = (self._number(own.start + wide * (n + 1) + 2, wide) for n in range(count))
+            yield Reference(own.kind, self._number(own.start, wide), tuple(targets))
+
+    def properties(self, number: int) -> tuple[list[Box], list[Box]]:
+        """Those of an item, and those of all."""
+        box, data = self._inside.get(b"iprp"), self._data
+        parts = list(boxes(data, box.start, box.end)) if box else []
+        known = [own for part in parts if part.kind == b"ipco" for own in boxes(data, part.start, part.end)]
+        numbers = [index for part in parts if part.kind == b"ipma" for index in _associated(data, part, number)]
+        return [known[index - 1] for index in numbers if 1 <= index <= len(known)], known
+
+    def content(self, wanted: int) -> bytes:
+        """The bytes of an item that lies in the file in pieces of known length; empty where it does not."""
+        box, data = self._inside.get(b"iloc"), self._data
+        if box is None or box.end - box.start < 8 or data[box.start] > 2:
+            return b""
+        version, sizes, at = data[box.start], data[box.start + 4 : box.start + 6], box.start + 6
+
+        def number(size: int) -> int:
+            nonlocal at
+            at += size
+            return self._number(at - size, size)
+
+        wide = 4 if version == 2 else 2
+        for _ in range(number(wide)):
+            item, method = number(wide), number(2) & 15 if version else 0
+            number(2)  # which file: this one
+            if at > box.end:
+                return b""
+            base, pieces = number(sizes[1] >> 4), []
+            for _ in range(number(2)):
+                if version:
+                    number(sizes[1] & 15)
+                start, length = base + number(sizes[0] >> 4), number(sizes[0] & 15)
+                pieces.append((start, length))
+                if at > box.end:
+                    return b""
+            if item == wanted:
+                idat = self._inside.get(b"idat")
+                if method > 1 or (method and idat is None) or sum(length for _, length in pieces) > MOST_BYTES:
+                    return b""
+                first = idat.start if method and idat else 0
+                return b"".join(data[first + start : first + start + length] for start, length in pieces)
+        return b""
+
+    def is_of_primary(self, item: Item) -> bool:
+        """Whether an item describes the primary one, or none in particular."""
+        targets = [own.targets for own in self.references if own.kind == b"cdsc" and own.source == item.number]
+        return not targets or any(self.primary in own for own in targets)
+
+    def exif(self) -> bytes:
+        """The first EXIF block; empty where there is none."""
+        for item in self.items.values():
+            if item.kind == _EXIF and self.is_of_primary(item) and (found := self.content(item.number)):
+                return found[4 + int.from_bytes(found[:4], "big") :].removeprefix(b"Exif\0\0")
+        return b""
+
+    def described(self, number: int, content_type: bytes) -> bytes:
+        """What an item of some type of content says of another."""
+        for kind, source, targets in self.references:
+            item = self.items.get(source)
+            if kind == b"cdsc" and number in targets and item and item.content_type == content_type:
+                return self.content(source)
+        return b""
+
+
+def look_heif(data: bytes) -> tuple[Facts, Items]:
+    """As `look_avif`, of a HEIC, whose library crops and tells the depth itself; and its items."""
+    facts = look_avif(data)
+    facts.data = b""
+    facts.others.clear()
+    return facts, Items(data)
+
+
 def look_avif(data: bytes) -> Facts:
     """Depth and colours of the primary item; EXIF is renamed in what Pillow gets, which parses it strictly.
 
     The way up is not taken from EXIF: in AVIF only `irot` and `imir` count, and Pillow tells them.
     """
-    facts = Facts(data)
-    meta = next((box for box in boxes(data, 0, len(data)) if box.kind == b"meta"), None)
-    if meta is None:
-        return facts
-    inside = {box.kind: box for box in boxes(data, meta.start + 4, meta.end)}
-    hidden = []
-    if b"iinf" in inside:
-        box = inside[b"iinf"]
-        skip = 6 if data[box.start] == 0 else 8
-        for item in boxes(data, box.start + skip, box.end):
-            place = item.start + (8 if data[item.start] < 3 else 10)  # version, flags, id, protection
-            if item.kind == b"infe" and data[place : place + 4] == _EXIF:
-                hidden.append(place)
-                wide = 2 if data[item.start] < 3 else 4
-                number = int.from_bytes(data[item.start + 4 : item.start + 4 + wide], "big")
-                if b"iloc" in inside:
-                    facts.exif = facts.exif or _exif_of(data, inside[b"iloc"], number)
-            elif item.kind == b"infe" and _XMP in data[place : item.end]:
-                facts.metadata.add("XMP")
+    facts, items = Facts(data), Items(data)
+    hidden = [item.place for item in items.items.values() if item.kind == _EXIF]
     if hidden:
         facts.metadata.add("EXIF")
+        facts.exif = items.exif()
         changed = bytearray(data)
         for place in hidden:
             changed[place : place + 4] = b"none"
         facts.data = bytes(changed)
-    if b"pitm" in inside and b"iprp" in inside:
-        _properties(facts, data, inside[b"pitm"], inside[b"iprp"])
-    return facts
-
-
-def _exif_of(data: bytes, box: Box, wanted: int) -> bytes:
-    """The EXIF block of an item that lies in the file in pieces of known length; empty where it does not."""
-    version, sizes = data[box.start], data[box.start + 4 : box.start + 6]
-    at = box.start + 6
-    if version > 2 or len(sizes) < 2:
-        return b""
-
-    def number(size: int) -> int:
-        nonlocal at
-        at += size
-        return int.from_bytes(data[at - size : at], "big")
-
-    wide = 4 if version == 2 else 2
-    for _ in range(number(wide)):
-        item, method = number(wide), number(2) & 15 if version else 0
-        number(2)  # which file: this one
-        base, pieces = number(sizes[1] >> 4), []
-        for _ in range(number(2)):
-            if version:
-                number(sizes[1] & 15)
-            start, length = base + number(sizes[0] >> 4), number(sizes[0] & 15)
-            pieces.append((start, length))
-            if at > box.end:
-                return b""
-        if item == wanted:
-            whole = sum(length for _, length in pieces) <= MOST_BYTES and not method
-            found = b"".join(data[start : start + length] for start, length in pieces) if whole else b""
-            return found[4 + int.from_bytes(found[:4], "big") :].removeprefix(b"Exif\0\0")
-    return b""
-
-
-def _properties(facts: Facts, data: bytes, primary: Box, properties: Box) -> None:
-    wide = 2 if data[primary.start] == 0 else 4
-    item = int.from_bytes(data[primary.start + 4 : primary.start + 4 + wide], "big")
-    parts = list(boxes(data, properties.start, properties.end))
-    known = [box for part in parts if part.kind == b"ipco" for box in boxes(data, part.start, part.end)]
-    numbers = [index for part in parts if part.kind == b"ipma" for index in _associated(data, part, item)]
-    own = [known[index - 1] for index in numbers if 1 <= index <= len(known)]
+    if any(item.content_type == XMP_TYPE and items.is_of_primary(item) for item in items.items.values()):
+        facts.metadata.add("XMP")
+    if any(item.kind == b"tmap" for item in items.items.values()):
+        facts.metadata.add("gain map")
+    own, known = items.properties(items.primary)
     for box in own if any(box.kind == b"av1C" for box in own) else known:  # of a grid, its cells have it
         if box.kind == b"av1C" and data[box.start + 2] & _HIGH:
             facts.depth = max(facts.depth, 12 if data[box.start + 2] & _TWELVE else 10)
@@ -116,6 +190,7 @@ def _properties(facts: Facts, data: bytes, primary: Box, properties: Box) -> Non
         if box.kind == b"colr" and data[box.start : box.start + 4] == b"nclx":
             codes = data[box.start + 4 : box.start + 8]
             facts.add_codes(int.from_bytes(codes[:2], "big"), int.from_bytes(codes[2:], "big"))
+    return facts
 
 
 def _associated(data: bytes, box: Box, wanted: int) -> Iterator[int]:

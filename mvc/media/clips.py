@@ -97,7 +97,7 @@ def _of_picture(
     file = opened.file
     if not seekable(file):
         file = io.BytesIO(files.read_up_to(file, MAX_SOURCE_BYTES, name=label))
-    found = read_animation(file, label, kind, told)
+    found = None if kind in kinds.BY_EXTRAS else read_animation(file, label, kind, told)
     if found is not None:
         return found
     file.seek(0)

@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 
 from mvc.media.png import SIGNATURE, chunk
+from mvc.media.samples import widened
 from mvc.picture import Picture
 
 __all__ = ["png", "ppm", "tiff"]
@@ -35,9 +36,20 @@ def png(picture: Picture) -> bytes:
 
 
 def ppm(picture: Picture) -> bytes:
-    """A PPM or PGM of 16 bits, without alpha."""
+    """A PPM or PGM of 16 bits, or of those that the samples had before, without alpha."""
     kind = b"P5" if picture.colour == "gray" else b"P6"
-    return b"%b %d %d 65535\n" % (kind, picture.width, picture.height) + picture.samples.astype(">u2").tobytes()
+    most, numbers = numbers_of(picture.samples, picture.metadata.depth)
+    return b"%b %d %d %d\n" % (kind, picture.width, picture.height, most) + numbers.astype(">u2").tobytes()
+
+
+def numbers_of(samples: np.ndarray, depth: bytes | None) -> tuple[int, np.ndarray]:
+    """The greatest number of a depth, and those that were widened to samples; of 16 bits where not all were."""
+    if depth is not None:
+        most = (1 << depth[0]) - 1
+        numbers = ((samples.astype(np.uint32) * most + 0x7FFF) // 0xFFFF).astype(np.uint16)
+        if np.array_equal(widened(numbers, most), samples):
+            return most, numbers
+    return 0xFFFF, samples
 
 
 def tiff(picture: Picture) -> bytes:

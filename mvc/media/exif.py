@@ -11,12 +11,13 @@ from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from mvc.media.facts import ORIENTATION, SIZES, Entry, header_of_tiff, read_ifd, whole_value
+from mvc.media.facts import ORIENTATION, SIZES, UTF8, Entry, header_of_tiff, read_ifd, whole_value
 from mvc.metadata import MOST_BYTES, Metadata
 
 EXIF_IFD, GPS_IFD, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _INSIDE = {EXIF_IFD: (INTEROPERABILITY,), GPS_IFD: (), INTEROPERABILITY: ()}
 _WORDS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # bytes that are swapped together, by type
+_KINDS = {*range(1, 14), UTF8}
 _MOST_DIRECTORIES = 4
 
 # In XMP places are properties exif:GPS..., as attributes or as elements.
@@ -45,6 +46,31 @@ def upright(exif: bytes) -> bytes:
         if entry.tag == ORIENTATION and entry.whole is not None and size * entry.many <= 4:
             changed[place + 8 : place + 8 + size] = (1).to_bytes(size, entry.order)
     return bytes(changed)
+
+
+def with_orientation(exif: bytes | None, orientation: int) -> bytes | None:
+    """The block, or a new one, with an orientation in its first directory; None where it cannot be parsed.
+
+    A tag that is there is changed, else the directory is put at the end, with the tag: nothing else moves.
+    """
+    if exif is None:
+        return block((Tag(ORIENTATION, 3, 1, orientation.to_bytes(2, "little")),))
+    header = header_of_tiff(exif)
+    if header is None or header[1]:
+        return None
+    order, _, first = header
+    for place, entry in _places(exif):
+        if entry.tag == ORIENTATION and SIZES.get(entry.kind, 0) * entry.many <= 4:
+            size = SIZES.get(entry.kind, 0)
+            return exif[: place + 8] + orientation.to_bytes(size, order) + exif[place + 8 + size :]
+    raws = {entry.tag: entry.raw for entry in read_ifd(exif)}
+    raw = b"".join(number.to_bytes(2, order) for number in (ORIENTATION, 3)) + (1).to_bytes(4, order)
+    raws[ORIENTATION] = raw + orientation.to_bytes(2, order) + bytes(2)
+    count = int.from_bytes(exif[first : first + 2], order)
+    following = exif[first + 2 + 12 * count :][:4].ljust(4, b"\0")
+    exif += bytes(len(exif) % 2)
+    directory = len(raws).to_bytes(2, order) + b"".join(raws[tag] for tag in sorted(raws)) + following
+    return exif[:4] + len(exif).to_bytes(4, order) + exif[8:] + directory
 
 
 def stand_in(exif: bytes) -> bytes:
@@ -123,29 +149,41 @@ def without_places(metadata: Metadata) -> tuple[Metadata, tuple[str, ...]]:
 # From directory to directory --------------------------------------------------------------------------------
 
 
-def tree(data: bytes, names: Container[int] | None = None) -> tuple[Tag, ...] | None:
-    """The tags of the first directory (of those `names`, or all) with those inside; None where one cannot be read."""
-    return _tree(data, names, None, (EXIF_IFD, GPS_IFD), [MOST_BYTES]) if header_of_tiff(data) else None
+def tree(
+    data: bytes, names: Container[int] | None = None, skipped: list[int] | None = None
+) -> tuple[Tag, ...] | None:
+    """The tags of the first directory (of those `names`, or all) with those inside; None where there is no TIFF header.
+
+    What cannot be read is left out, and its number goes into `skipped`.
+    """
+    lost: list[int] = [] if skipped is None else skipped
+    return _tree(data, names, None, (EXIF_IFD, GPS_IFD), [MOST_BYTES], lost) if header_of_tiff(data) else None
 
 
 def _tree(
-    data: bytes, names: Container[int] | None, offset: int | None, pointers: tuple[int, ...], left: list[int]
-) -> tuple[Tag, ...] | None:
+    data: bytes,
+    names: Container[int] | None,
+    offset: int | None,
+    pointers: tuple[int, ...],
+    left: list[int],
+    skipped: list[int],
+) -> tuple[Tag, ...]:
     tags: dict[int, Tag] = {}
     for entry in read_ifd(data, offset):
         if (names is not None and entry.tag not in names) or entry.tag in tags:
             continue
         if entry.tag in pointers:
-            inside = _tree(data, None, entry.whole or len(data), _INSIDE[entry.tag], left)
-            if inside is None:
-                return None
+            inside = _tree(data, None, entry.whole or len(data), _INSIDE[entry.tag], left, skipped)
             if inside:
                 tags[entry.tag] = Tag(entry.tag, 4, 1, b"", inside)
+            else:
+                skipped.append(entry.tag)
             continue
         value, size = whole_value(data, entry), SIZES.get(entry.kind, 0)
         left[0] -= len(value) + 12
-        if entry.kind > 13 or not size or len(value) != size * entry.many or left[0] < 0:
-            return None
+        if entry.kind not in _KINDS or len(value) != size * entry.many or left[0] < 0:
+            skipped.append(entry.tag)
+            continue
         tags[entry.tag] = Tag(entry.tag, entry.kind, entry.many, _little(value, entry))
     return tuple(tags[number] for number in sorted(tags))
 
@@ -157,19 +195,24 @@ def _little(value: bytes, entry: Entry) -> bytes:
     return b"".join(value[at : at + word][::-1] for at in range(0, len(value), word))
 
 
-def laid(tags: Iterable[Tag], start: int) -> bytes:
-    """A little-endian directory that stands at byte `start` of its file, with its values behind it."""
+def laid(tags: Iterable[Tag], start: int, *, big: bool = False) -> bytes:
+    """A little-endian directory that stands at byte `start` of its file, with its values behind it.
+
+    `big`: of a BigTIFF, whose directories end before byte 2^32 all the same.
+    """
     ordered = sorted(tags)
-    values, behind, entries = b"", start + 2 + 12 * len(ordered) + 4, b""
+    counter, entry, inline = ("<Q", "<HHQ", 8) if big else ("<H", "<HHI", 4)
+    values, entries = b"", b""
+    behind = start + struct.calcsize(counter) + (struct.calcsize(entry) + inline) * len(ordered) + inline
     for tag in ordered:
         own = tag.value
-        if tag.inside is not None or len(own) > 4:
+        if tag.inside is not None or len(own) > inline:
             place = behind + len(values)
-            more = laid(tag.inside, place) if tag.inside is not None else own
+            more = laid(tag.inside, place, big=big) if tag.inside is not None else own
             values += more + bytes(len(more) % 2)
-            own = place.to_bytes(4, "little")
-        entries += struct.pack("<HHI", tag.number, tag.kind, tag.many) + own.ljust(4, b"\0")
-    return len(ordered).to_bytes(2, "little") + entries + bytes(4) + values
+            own = place.to_bytes(inline, "little")
+        entries += struct.pack(entry, tag.number, tag.kind, tag.many) + own.ljust(inline, b"\0")
+    return struct.pack(counter, len(ordered)) + entries + bytes(inline) + values
 
 
 def block(tags: Iterable[Tag]) -> bytes:

@@ -11,13 +11,18 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mvc.metadata import MOST_BYTES
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 ByteOrder = Literal["little", "big"]
 
-METADATA = ("EXIF", "ICC colour profile", "XMP", "extended XMP", "IPTC", "text")
+_OF_SAMPLES = ("gain map", "depth map", "auxiliary pictures", "light levels")
+METADATA = ("EXIF", "ICC colour profile", "XMP", "extended XMP", "IPTC", "text", *_OF_SAMPLES)
 """Kinds of metadata, in the order in which they are told."""
 
 ORIENTATION = 0x0112
@@ -25,6 +30,8 @@ RAW_EXIF = "Raw profile type exif"  # the key of a text in a PNG in which ImageM
 _EXIF_IFD, _INTEROPERABILITY = 0x8769, 0xA005
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+UTF8 = 129  # a type of Exif 3.0
+SIZES[UTF8] = 1
 _VALUE_BYTES = 64  # enough for eight fractions; a directory must not multiply the size of its file
 _WHOLE = (1, 3, 4, 6, 8, 9)  # TIFF types of whole numbers of at most four bytes
 
@@ -44,8 +51,12 @@ class Facts:
 
     `orientation` as in EXIF, 1 ... 8. `frames` is None where Pillow knows. `depth` in bits per sample. `metadata` names
     what is there, in words of `METADATA`; `colours` says in words what is not sRGB; `damaged` names skipped parts;
-    `others` are losses in whole sentences. `cut_off`: the file ends before its picture does. `icc` to `cicp` are the
-    metadata that can be carried, as `Metadata` has them but for the orientation, and empty where there is none.
+    `others` are losses in whole sentences. `samples` are the picture, uint16 [H, W] or [H, W, C], alpha last, where
+    the file has more than 8 bits of which Pillow has none; of the whole range of 16 bits; `more_bits` says how to have
+    them where they are not there. `floating`: samples are no whole numbers. `cut_off`: the file ends before its picture
+    does. `gain_map` is one as a JPEG, which lies on the picture before it is turned. `significant` are the bits that
+    samples of `depth` bits had before, 0 where nothing says so. `icc` to `cicp` are the metadata that can be carried,
+    as `Metadata` has them but for the orientation, and empty where there is none.
     """
 
     data: bytes
@@ -60,7 +71,12 @@ class Facts:
     exif: bytes = b""
     xmp: bytes = b""
     cicp: bytes = b""
+    gain_map: bytes = b""
+    significant: int = 0
     cut_off: bool = False
+    floating: bool = False
+    more_bits: str = ""
+    samples: NDArray[np.uint16] | None = None
 
     @classmethod
     def of_image(cls, image: Any) -> Facts:

@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image
 
 from mvc.errors import SourceError
-from mvc.media.facts import Facts, read_ifd
+from mvc.media import gainmaps, xmp
+from mvc.media.facts import Facts, carried, read_ifd
 
 _SOI, _SOS, _EOI, _COM, _JFIF, _EXIF, _ICC, _PHOTOSHOP, _ADOBE = 0xD8, 0xDA, 0xD9, 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE
 _XMP = b"http://ns.adobe.com/xap/1.0/\0"
-_MORE_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _PROFILE = b"ICC_PROFILE\0"
 _FRAMES = 0xB001
+_FILM = re.compile(rb"""(?:MotionPhoto|MicroVideo)(?:=["']|>)\s*1""")
 _LAST_FREQUENCY = 63
 _END = b"\xff\xd9"
 _RUBBISH = bytes(range(1, 255)) * 16  # is read as symbols of some kind
@@ -25,7 +26,9 @@ def look(data: bytes) -> Facts:
     """What a JPEG says in the segments before its first scan."""
     facts, view, at, exif = Facts(data, frames=1), memoryview(data), 2, b""
     profile: dict[int, bytes] = {}
-    parts = 0
+    parts = place = 0
+    entries = b""
+    more: xmp.Pieces = {}
     kept = [view[:2]]
     while True:
         start = at
@@ -47,6 +50,12 @@ def look(data: bytes) -> Facts:
                 if len(body) > len(_PROFILE) + 2:
                     number, parts = body[len(_PROFILE)], body[len(_PROFILE) + 1]
                     profile.setdefault(number, body[len(_PROFILE) + 2 :])
+            elif body.startswith(b"MPF\0") and marker[0] == _ICC:
+                frames = [entry.whole for entry in read_ifd(body[4:]) if entry.tag == _FRAMES]
+                facts.frames = max(1, frames[0] or 1) if frames else 1
+                entries, place = gainmaps.entries_of(body), at + 8
+            elif body.startswith(xmp.MORE) and marker[0] == _EXIF:
+                xmp.add_piece(more, body)
             else:
                 _segment(facts, marker[0], body)
         if _needed(marker[0], body):
@@ -55,11 +64,29 @@ def look(data: bytes) -> Facts:
     facts.add_exif(exif)
     if profile and sorted(profile) == list(range(1, parts + 1)):
         facts.add_icc(b"".join(profile[number] for number in sorted(profile)))
+    _gain_map(facts, data, entries, place)
+    if more:
+        whole = xmp.joined(facts.xmp, more)
+        facts.xmp = facts.xmp if whole is None else carried(whole)
+        facts.metadata.add("extended XMP" if whole is None else "XMP")
     facts.data = b"".join((*kept, view[start:]))
     if data.find(_END, at) < 0:
         facts.cut_off = True
         facts.data += _END  # with which libjpeg decodes what is there
     return facts
+
+
+def _gain_map(facts: Facts, data: bytes, entries: bytes, place: int) -> None:
+    """Take up a gain map, which is no other frame; and what XMP says of it, which is true of this file alone."""
+    facts.gain_map = gainmaps.of_jpeg(data, entries, place, facts.xmp)
+    if facts.gain_map:
+        facts.metadata.add("gain map")
+        facts.frames = max(1, (facts.frames or 1) - 1)
+        facts.xmp = gainmaps.without_directory(facts.xmp)
+        if not facts.xmp:
+            facts.metadata.discard("XMP")
+    if _FILM.search(facts.xmp):
+        facts.others.append("the film behind the photograph is dropped")
 
 
 def judge_cut(facts: Facts, progressive: bool, label: str) -> None:
@@ -111,10 +138,5 @@ def _needed(marker: int, body: bytes) -> bool:
 def _segment(facts: Facts, marker: int, body: bytes) -> None:
     if marker == _EXIF and body.startswith(_XMP):
         facts.add_xmp(body[len(_XMP) :])
-    elif marker == _EXIF and body.startswith(_MORE_XMP):
-        facts.metadata.add("extended XMP")
-    elif marker == _ICC and body.startswith(b"MPF\0"):
-        frames = [entry.whole for entry in read_ifd(body[4:]) if entry.tag == _FRAMES]
-        facts.frames = max(1, frames[0] or 1) if frames else 1
     elif marker == _PHOTOSHOP and b"8BIM\x04\x04" in body:
         facts.metadata.add("IPTC")

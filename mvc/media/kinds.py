@@ -8,6 +8,8 @@ READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG200
 """Formats Pillow may try. EPS is left out on purpose (it would start Ghostscript), raw and stub formats too."""
 UNSIGNED = ("TGA", "PCX", "PPM")
 """Those of them that may come without a signature that is known here."""
+BY_EXTRAS = {"HEIC": "HEIC", "JXL": "JPEG XL"}
+"""Kinds that other libraries read, which are extras of this package, with their names for people."""
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -21,13 +23,13 @@ _SIGNATURES = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"qoif", "QOI"),
+    (b"\xff\x0a", "JXL"),
+    (b"\0\0\0\x0cJXL \r\n\x87\n", "JXL"),
 )
 _BMP_HEADERS = (12, 16, 40, 52, 56, 64, 108, 124)
 
 _MAGICK = "`magick FILE out.png` converts it"
 _FOREIGN = (
-    (b"\xff\x0a", "a JPEG XL picture", "`djxl FILE out.png` converts it"),
-    (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL picture", "`djxl FILE out.png` converts it"),
     (b"\0\0\1\0", "an icon file", _MAGICK),
     (b"%PDF", "a PDF document", "`pdftoppm -png FILE out` makes a picture of each page"),
     (b"%!PS", "a PostScript document", "`gs -sDEVICE=png16m -r150 -o out.png FILE` draws it"),
@@ -43,15 +45,16 @@ _FOREIGN = (
     (b"PK\3\4", "a zip archive", "unpack it first"),
     (b"\x1f\x8b", "a gzip file", "unpack it first"),
 )
-_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs")
+_AVIF = frozenset((b"avif", b"avis"))
+_HEIC = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"))
 _VIDEO = (b"isom", b"iso2", b"mp41", b"mp42", b"qt  ", b"M4V ", b"avc1", b"3gp4", b"3gp5")
 SNIFFED_BYTES = 1024
 
 
 def kind_of(start: bytes) -> str | None:
-    """The format of `READABLE` whose signature the first `SNIFFED_BYTES` bytes have; some have none."""
-    if start[4:8] == b"ftyp" and {b"avif", b"avis"} & set(_brands(start)):
-        return "AVIF"
+    """The format of `READABLE` or `BY_EXTRAS` whose signature the first `SNIFFED_BYTES` bytes have; some have none."""
+    if start[4:8] == b"ftyp" and (brands := set(_brands(start))) & (_AVIF | _HEIC):
+        return "AVIF" if brands & _AVIF else None if start[8:12] in _VIDEO else "HEIC"
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
     if start[:2] == b"BM" and int.from_bytes(start[14:18], "little") in _BMP_HEADERS:
@@ -75,11 +78,8 @@ def refuse_foreign(start: bytes, label: str) -> None:
             raise SourceError(f"{label} is {what}, which is not read here", hint=way)
     if start[4:8] == b"ftyp":
         brands = set(_brands(start))
-        if brands & {b"avif", b"avis"}:
+        if brands & (_AVIF | _HEIC) and start[8:12] not in _VIDEO:
             return
-        if brands & set(_HEIC):
-            hint = "`heif-convert FILE out.png` or `magick FILE out.png` converts it; phones can be told to take JPEG"
-            raise SourceError(f"{label} is a HEIC picture, which is not read here", hint=hint)
         if b"crx " in brands:
             raise SourceError(f"{label} is a camera's raw file", hint="develop it to a 16-bit TIFF, or to PNG")
         if brands & set(_VIDEO):

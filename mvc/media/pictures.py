@@ -15,12 +15,13 @@ from PIL import Image
 
 from mvc import files
 from mvc.errors import Limit, MvcError, SourceError
-from mvc.media import boxes, deep, exif, jpeg, kinds, png, tiff
+from mvc.media import avif, boxes, deep, exif, extras, gainmaps, jpeg, kinds, png, tiff, xmp
 from mvc.media.facts import Facts, maximum_of
-from mvc.media.samples import convert
+from mvc.media.gainmaps import GainMap
+from mvc.media.samples import convert, turned
 from mvc.media.trouble import libtiff_silenced, pillow_errors
-from mvc.metadata import CHOICES, NAMES, NONE, chosen
-from mvc.picture import Picture, check_size
+from mvc.metadata import NAMES, Metadata, chosen
+from mvc.picture import MAX_READ_PIXELS, Picture, check_size
 
 _WRITERS: dict[str, tuple[str, dict[str, object]]] = {
     ".png": ("PNG", {"compress_level": 4}),  # half the time of level 6 for 2 % more bytes
@@ -40,10 +41,12 @@ WRITABLE = tuple(_WRITERS)
 _WITH_QUALITY = ("JPEG", "WEBP", "AVIF")
 _WITH_ALPHA = ("PNG", "WEBP", "TIFF", "AVIF")
 _DEEP = {"PNG": deep.png, "TIFF": deep.tiff, "PPM": deep.ppm}
-_HELD = {"PNG": (*CHOICES, "cicp"), "JPEG": CHOICES, "TIFF": CHOICES, "WEBP": CHOICES, "AVIF": CHOICES}
+_MOST = ("icc", "exif", "xmp")
+_HELD = {"PNG": (*_MOST, "cicp", "depth"), "JPEG": (*_MOST, "gainmap"), "TIFF": _MOST, "WEBP": _MOST}
+_HELD |= {"PPM": ("depth",), "AVIF": (*_MOST, "cicp", "depth")}
 """Metadata that formats hold."""
-_JPEG_MOST = {"exif": 0xFFFF - 2 - 6, "xmp": 0xFFFF - 2 - 29}
-"""What a segment has left for them."""
+_JPEG_MOST = {"exif": 0xFFFF - 2 - 6}
+"""What a segment has left for it."""
 _ROUNDED = "16-bit samples are rounded to 8 bits"
 _ON_WHITE = "alpha is dropped: transparent parts are shown on white"
 
@@ -100,12 +103,19 @@ def read_picture(
     start = data[: kinds.SNIFFED_BYTES]
     kinds.refuse_foreign(start, label)
     kind = kinds.kind_of(start)
-    with pillow_errors(label, kind):
+    with pillow_errors(label, kinds.BY_EXTRAS.get(kind or "", kind)):
+        if kind in kinds.BY_EXTRAS:
+            found = extras.read(kind, data, label)
+            if isinstance(found, bytes):  # a JPEG
+                return read_picture(found, name=label, deep=deep, keep_alpha=keep_alpha)
+            return Source(*convert(*found, label, deep=deep, keep_alpha=keep_alpha), label)
         facts = _look(data, kind, label)
         del data  # of which the facts have a copy, perhaps
         with Image.open(io.BytesIO(facts.data), formats=(kind,) if kind else kinds.UNSIGNED) as image:
-            check_size(*image.size, name=label)
+            check_size(*image.size, name=label, pixels=MAX_READ_PIXELS)
             facts.add_info(image)
+            if kind == "AVIF" and facts.depth > 8:
+                extras.add_samples(facts, "avif_decode", facts.data, (image.height, image.width))
             if facts.cut_off:
                 jpeg.judge_cut(facts, "progressive" in image.info, label)
             with libtiff_silenced(kind == "TIFF"):
@@ -122,7 +132,7 @@ def as_source(source: Any, *, deep: bool = False, keep_alpha: bool = True) -> So
         return _reduced(source, deep, keep_alpha)
     if isinstance(source, Image.Image):
         label = str(getattr(source, "filename", "") or "the picture")
-        check_size(*source.size, name=label)
+        check_size(*source.size, name=label, pixels=MAX_READ_PIXELS)
         with pillow_errors(label, source.format), libtiff_silenced(source.format == "TIFF"):
             found = convert(source, Facts.of_image(source), label, deep=deep, keep_alpha=keep_alpha)
             return Source(*found, label)
@@ -162,23 +172,42 @@ def write_picture(picture: Picture, path: str | os.PathLike[str], *, force: bool
 def fitted(picture: Picture, suffix: str) -> tuple[Picture, tuple[str, ...]]:
     """As much of a picture as the format of `suffix` (one of `WRITABLE`) holds, and what that loses, in plain words."""
     kind, losses = _WRITERS[suffix.lower()][0], []
-    if picture.depth > 8 and kind not in _DEEP:
+    if picture.depth > 8 and kind == "AVIF" and avif.is_deep():
+        had, bits = (picture.metadata.depth or b"\x10")[0], avif.bits_for(picture.metadata)
+        losses += [f"{had}-bit samples are rounded to {bits} bits"] if had > bits else []
+    elif picture.depth > 8 and kind not in _DEEP:
         losses.append(_ROUNDED)
         picture = picture.eight_bit()
     if picture.alpha is not None and kind not in _WITH_ALPHA:
         losses.append(_ON_WHITE)
         picture = picture.on_white()
-    left = [name for name, data in picture.metadata.items() if not _holds(kind, name, data)]
+    picture = replace(picture, metadata=replace(picture.metadata, thumbnail=None))  # which is the .mvc file's own
+    if "depth" not in _HELD.get(kind, ()):
+        picture = replace(picture, metadata=replace(picture.metadata, depth=None))  # samples are what they are
+    left = [name for name, data in picture.metadata.items() if not _holds(kind, name, data, picture)]
+    if kind == "TIFF" and picture.metadata.exif and "exif" not in left and tiff.unreadable(picture.metadata.exif):
+        losses.append("EXIF loses tags that cannot be read")
     if left:
         losses.append(f"metadata is dropped: {', '.join(NAMES[name] for name in left)}")
         picture = replace(picture, metadata=replace(picture.metadata, **dict.fromkeys(left)))
     return picture, tuple(losses)
 
 
-def _holds(kind: str, name: str, data: bytes) -> bool:
-    """Whether a format holds such metadata; EXIF without a tag that can be read only where no reader must."""
+def _holds(kind: str, name: str, data: bytes, picture: Picture) -> bool:
+    """Whether a format holds such metadata; EXIF without a tag that can be read only where no reader must.
+
+    A gain map is held for the picture that it was made for: of another size it is another one.
+    """
     if name not in _HELD.get(kind, ()):
         return False
+    if name == "gainmap":
+        found = gainmaps.unpacked(data)
+        block = picture.metadata.exif
+        return (
+            found is not None
+            and found.fits(picture.width, picture.height)
+            and (found.orientation == 1 or exif.with_orientation(block, found.orientation) is not None)
+        )
     if kind == "JPEG":
         return len(data) <= _JPEG_MOST.get(name, len(data))
     return name != "exif" or kind not in ("TIFF", "AVIF") or bool(tiff.exif_tags(data))
@@ -190,6 +219,9 @@ def keeping(picture: Picture, wanted: str | Iterable[str], gps: bool = True) -> 
     if gps:
         return replace(picture, metadata=metadata), ()
     metadata, unsure = exif.without_places(metadata)
+    found = gainmaps.unpacked(metadata.gainmap)
+    if found is not None and b"GPS" in b"".join(body.upper() for _, body in gainmaps.segments(found.jpeg)):
+        metadata, unsure = replace(metadata, gainmap=None), (*unsure, NAMES["gainmap"])
     told = tuple(f"{name} is dropped: it is not certain where it says places" for name in unsure)
     return replace(picture, metadata=metadata), told
 
@@ -218,25 +250,52 @@ def to_bytes(picture: Picture, suffix: str = ".png", quality: int | None = None)
             raise MvcError(f"{suffix} is lossless and has no quality", hint="use .jpg, .webp or .avif")
         options = {**options, **({"lossless": False} if kind == "WEBP" else {}), "quality": quality}
     picture, _ = fitted(picture, suffix)
-    picture, metadata = replace(picture, metadata=NONE), picture.metadata
+    gain_map, more_xmp = gainmaps.unpacked(picture.metadata.gainmap), b""
+    if kind == "JPEG" and picture.metadata.xmp and len(picture.metadata.xmp) + gainmaps.MOST_XMP_ADDED > xmp.MAIN_BYTES:
+        main, bodies = xmp.parted(picture.metadata.xmp)
+        picture = replace(picture, metadata=replace(picture.metadata, xmp=main))
+        more_xmp = b"".join(gainmaps.segment(gainmaps.APP1, body) for body in bodies)
+    if gain_map is not None:
+        picture = _as_it_was_turned(picture, gain_map)
+    metadata = picture.metadata
+    picture = replace(picture, metadata=Metadata(depth=metadata.depth))
     if kind in ("JPEG", "WEBP", "AVIF"):
         own = {"icc_profile": metadata.icc, "exif": metadata.exif, "xmp": metadata.xmp}
         if metadata.exif and kind != "WEBP":
             own["exif"] = b"Exif\0\0" + metadata.exif if kind == "JPEG" else exif.stand_in(metadata.exif)
         options = {**options, **{key: data for key, data in own.items() if data}}
+    if kind == "AVIF" and picture.depth > 8:
+        return avif.deep(picture, metadata, quality)
     if picture.depth > 8:
         written = _DEEP[kind](picture)
     else:
         buffer = io.BytesIO()
         picture.to_pil().save(buffer, kind, **options)
         written = buffer.getvalue()
+    if more_xmp:
+        written = gainmaps.behind_its_own(written, more_xmp)
+    if gain_map is not None:
+        return gainmaps.appended(written, gain_map)
     if kind == "PNG":
         return png.with_metadata(written, metadata)
     if kind == "TIFF":
         return tiff.with_metadata(written, metadata)
+    if kind == "AVIF" and metadata.cicp:
+        written = avif.with_codes(written, metadata.cicp)
     if kind == "AVIF" and metadata.exif:
         return written.replace(exif.stand_in(metadata.exif), metadata.exif, 1)
     return written
+
+
+def _as_it_was_turned(picture: Picture, gain_map: GainMap) -> Picture:
+    """A picture as it lies under its gain map, which is not turned: EXIF says how both are."""
+    metadata = picture.metadata
+    if gain_map.by_adobe:
+        metadata = replace(metadata, xmp=gainmaps.with_directory(metadata.xmp, len(gain_map.jpeg)))
+    if gain_map.orientation > 1:
+        metadata = replace(metadata, exif=exif.with_orientation(metadata.exif, gain_map.orientation))
+    samples = turned(picture.samples, {6: 8, 8: 6}.get(gain_map.orientation, gain_map.orientation))
+    return Picture(np.ascontiguousarray(samples), None, metadata)
 
 
 def _bytes_of(source: Readable, name: str | None) -> tuple[str, bytes]:

@@ -12,9 +12,10 @@ from mvc.media.facts import Facts, in_text, inflate
 from mvc.metadata import Metadata
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_BEHIND_IHDR = 33
+_BEHIND_IHDR, _DEPTH = 33, 24
 _NEEDED = (b"IHDR", b"PLTE", b"IDAT")
 _COLOURS = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM")
+_LIGHT = (b"mDCV", b"cLLI", b"mDCv", b"cLLi")  # the last two are drafts' names
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _PROFILES = {b"exif": "EXIF", b"APP1": "EXIF", b"icc": "ICC colour profile", b"icm": "ICC colour profile"}
 _PROFILES |= {b"xmp": "XMP", b"iptc": "IPTC", b"8bim": "IPTC"}
@@ -47,7 +48,7 @@ def look(data: bytes, label: str) -> Facts:
     facts, kept, found = Facts(b"", frames=1), [], {}
     kind = frames = 0
     pixels = animated = False
-    for chunk in _chunks(data):
+    for chunk in chunks_of(data):
         name = chunk.name
         if name == b"CgBI":
             hint = "`pngcrush -revert-iphone-optimizations FILE out.png` converts it"
@@ -66,6 +67,11 @@ def look(data: bytes, label: str) -> Facts:
             facts.damaged.append(chunk.title)
         elif name == b"tRNS":
             kept.append(chunk.whole)
+        elif name == b"sBIT":
+            colours = 3 if kind & 2 else 1
+            facts.significant = max(chunk.body[:colours], default=0)
+        elif name in _LIGHT:
+            facts.metadata.add("light levels")
         elif name == b"acTL":
             frames = int.from_bytes(chunk.body[:4], "big")
         elif name == b"fcTL":
@@ -93,6 +99,8 @@ def with_metadata(data: bytes, metadata: Metadata) -> bytes:
         return data
     if metadata.cicp:
         chunks += chunk(b"cICP", metadata.cicp)
+    if metadata.depth and data[_DEPTH] == 16:
+        chunks += chunk(b"sBIT", metadata.depth * {0: 1, 2: 3, 4: 2, 6: 4}[data[_DEPTH + 1]])
     if metadata.icc:
         chunks += chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(metadata.icc, 9))
     if metadata.exif:
@@ -118,7 +126,8 @@ def gray_alpha_as_rgba(data: bytes) -> bytes | None:
     return data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]
 
 
-def _chunks(data: bytes) -> Iterator[Chunk]:
+def chunks_of(data: bytes) -> Iterator[Chunk]:
+    """The chunks of a PNG up to its end, or as far as the file goes."""
     view, at = memoryview(data), len(SIGNATURE)
     while at + 8 < len(data):
         length = int.from_bytes(data[at : at + 4], "big")

@@ -15,7 +15,8 @@ from PIL import Image, ImageCms
 from mvc.errors import SourceError
 from mvc.media import png
 from mvc.media.exif import upright
-from mvc.media.facts import METADATA, Facts, maximum_of
+from mvc.media.facts import METADATA, Facts, carried, maximum_of
+from mvc.media.gainmaps import GainMap
 from mvc.metadata import NAMES, Metadata
 from mvc.picture import Picture, eight_bits, over_white
 
@@ -38,7 +39,9 @@ def convert(
     """
     rectangle = _covered(image)
     depth = facts.depth if facts.depth > 8 or not _is_deep(image) else 16
-    bands = _deep_bands(image, facts.data, label) if depth > 8 else None
+    bands = _bands_of(facts.samples) if facts.samples is not None else None
+    if bands is None and depth > 8:
+        bands = _deep_bands(image, facts.data, label)
     if bands is None and depth > 8 and deep and image.format == "PPM":
         bands = _deep_ppm(image, facts.data)
     losses: list[str] = []
@@ -60,7 +63,8 @@ def convert(
             losses.append("the palette is expanded to RGB")
         if depth > 8:  # by Pillow or the library behind it
             how = "rounded" if image.format == "PPM" else "reduced"
-            losses.append(f"{depth}-bit samples are {how} to 8 bits")
+            more = f" ({facts.more_bits})" if facts.more_bits else ""
+            losses.append(f"{depth}-bit {'floating-point ' * facts.floating}samples are {how} to 8 bits{more}")
         if mode not in ("P", "RGB", "RGBX", "L", "YCbCr"):
             facts.icc = b""  # of colours that are no more
         if mode not in ("P", "RGB", "RGBX", "L"):
@@ -80,22 +84,35 @@ def convert(
             outside = np.full_like(alpha, 255)
             outside[top:bottom, left:right] = alpha[top:bottom, left:right]
             alpha = outside
-    samples = np.ascontiguousarray(_upright(samples, facts.orientation))
-    alpha = None if alpha is None else np.ascontiguousarray(_upright(alpha, facts.orientation))
+    samples = np.ascontiguousarray(turned(samples, facts.orientation))
+    alpha = None if alpha is None else np.ascontiguousarray(turned(alpha, facts.orientation))
     if managed is not None:
         facts.icc = b""  # which has done its work
         facts.metadata.discard("ICC colour profile")
-    metadata = _metadata(facts, "GRAY" if samples.ndim == 2 else "RGB ")
+    if samples.dtype == np.uint16:
+        facts.significant = facts.significant or (depth if image.format != "PPM" else _power(facts.data))
+    metadata = _metadata(facts, samples)
     told = (*_frames(image, facts), *facts.others, *losses, *_dropped(facts, metadata))
     return Picture(samples, alpha, metadata), told
 
 
-def _metadata(facts: Facts, space: str) -> Metadata:
+def _metadata(facts: Facts, samples: NDArray[Any]) -> Metadata:
     """What is carried: a profile if it is one of the kind of colours that there are now; EXIF and XMP set upright."""
-    icc = facts.icc if facts.icc[16:20] == space.encode() else b""
+    icc = facts.icc if facts.icc[16:20] == (b"GRAY" if samples.ndim == 2 else b"RGB ") else b""
     xmp = _UPRIGHT.sub(rb"\g<1>1", facts.xmp)
     found = {"icc": icc, "exif": upright(facts.exif), "xmp": xmp, "cicp": facts.cicp}
+    if facts.gain_map:
+        height, width = samples.shape[:2]
+        found["gainmap"] = carried(GainMap(facts.orientation, width, height, facts.gain_map).packed())
+    if samples.dtype == np.uint16 and 9 <= facts.significant <= 15:
+        found["depth"] = bytes((facts.significant,))
     return Metadata(**{kind: data for kind, data in found.items() if data})
+
+
+def _power(data: bytes) -> int:
+    """Bits of the samples of a PPM whose greatest is the greatest of so many bits, else 0."""
+    most = maximum_of(data)
+    return most.bit_length() if not most & (most + 1) else 0
 
 
 def _managed(image: Image.Image, icc: bytes) -> Image.Image | None:
@@ -200,6 +217,25 @@ def _deep_bands(image: Image.Image, data: bytes, label: str) -> Bands | None:
     return coloured
 
 
+def widened(numbers: NDArray[Any], most: int) -> Deep:
+    """Numbers of 0 ... `most` in the whole range of 16 bits: from them the numbers can be had back, exactly."""
+    if most == _DEEP:
+        return numbers.astype(np.uint16, copy=False)
+    return ((numbers.astype(np.uint32) * _DEEP + most // 2) // most).astype(np.uint16)
+
+
+def _bands_of(samples: Deep) -> Bands:
+    """Those of [H, W] or [H, W, C], alpha last."""
+    with_alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
+
+    def rows(top: int, bottom: int) -> Band:
+        part = samples[top:bottom]
+        colour = part[..., :3] if part.ndim == 3 and part.shape[2] > 2 else part.reshape(*part.shape[:2], -1)[..., 0]
+        return Band(colour, part[..., -1] if with_alpha else None)
+
+    return rows
+
+
 def _deep_gray(image: Image.Image, label: str) -> Bands:
     highest = 0xFFF if _raw_mode(image) == "I;12" else _DEEP  # of 12 bits in a TIFF Pillow hands over the numbers
     image.load()
@@ -211,9 +247,7 @@ def _deep_gray(image: Image.Image, label: str) -> Bands:
         )
 
     def gray(top: int, bottom: int) -> Band:
-        colour = samples[top:bottom].astype(np.uint16)
-        if highest < _DEEP:
-            colour = ((colour.astype(np.uint32) * _DEEP + highest // 2) // highest).astype(np.uint16)
+        colour = widened(samples[top:bottom].astype(np.uint16), highest)
         return Band(colour, None if key is None else _all_but((key,), colour[..., None]))
 
     return gray
@@ -228,8 +262,7 @@ def _deep_ppm(image: Image.Image, data: bytes) -> Bands | None:
     samples = np.frombuffer(data, ">u2", 3 * width * height, tiles[0].offset).reshape(height, width, 3)
 
     def coloured(top: int, bottom: int) -> Band:
-        rows = np.minimum(samples[top:bottom].astype(np.uint32), highest)
-        return Band(((rows * _DEEP + highest // 2) // highest).astype(np.uint16), None)
+        return Band(widened(np.minimum(samples[top:bottom], highest), highest), None)
 
     return coloured
 
@@ -321,7 +354,7 @@ def _without_alpha(image: Image.Image, as_it_is: bool) -> tuple[Image.Image, Sam
     return full.getchannel(0) if gray else full.convert("RGB"), alpha
 
 
-def _upright(samples: Samples, orientation: int) -> Samples:
+def turned(samples: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The samples turned as an EXIF orientation says."""
     across = (1, 0, *range(2, samples.ndim))
     match orientation:

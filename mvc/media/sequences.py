@@ -20,7 +20,7 @@ from mvc.frames import ClipInfo, Frame, Told
 from mvc.media.ends import is_whole_gif
 from mvc.media.pictures import check_extension, read_picture, write_picture
 from mvc.media.trouble import pillow_errors
-from mvc.picture import Picture, check_size
+from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 
 Frames = Generator[Frame, None, None]
 
@@ -126,7 +126,7 @@ def read_animation(file: BinaryIO, label: str, kind: str, told: Told) -> tuple[C
     """An animation as Pillow reads it, in RGB on white; None where the file holds one picture only."""
     with pillow_errors(label, kind):
         image = Image.open(file, formats=(kind,))
-        check_size(*image.size, name=label)
+        check_size(*image.size, name=label, side=MAX_FRAME_SIDE_PX)
         if getattr(image, "n_frames", 1) < 2:
             return None
     whole = kind != "GIF" or is_whole_gif(file)

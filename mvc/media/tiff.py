@@ -11,6 +11,7 @@ from mvc.metadata import Metadata
 _NEEDED = {256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324, 325, 332, 334, 338}
 _NEEDED |= {339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 50674}
 _METADATA = dict.fromkeys((270, 271, 272, 305, 306, 315, 316, 33432, 34665, 34853), "EXIF")
+_METADATA |= dict.fromkeys((269, 285, 0x4746, 0x4749, *range(0x9C9B, 0x9CA0), 0xC4A5), "EXIF")  # names, stars, Windows
 _EXIF = {*_METADATA, 282, 283, 296}  # and the resolution
 _ICC, _XMP = 34675, 700
 _METADATA |= {34675: "ICC colour profile", 700: "XMP", 33723: "IPTC", 34377: "IPTC"}
@@ -25,10 +26,24 @@ def look(data: bytes, label: str) -> Facts:
 
     Raises `SourceError` for a camera's raw file, which only looks like a small TIFF.
     """
-    facts = Facts(data)
+    facts, kept = look_at_tags(data, label)
+    facts.data = data
+    header = header_of_tiff(data)
+    if header is None or kept is None:
+        return facts
+    order, big, start = header
+    count = len(kept).to_bytes(8 if big else 2, order)
+    directory = b"".join((count, *(entry.raw for entry in kept), bytes(8 if big else 4)))
+    facts.data = data[:start] + directory + data[start + len(directory) :]  # never longer than what it replaces
+    return facts
+
+
+def look_at_tags(data: bytes, label: str) -> tuple[Facts, list[Entry] | None]:
+    """What a TIFF says, without its bytes, and the tags that its pixels need; None where the directory is cut short."""
+    facts = Facts(b"")
     header = header_of_tiff(data)
     if header is None:
-        return facts
+        return facts, None
     order, big, start = header
     counter, wide, pointer = (8, 20, 8) if big else (2, 12, 4)
 
@@ -37,7 +52,7 @@ def look(data: bytes, label: str) -> Facts:
 
     entries = list(read_ifd(data))
     if len(entries) != number(start, counter):
-        return facts  # the directory is cut short: Pillow will say so
+        return facts, None  # Pillow will say so
     tags = {entry.tag for entry in entries}
     reduced = any(entry.tag == _SUBFILE and (entry.whole or 0) & 1 for entry in entries)
     if data[8:10] == b"CR" or (reduced and tags & {_SUB_IFDS, _DNG}):
@@ -51,7 +66,9 @@ def look(data: bytes, label: str) -> Facts:
         elif entry.tag == _XMP:
             facts.xmp = whole_value(data, entry)  # whose way up does not count here
     if "EXIF" in facts.metadata:
-        own = exif.tree(data, _EXIF)
+        skipped: list[int] = []
+        own = exif.tree(data, _EXIF, skipped)
+        facts.damaged += ["EXIF"] if own and skipped else []
         facts.exif = carried(exif.block(own)) if own else b""
     _colours(facts, {entry.tag: entry.fractions for entry in entries if entry.tag in (_WHITE, _PRIMARIES)})
 
@@ -60,12 +77,7 @@ def look(data: bytes, label: str) -> Facts:
         pages.add(at)
         at = number(at + counter + number(at, counter) * wide, pointer)
     facts.frames = len(pages)
-
-    kept = [entry.raw for entry in entries if entry.tag in _NEEDED]
-    count = len(kept).to_bytes(counter, order)
-    directory = b"".join((count, *kept, bytes(pointer)))  # never longer than the one that it replaces
-    facts.data = data[:start] + directory + data[start + len(directory) :]
-    return facts
+    return facts, [entry for entry in entries if entry.tag in _NEEDED]
 
 
 def _tag(facts: Facts, entry: Entry) -> None:
@@ -89,15 +101,28 @@ def with_metadata(data: bytes, metadata: Metadata) -> bytes:
     """A little-endian TIFF of one directory with the metadata in another one at its end, which takes its place."""
     if not metadata.only(("icc", "exif", "xmp")):
         return data
+    tags = metadata_tags(metadata)
+    for entry in read_ifd(data):
+        tags[entry.tag] = exif.Tag(entry.tag, entry.kind, entry.many, whole_value(data, entry))
+    data += bytes(len(data) % 2)
+    return data[:4] + len(data).to_bytes(4, "little") + data[8:] + exif.laid(tags.values(), len(data))
+
+
+def metadata_tags(metadata: Metadata) -> dict[int, exif.Tag]:
+    """The tags, by their numbers, in which a TIFF has metadata."""
     tags = {own.number: own for own in exif_tags(metadata.exif) or ()}
     if metadata.icc:
         tags[_ICC] = exif.Tag(_ICC, 7, len(metadata.icc), metadata.icc)
     if metadata.xmp:
         tags[_XMP] = exif.Tag(_XMP, 1, len(metadata.xmp), metadata.xmp)
-    for entry in read_ifd(data):
-        tags[entry.tag] = exif.Tag(entry.tag, entry.kind, entry.many, whole_value(data, entry))
-    data += bytes(len(data) % 2)
-    return data[:4] + len(data).to_bytes(4, "little") + data[8:] + exif.laid(tags.values(), len(data))
+    return tags
+
+
+def unreadable(block: bytes) -> list[int]:
+    """The numbers of tags of an EXIF block that cannot be read, and so not be written."""
+    skipped: list[int] = []
+    exif.tree(block, None, skipped)
+    return skipped
 
 
 def exif_tags(block: bytes | None) -> list[exif.Tag] | None:

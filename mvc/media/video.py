@@ -20,7 +20,7 @@ from mvc.media.pyav import av_reason, need_av
 from mvc.media.sound import track_of
 from mvc.media.turn import Turn, of_matrix, turned
 from mvc.media.unpack import LAYOUTS, Unpacked, eight_bits, laid_out, unpack
-from mvc.picture import check_size
+from mvc.picture import MAX_FRAME_SIDE_PX, check_size
 
 # What FFmpeg may take a file for. Play lists and lists of files are left out on purpose: they name other files.
 _FORMATS = "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,ogg,asf,ivf,nut,h264,hevc,vvc,m4v,obu,av1,mxf,dv"
@@ -118,7 +118,7 @@ class VideoReader:
 
     def _look(self, frame: Any) -> ClipInfo:
         """What the first frame says of all."""
-        check_size(frame.width, frame.height, name=self._label)
+        check_size(frame.width, frame.height, name=self._label, side=MAX_FRAME_SIDE_PX)
         full = frame.color_range == 2 or frame.format.name.startswith("yuvj")
         matrix = int(frame.colorspace) if int(frame.colorspace) != 3 else UNSPECIFIED
         siting = 1 if self._stream.codec_context.name == "mjpeg" else None

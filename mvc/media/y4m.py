@@ -16,7 +16,7 @@ from mvc.colour import Colour
 from mvc.errors import SourceError
 from mvc.frames import ClipInfo, Frame, PixelFormat, Told
 from mvc.media.unpack import LAYOUTS, eight_bits, laid_out
-from mvc.picture import check_size
+from mvc.picture import MAX_FRAME_SIDE_PX, check_size
 
 SIGNATURE = b"YUV4MPEG2 "
 DEFAULT_RATE = Fraction(25)
@@ -37,7 +37,7 @@ def read_y4m(file: BinaryIO, label: str, told: Told) -> tuple[ClipInfo, Generato
     parts = (_line(file, label) or b"").decode("latin-1").split()[1:]
     fields = {part[0]: part[1:] for part in parts if not part.startswith("X")}
     width, height = (int(fields[key]) if fields.get(key, "").isdecimal() else 0 for key in "WH")
-    check_size(width, height, name=label)
+    check_size(width, height, name=label, side=MAX_FRAME_SIDE_PX)
     rate = _ratio(fields.get("F", ""))
     if rate is None:
         told.add(f"no frame rate is named: {DEFAULT_RATE} frames per second are assumed")

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mvc.models.coding import Coder
 from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
-from mvc.tiling import cells, round_up
+from mvc.tiling import Part, cells, round_up, scaled
 
 CoderOf = Callable[[Density], Coder]
 CELL_PX = 16
@@ -77,14 +77,21 @@ class Autoencoder(nn.Module):
     density: Any  # a mvc.models.estimate.Density
     config: Any
 
+    def lagrangian(self, index: int) -> float:
+        """lambda: what a mean squared error on the 0..255 scale is worth in bits per pixel at a quality index.
+
+        0 where nothing says it, as with models that are trained for another distortion.
+        """
+        return 0.0
+
     def sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Rows and columns of y and of z for a picture of this size in pixels."""
         y = round_up(height, self.align) // CELL_PX, round_up(width, self.align) // CELL_PX
         return y, (cells(y[0], self.stride // CELL_PX), cells(y[1], self.stride // CELL_PX))
 
-    def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        """y = g_a(x), in units of the quantisation step, and z = h_a(y)."""
-        y = self.g_a(x)
+    def analyse(self, x: Tensor, index: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        """y = g_a(x), in units of the quantisation step, and z = h_a(y): those of a part of y, given all of x."""
+        y = part_of(self.g_a(x), part)
         return y, self.h_a(y)
 
     def code(self, coder: Coder, x: Tensor, index: Tensor) -> Tensor:
@@ -99,9 +106,18 @@ class Autoencoder(nn.Module):
         x_hat: Tensor = self.g_s(y_hat if given is None else torch.cat([y_hat, given], -1))
         return x_hat
 
-    def pieces(self, y_hat: Tensor, index: Tensor) -> Iterator[Piece]:
-        """`synthesise` piece by piece, so that a large picture is never whole in floats."""
-        yield Piece(0, 0, self.synthesise(y_hat, index))
+    @property
+    def margin(self) -> int:
+        """Positions of y that transforms want to see on each side of a tile."""
+        return self.align // CELL_PX
+
+    def pieces(self, y_hat: Tensor, index: Tensor, part: Part | None = None) -> Iterator[Piece]:
+        """`synthesise` piece by piece, so that a large picture is never whole in floats; of a part of y_hat, given all.
+
+        The places of the pieces count from those of the part.
+        """
+        x = self.synthesise(y_hat, index)
+        yield Piece(0, 0, x if part is None else x[:, scaled(part[0], CELL_PX), scaled(part[1], CELL_PX)])
 
     def forward(
         self, coder: Coder, x: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32
@@ -142,6 +158,11 @@ class InterFlow(Protocol):
         `without` names a part of which `code` will make nothing of x.
         """
         ...
+
+
+def part_of(y: Tensor, part: Part | None) -> Tensor:
+    """A part of y [B, h, w, M], or all."""
+    return y if part is None else y[:, part[0], part[1]].contiguous()
 
 
 def no_index(x: Tensor) -> Tensor:

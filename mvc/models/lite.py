@@ -21,17 +21,17 @@ from mvc.blocks.layers import (
     unshuffle,
 )
 from mvc.blocks.lite import WIDTH_UNIT, ConvBlock, Stage, VSSBlock, WindowBlock
-from mvc.models.base import CELL_PX, Autoencoder, Piece
+from mvc.models.base import CELL_PX, Autoencoder, Piece, part_of
 from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.sizes import check_sizes
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
-from mvc.tiling import cells, scaled, windows
+from mvc.tiling import Part, cells, extent, scaled, windows
 
 PATCH = CELL_PX
 BAND_TOKENS = 512  # of 16 x 16 pixels; a band has the fewest rows that have so many (ops/product.py)
-GPU_BAND_TOKENS = 1 << 16  # where memory is plenty and kernels are better few
+GPU_BAND_TOKENS = 1 << 16  # where memory is plenty and kernels are better few; in training, too
 WINDOW, MARGIN = 48, 1
 """Latents to a side of the windows that both transforms work on in large pictures, and those added around each.
 
@@ -235,7 +235,8 @@ class Synthesis(nn.Module):
         y = self.gain(y_hat, index).to(dtype)
         del y_hat  # at 4K each of these takes 40 MB or more
         f = self.stage8(self._at_eighth(self.stage16(self.embed(y)), index))
-        rows = cells(GPU_BAND_TOKENS if y.is_cuda else BAND_TOKENS, y.shape[0] * y.shape[2])
+        few = y.is_cuda or torch.is_grad_enabled()  # gradients keep it all, and their slopes are joined again
+        rows = cells(GPU_BAND_TOKENS if few else BAND_TOKENS, y.shape[0] * y.shape[2])
         for f_band, y_band in zip(f.split(2 * rows, 1), y.split(rows, 1), strict=True):
             x = shuffle(self.head(f_band), self.fine).float()
             x += shuffle(self.skip(y_band), self.patch)
@@ -331,20 +332,28 @@ class MambaVCLite(Autoencoder):
         self.density = HyperDensity(c.hyper)
         self.prior = make_prior(c)
 
+    def lagrangian(self, index: int) -> float:
+        return float(rd_lambda(torch.tensor(index)))
+
     def untrained_prior(self) -> Prior:
         """A prior like the model's own, in floats."""
         return make_prior(self.config)
 
-    def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.g_a(x, index) if torch.is_grad_enabled() else self._analysed(x, index)
+    @property
+    def margin(self) -> int:
+        return max(MARGIN, super().margin)
+
+    def analyse(self, x: Tensor, index: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        y = part_of(self.g_a(x, index), part) if torch.is_grad_enabled() else self._analysed(x, index, part)
         return y, self.h_a(y.to(x.dtype), index)
 
-    def _analysed(self, x: Tensor, index: Tensor) -> Tensor:
-        """g_a(x) window by window."""
+    def _analysed(self, x: Tensor, index: Tensor, part: Part | None) -> Tensor:
+        """g_a(x), or a part of it, window by window."""
         patch = self.g_a.patch
         height, width = x.shape[1] // patch, x.shape[2] // patch
-        y = x.new_empty(x.shape[0], height, width, self.config.latents, dtype=torch.float32)
-        for window in windows(height, width, WINDOW, MARGIN):
+        size = (height, width) if part is None else (extent(part[0]), extent(part[1]))
+        y = x.new_empty(x.shape[0], *size, self.config.latents, dtype=torch.float32)
+        for window in windows(height, width, WINDOW, MARGIN, part):
             rows, columns = (scaled(part, patch) for part in window.wide)
             own = self.g_a(x[:, rows, columns], index)
             y[:, window.rows, window.columns] = own[:, window.own[0], window.own[1]]
@@ -359,13 +368,15 @@ class MambaVCLite(Autoencoder):
         patch = self.g_s.patch
         shape = len(y_hat), patch * y_hat.shape[1], patch * y_hat.shape[2], self.config.samples
         x_hat = y_hat.new_empty(shape, dtype=torch.float32)
-        for top, left, x in self.pieces(y_hat, index, dtype):
+        for top, left, x in self.pieces(y_hat, index, dtype=dtype):
             x_hat[:, top : top + x.shape[1], left : left + x.shape[2]] = x
         return x_hat
 
-    def pieces(self, y_hat: Tensor, index: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[Piece]:
+    def pieces(
+        self, y_hat: Tensor, index: Tensor, part: Part | None = None, dtype: torch.dtype = torch.float32
+    ) -> Iterator[Piece]:
         patch = self.g_s.patch
-        for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN):
+        for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part):
             rows, columns = (scaled(part, patch) for part in window.own)
             top = 0
             for band in self.g_s.bands(y_hat[:, window.wide[0], window.wide[1]], index, dtype):

@@ -25,12 +25,13 @@ from mvc.blocks.layers import (
     unshuffle,
 )
 from mvc.blocks.lite import ConvBlock, Stage
-from mvc.models.base import Autoencoder
+from mvc.models.base import Autoencoder, part_of
 from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
 from mvc.models.prior import Residual
 from mvc.models.video_prior import MotionPrior, TemporalPrior
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
+from mvc.tiling import Part
 
 FLOW_PX = 8  # pixels to a side for each vector of the decoded flow
 SIDE = FLOW_PX // PACKING  # of its part of a packed frame
@@ -167,8 +168,8 @@ class MotionAutoencoder(Autoencoder):
         self.prior: MotionPrior = MotionPrior(c.motion, c.motion_features, c.motion + c.picture.latents)
         self.prior.h_s.gain_in.log_gain.data += COARSER
 
-    def analyse(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        y = self.g_a(x, index)
+    def analyse(self, x: Tensor, index: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
+        y = part_of(self.g_a(x, index), part)
         return y, self.h_a(y.to(x.dtype), index)
 
     def synthesise(

@@ -17,7 +17,6 @@ from mvc.entropy.tables import LATENT_SIGMAS, Tables, mixture_tables
 from mvc.models.weights import Weights
 from mvc.picture import Picture
 from mvc.quality import DEFAULT_EFFORT
-from mvc.tiling import Tiling
 from mvc.train.data import CropStore
 
 REACH = 64  # symbols of larger magnitude are counted as this one
@@ -51,9 +50,9 @@ def count_symbols(weights: Weights, pictures: Iterable[Picture], indices: Sequen
     network = codec.network
     counter = _Counter(network.latent_tables)
     for picture in pictures:
-        (tile,) = Tiling(picture.width, picture.height)
+        size = picture.height, picture.width
         for index in indices:
-            y, z = codec.latents(codec.to_tensor(picture), tile, index, DEFAULT_EFFORT)
+            y, z = codec.latents(codec.to_tensor(picture), size, index, DEFAULT_EFFORT)
             network.put(counter, y, z, index)
     return counter.counts
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from mvc import files
 from mvc.arguments import check_device, check_model, check_threads
 from mvc.clip_files import clip_info, shown
-from mvc.container import ClipHead, Reader, Unit, read_head, salvage
+from mvc.container import ClipHead, Reader, Unit, read_head
+from mvc.container.salvage import salvage
 from mvc.errors import SourceError, Unsupported
 from mvc.frames import ClipInfo, Frame
 from mvc.media.clip_source import Piped

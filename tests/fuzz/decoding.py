@@ -69,7 +69,7 @@ def _read_container(data: bytes) -> str:
 def _decode(codec: Codec, data: bytes) -> Picture:
     head, units = read_file(data)
     check_decoding(head.width, head.height, MAX_PIXELS, None)
-    samples = codec.decode_units(head, units)
+    samples = stills.decode(head, units, lambda _: codec)
     assert (samples.width, samples.height, samples.colour) == (head.width, head.height, head.colour)
     return samples
 

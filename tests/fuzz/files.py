@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -13,7 +13,7 @@ from valid_files import chunks_of, repaired
 from fuzz.bytes_of import SIZES, cut, flips, havoc
 from fuzz.seeds import coded_seeds
 from mvc.container import read_file
-from mvc.container.chunks import CLIP, CODE, END, SIGNATURE, Link, crc32c, frame
+from mvc.container.chunks import CLIP, CODE, END, NEXT, SIGNATURE, UNITS, Link, crc32c, frame
 
 
 def varint(value: int, padding: int = 0) -> bytes:
@@ -33,7 +33,7 @@ ROLES = ("picture", "inter", "exact", "alpha")
 
 @dataclass
 class Coded:
-    """A chunk CODE whose fields can be anything; what is None follows from the streams."""
+    """A chunk CODE or NEXT whose fields can be anything; what is None follows from the streams."""
 
     flags: int
     index: int
@@ -43,8 +43,11 @@ class Coded:
     sizes: list[int] | None = None
     padding: int = 0
     behind: bytes = b""
+    kind: int = CODE.code
 
     def payload(self) -> bytes:
+        if self.kind == NEXT.code:
+            return bytes([self.quality]) + b"".join(self.streams) + self.behind
         count = len(self.streams) if self.count is None else self.count
         sizes = list(map(len, self.streams[:-1])) if self.sizes is None else self.sizes
         start = bytes([self.flags]) + varint(self.index, self.padding) + bytes([self.quality, count % 256])
@@ -80,9 +83,9 @@ class Parts:
             if isinstance(chunk, Coded):
                 payload = chunk.payload()
                 if self.flags & 3 == 1:
-                    crc = link.crc(payload) if clip_checked else b"cksm"
-                    payload, link = payload + crc, replace(link, last=crc)
-                data += frame(CODE.code, len(payload)) + payload
+                    crc = link.crc(payload, chunk.kind) if clip_checked else b"cksm"
+                    payload, link = payload + crc, link._replace(last=crc)
+                data += frame(chunk.kind, len(payload)) + payload
             else:
                 kind, payload, length = chunk
                 data += (frame(kind, len(payload)) if length is None else bytes([kind]) + length) + payload
@@ -99,10 +102,10 @@ def taken_apart(data: bytes) -> Parts:
     chunks: list[Any] = []
     own = iter(units)
     for code, payload in chunks_of(data)[1:]:
-        if code == 2:
+        if code in UNITS:
             unit = next(own)
             quality = 64 if unit.quality_index is None else unit.quality_index
-            chunks.append(Coded(ROLES.index(unit.role), unit.index, quality, list(unit.streams)))
+            chunks.append(Coded(ROLES.index(unit.role), unit.index, quality, list(unit.streams), kind=code))
         else:
             chunks.append((code, payload, None))
     return Parts(flags, head.width, head.height, head.quality_index, head.model_id or b"", chunks)
@@ -133,7 +136,7 @@ def _unit(random: Random, parts: Parts) -> None:
     unit = random.choice(parts.codes)
     match random.randrange(6):
         case 0:
-            unit.flags = random.randrange(256)
+            unit.flags, unit.kind = random.randrange(256), random.choice([unit.kind, *UNITS])
         case 1:
             unit.index, unit.padding = random.choice(SIZES), random.choice([0, 0, 1, 3, 5])
         case 2:

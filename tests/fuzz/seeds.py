@@ -10,7 +10,7 @@ from random import Random
 import numpy as np
 import torch
 from tiny_model import picture, tiny_codec
-from valid_files import Content
+from valid_files import Content, in_step
 
 from mvc import codec as codecs
 from mvc import stills
@@ -39,7 +39,8 @@ def content(random: Random) -> Content:
     if clip and random.random() < 0.5:
         tracks = (Track(48000, 2, Fraction(1, 48000), "opus", "eng", random.randbytes(60)),)
         packets = [Packet(0, 960 * number, 960, random.randbytes(random.choice([0, 7, 200]))) for number in range(9)]
-    return Content(head, tuple(map(unit, indices)), tuple(extras[: random.randrange(3)]), tracks, tuple(packets))
+    units = in_step(head, tuple(map(unit, indices)))
+    return Content(head, units, tuple(extras[: random.randrange(3)]), tracks, tuple(packets))
 
 
 @cache
@@ -98,4 +99,9 @@ def _seeds(codec: Codec) -> tuple[bytes, ...]:
             streams = codec.network.write(y, z, 31)
         head = Head("still", 64, 64, "rgb", 8, 31, codec.model_id)
         made.append(write_file(head, [Unit("picture", 0, None, tuple(streams))]))
+    made.append(codec.encode(picture(18, 400, seed=5), 20, 0, 256))  # two tiles
+    head, (left, _) = read_file(made[-1])
+    drawn = np.zeros((18, 144, 3), np.uint8)
+    exact = stills.exact_file(Picture(drawn), tile_px=256)
+    made.append(write_file(head, [left, replace(read_file(exact)[1][0], index=1)]))  # one by either coder
     return tuple(made)

@@ -1,0 +1,118 @@
+"""An .mvc file of a still, open: its head, its metadata, and its samples, whole, in strips or of a region."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import BinaryIO
+
+from mvc import stills
+from mvc.container import Arrived, Head, Reader, read_kind, read_metadata
+from mvc.errors import Corrupt, FormatError, MvcError
+from mvc.metadata import NAMES, Metadata
+from mvc.picture import Picture
+from mvc.strips import Decoder, Strip
+from mvc.tiling import Region, Tiling
+
+
+class StillFile:
+    """Reads a file, its bytes or a file object that can seek, once: give a region here if no more is wanted.
+
+    All of the file is checked first; for a region of one in tiles only those that it takes are read, each of which has
+    a checksum. Raises as `mvc.container.Reader`.
+    With `slices` no more than so many of a latent are decoded: a preview. With `partial` the file may be cut or
+    damaged: what has arrived is shown, `lost` tells the numbers of the tiles that have not, and `cut` what is missing.
+    """
+
+    def __init__(
+        self,
+        data: bytes | BinaryIO,
+        region: Region | None = None,
+        *,
+        slices: int | None = None,
+        partial: bool = False,
+    ) -> None:
+        self._file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
+        self._start = self._file.tell()
+        self.region, self._slices, self._partial = region, slices, partial
+        self.lost: set[int] = set()
+        self.cut: FormatError | None = None
+        if partial:
+            self._arrived = Arrived(self._file)
+            self.head: Head = self._arrived.head
+            return
+        self._reader = Reader(self._file, check=region is None)
+        self.head = self._reader.head
+        if region is not None and not self.head.linked:
+            self._file.seek(self._start)
+            self._reader = Reader(self._file)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of what is decoded, which is not the region alone where the picture is one tile."""
+        part = self.region if self.region and self.head.tile_px else self.head
+        return part.width, part.height
+
+    @property
+    def missing(self) -> list[str]:
+        """What was not there of a picture that was decoded with `partial`, in plain words."""
+        tiles = len(Tiling(self.head.width, self.head.height, self.head.tile_px))
+        told = [] if self.cut is None else [f"not all of the file is there: {self.cut}"]
+        return told + [f"{len(self.lost)} of {tiles} tiles are missing, and gray"] * bool(self.lost)
+
+    def strips(self, load: Callable[[bytes], Decoder]) -> Iterator[Strip]:
+        """The strips of the picture, or of the region, from top to bottom; the checksums of latents are compared last.
+
+        Raises as `stills.decode`, and Corrupt where other latents come out than went in.
+        """
+        if self._partial or self._slices is not None:
+            yield from self._preview(load)
+            return
+        made = stills.strips(self.head, load, self.region)
+        needed = None if self.region is None or not self.head.tile_px else made.needed()
+        yield from made.decode(self._reader.units(needed))
+        check_sums(made.sums, self._reader.sums)
+
+    def _preview(self, load: Callable[[bytes], Decoder]) -> Iterator[Strip]:
+        made = stills.strips(self.head, lambda own: load(own).preview(self._slices), self.region, self._partial)
+        if not self._partial:
+            yield from made.decode(self._reader)
+            return
+        yield from made.decode(self._arrived.units())
+        self.lost, self.cut = made.lost, next(iter(self._arrived.faults), None)
+
+    def decode(self, load: Callable[[bytes], Decoder]) -> Picture:
+        """The picture, or the region, with its metadata. Raises as `strips`."""
+        picture = stills.whole(self.head, self.strips(load))
+        return Picture(picture.samples, picture.alpha, self.metadata())
+
+    def metadata(self) -> Metadata:
+        """What the file says of the picture."""
+        place = self._file.tell()
+        try:
+            self._file.seek(self._start)
+            return _metadata_of_a_part(self._file) if self._partial else read_metadata(self._file)
+        finally:
+            self._file.seek(place)
+
+
+def _metadata_of_a_part(file: BinaryIO) -> Metadata:
+    """What there is of it before the file ends."""
+    start, found = file.tell(), {}
+    for kind in NAMES:
+        with suppress(MvcError):
+            file.seek(start)
+            found[kind] = read_kind(file, kind)
+    return Metadata(**found)
+
+
+def check_sums(found: Mapping[int, int], stated: Sequence[int]) -> None:
+    """Corrupt unless the latents of tiles have the checksums that the file states, if it does."""
+    for number, own in found.items():
+        if stated and stated[number] != own:
+            raise Corrupt(
+                f"the latent is not what was coded: its checksum is {own:08x}, it should be {stated[number]:08x}",
+                hint="this machine, or a library on it, may not compute as the format says; try --device cpu",
+                chunk=f"CODE {number}",
+            )
