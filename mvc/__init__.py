@@ -149,7 +149,7 @@ def encode(
     Without `gps` EXIF and XMP lose the places that they name. With `thumbnail` the file gets a JPEG of some 3 to 6 kB
     and at most 256 pixels a side, for programs that cannot decode it (see `mvc.thumbnail`).
     `tile` is the side of the tiles in which the picture is coded, in pixels: 256, 512 or 1024, 0 for one tile; if not
-    said, pictures of more than four megapixels have tiles of 512 (lossless 1024).
+    said, pictures of more than eight megapixels have tiles of 512 (lossless 1024).
     `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
     What a picture holds beyond 8-bit RGB or gray, alpha and that metadata is dropped with a `LossWarning`; a quality or
     an effort that the model does not have gives a `UserWarning`.

@@ -280,13 +280,16 @@ class Codec:
             y_hat = self.network.take(reader, index, size, self.device, self.dtype).y_hat
             if isinstance(reader, JointReader):
                 reader.finish()
-            return Latent(y_hat, index)
+            made = Latent(y_hat.contiguous(), index)  # alone, without the features beside which the prior had it
+            del y_hat
+            _tidy(head.width, head.height)
+            return made
 
     def latent_sum(self, latent: Latent) -> int:
         """The CRC-32C of a latent, as SUMS has it (spec section 3.11)."""
         found = 0
-        for row in latent.y_hat[0]:  # at 4K all of it takes 40 MB
-            found = crc32c(row.mul(self.network.prior.grid.one).to(torch.int32).cpu().numpy().tobytes(), found)
+        for rows in latent.y_hat[0].split(16):  # of a large picture all of it takes much
+            found = crc32c(rows.mul(self.network.prior.grid.one).to(torch.int32).cpu().numpy().tobytes(), found)
         return found
 
     def paint(self, samples: np.ndarray, around: Mapping[tuple[int, int], Latent]) -> None:
@@ -297,8 +300,7 @@ class Codec:
         with computing(self.threads), torch.inference_mode():
             _tidy(*samples.shape[:2])  # what the prior had is of other sizes than what the synthesis needs
             own = around[0, 0]
-            # contiguous: alone, without the features beside which the prior had it
-            y_hat, inner = own.y_hat.contiguous(), None
+            y_hat, inner = own.y_hat, None
             if len(around) > 1:
                 y_hat, inner = amid({place: latent.y_hat for place, latent in around.items()}, self.model.margin)
             index = torch.tensor([own.index], device=self.device)

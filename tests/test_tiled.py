@@ -255,8 +255,8 @@ def test_regions_and_tiles_by_command_and_in_python(tmp_path: Path, monkeypatch:
 
 
 def test_large_pictures_have_tiles_by_themselves() -> None:
-    assert (tiled.usual_tile(2048, 2048), tiled.usual_tile(2049, 2048)) == (0, 512)
-    assert (tiled.usual_exact_tile(2048, 2048), tiled.usual_exact_tile(4000, 3000)) == (0, 1024)
+    assert (tiled.usual_tile(3840, 2160), tiled.usual_tile(4000, 3000)) == (0, 512)
+    assert (tiled.usual_exact_tile(3840, 2160), tiled.usual_exact_tile(4000, 3000)) == (0, 1024)
 
 
 # What has arrived, and previews

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -258,7 +259,8 @@ def decode(
         data = media.to_bytes(picture, suffix, quality)
         job.write(data, force=force)
         clock.lap("write")
-        _tell(job, still.head, size, len(data), progress, stats, clock)
+        shown = replace(still.head, width=picture.width, height=picture.height)  # of a region its own
+        _tell(job, shown, size, len(data), progress, stats, clock)
 
     run_all("decoding", plans, lambda job: job.name, action)
 

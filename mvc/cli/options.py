@@ -176,7 +176,7 @@ SkipExisting = Annotated[
 Tile = Annotated[
     int | None,
     typer.Option(
-        "--tile", metavar="PX", help="Side of tiles: 256, 512, 1024, or 0 for one. Default: 512 above 4 megapixels."
+        "--tile", metavar="PX", help="Side of tiles: 256, 512, 1024, or 0 for one. Default: 512 above 8 megapixels."
     ),
 ]
 RegionOption = Annotated[
