@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from reference_decoder import Head, Refused, Tile, Unit, read_file, read_metadata, require, tile_units
-from reference_quick import QuickPixels, QuickSamples, Recall
+from reference_quick import QuickPixels, QuickSamples, Recall, keys_around
 from reference_samples import Mixer, Plane, Reader, Samples, read_coefs
 
 Shape = tuple[int, int, int]
@@ -50,9 +50,7 @@ class Pixels:
         self.tried: list[int] = []
 
     def look(self, y: int, x: int) -> tuple[list[int], list[int]]:
-        places = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-1, 2), (-2, -1), (0, -3)]
-        places += [(-1, -2), (-3, 0)]
-        near = [self.keys.get((y + dy, x + dx), 0) for dy, dx in places]
+        near = keys_around(self.keys, y, x)
         orders = [hash_of(1, *near[:count]) for count in (2, 4, 6, 12)]
         orders.append(hash_of(2, near[0], near[4], near[9]))
         return near, orders

@@ -101,6 +101,14 @@ class QuickSamples:
         self.bias[k][place] = bias + (((8 * value - mean) * 256 - bias) >> 6)
 
 
+PLACES = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-1, 2), (-2, -1), (0, -3), (-1, -2), (-3, 0)]
+
+
+def keys_around(keys: dict[tuple[int, int], int], y: int, x: int) -> list[int]:
+    """Section 8.5: the keys of the pixels near one, 0 outside."""
+    return [keys.get((y + dy, x + dx), 0) for dy, dx in PLACES]
+
+
 class QuickPixels:
     """Matches by few contexts."""
 
@@ -113,8 +121,7 @@ class QuickPixels:
 
     def look(self, y: int, x: int) -> tuple[list[int], list[int]]:
         """Keys around a pixel, and the sums of their parts: of the first four, and of all."""
-        places = [(0, -1), (-1, 0), (-1, -1), (-1, 1), (0, -2), (-2, 0), (-2, 1), (-1, 2), (-2, -1), (0, -3)]
-        around = [self.keys.get((y + dy, x + dx), 0) for dy, dx in [*places, (-1, -2), (-3, 0)]]
+        around = keys_around(self.keys, y, x)
         parts = [part(key, i) for i, key in enumerate(around)]
         return around, [sum(parts[:4]), sum(parts)]
 

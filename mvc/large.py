@@ -30,33 +30,10 @@ class Rows:
 
     def __init__(self, source: RowSource) -> None:
         self._source = source
+        self.width, self.height, self.depth, self.has_alpha = source.width, source.height, source.depth, source.alpha
+        self.colour: Colour = source.colour
         self._kept = source.read(0)
         self._top = 0
-
-    @property
-    def width(self) -> int:
-        """Of the picture, in pixels."""
-        return self._source.width
-
-    @property
-    def height(self) -> int:
-        """Of the picture, in pixels."""
-        return self._source.height
-
-    @property
-    def colour(self) -> Colour:
-        """Of the picture."""
-        return self._source.colour
-
-    @property
-    def depth(self) -> int:
-        """Bits per sample."""
-        return self._source.depth
-
-    @property
-    def has_alpha(self) -> bool:
-        """Whether there is alpha."""
-        return self._source.alpha
 
     def rows(self, rows: slice) -> Picture:
         """Some rows of the picture; those above are forgotten."""

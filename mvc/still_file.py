@@ -66,21 +66,21 @@ class StillFile:
 
         Raises as `stills.decode`, and Corrupt where other latents come out than went in.
         """
-        if self._partial or self._slices is not None:
-            yield from self._preview(load)
+        preview = self._partial or self._slices is not None
+
+        def own(model_id: bytes) -> Decoder:
+            codec = load(model_id)
+            return codec.preview(self._slices) if preview else codec
+
+        made = stills.strips(self.head, own, self.region, self._partial)
+        if self._partial:
+            yield from made.decode(self._arrived.units())
+            self.lost, self.cut = made.lost, next(iter(self._arrived.faults), None)
             return
-        made = stills.strips(self.head, load, self.region)
         needed = None if self.region is None or not self.head.tile_px else made.needed()
         yield from made.decode(self._reader.units(needed))
-        check_sums(made.sums, self._reader.sums)
-
-    def _preview(self, load: Callable[[bytes], Decoder]) -> Iterator[Strip]:
-        made = stills.strips(self.head, lambda own: load(own).preview(self._slices), self.region, self._partial)
-        if not self._partial:
-            yield from made.decode(self._reader)
-            return
-        yield from made.decode(self._arrived.units())
-        self.lost, self.cut = made.lost, next(iter(self._arrived.faults), None)
+        if not preview:
+            check_sums(made.sums, self._reader.sums)
 
     def decode(self, load: Callable[[bytes], Decoder]) -> Picture:
         """The picture, or the region, with its metadata. Raises as `strips`."""

@@ -17,7 +17,7 @@ import numpy as np
 from mvc.container import Head, Unit
 from mvc.errors import Corrupt, FormatError, Unsupported
 from mvc.picture import Samples
-from mvc.tiled import Run, in_threads
+from mvc.threads import Run, in_threads
 from mvc.tiling import Part, Region, Tile, Tiling, extent, grown, meet, moved
 
 
@@ -102,6 +102,7 @@ class Strips:
         partial: bool = False,
     ) -> None:
         self.head, self._exact = head, exact
+        self._kind: Any = np.uint8 if head.depth == 8 else np.uint16
         self._load = _once(load)
         self.tiling = Tiling(head.width, head.height, head.tile_px)
         self.region = region or Region(0, 0, head.width, head.height)
@@ -132,7 +133,7 @@ class Strips:
     def decode(self, units: Iterable[Unit]) -> Iterator[Strip]:
         """The strips from top to bottom."""
         run = in_threads(self._threads())
-        pairs = iter(self._arrived(units)) if self.partial else self.pairs(units)
+        pairs = self._arrived(units) if self.partial else self.pairs(units)
         known: dict[tuple[int, int], _Decoded] = {}
         waiting: list[int] = []  # rows of tiles whose latents are there, and that are not painted
         for row, numbers in groupby(sorted(self.needed()), lambda number: number // self.tiling.columns):
@@ -196,10 +197,16 @@ class Strips:
             number = pair[0].index
             self.lost.add(number)
             tile = self.tiling[number]
-            shape = (tile.height, tile.width) if self.head.colour == "gray" else (tile.height, tile.width, 3)
-            kind = np.uint8 if self.head.depth == 8 else np.uint16
-            alpha = np.zeros(shape[:2], kind) if self.head.alpha else None
-            return _Decoded(tile, None, np.full(shape, 1 << (self.head.depth - 1), kind), alpha)
+            samples, alpha = self._empty(tile.height, tile.width)
+            samples.fill(1 << (self.head.depth - 1))
+            if alpha is not None:
+                alpha.fill(0)
+            return _Decoded(tile, None, samples, alpha)
+
+    def _empty(self, height: int, width: int) -> tuple[Samples, Samples | None]:
+        """Samples of a size, and alpha if the picture has it, which may be anything yet."""
+        shape = (height, width) if self.head.colour == "gray" else (height, width, 3)
+        return np.empty(shape, self._kind), np.empty(shape[:2], self._kind) if self.head.alpha else None
 
     def _decode(self, pair: tuple[Unit, Unit | None]) -> _Decoded:
         unit, beside = pair
@@ -214,8 +221,7 @@ class Strips:
         if beside is not None:
             alpha, _ = self._exact(beside, tile, False)
         if self.head.alpha and alpha is None:  # it has not arrived
-            kind = np.uint8 if self.head.depth == 8 else np.uint16
-            alpha = np.full((tile.height, tile.width), np.iinfo(kind).max, kind)
+            alpha = np.full((tile.height, tile.width), np.iinfo(self._kind).max, self._kind)
         return _Decoded(tile, latent, samples, alpha)
 
     def _of_exact(self, unit: Unit, tile: Tile, has_alpha: bool) -> tuple[Samples, Samples | None]:
@@ -234,15 +240,12 @@ class Strips:
             return
         rows = meet(tiles[0].tile.rows, self.region.rows)
         assert rows is not None
-        shape = (extent(rows), self.region.width)
-        kind = np.uint8 if self.head.depth == 8 else np.uint16
-        samples = np.empty(shape if self.head.colour == "gray" else (*shape, 3), kind)
-        alpha = np.empty(shape, kind) if self.head.alpha else None
+        samples, alpha = self._empty(extent(rows), self.region.width)
 
         def paint(made: _Decoded) -> None:
             own = self._share(made.tile)
             assert own is not None
-            there = slice(0, shape[0]), moved(own[1], -self.region.left)
+            there = slice(0, len(samples)), moved(own[1], -self.region.left)
             inside = moved(own[0], -made.tile.top), moved(own[1], -made.tile.left)
             if made.samples is not None:
                 samples[there] = made.samples[inside]

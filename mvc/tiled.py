@@ -5,13 +5,13 @@ A picture is a tiling of one. Of a larger one no more is in memory than a row of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from mvc.container import Colour
 from mvc.picture import Picture
+from mvc.threads import in_threads
 from mvc.tiling import Part, Tile, Tiling, grown, moved
 
 T = TypeVar("T")
@@ -88,19 +88,3 @@ def encode(source: Source, tile_px: int, code: Callable[[Cut], T], threads: int 
     run = in_threads(threads)
     for row in cuts(source, tile_px):
         yield from run(code, row)
-
-
-Run = Callable[..., Iterable[Any]]
-"""`map`, or what does the same in threads."""
-
-
-def in_threads(threads: int) -> Run:
-    """What has so many items of an iterable worked on at a time, by what leaves the other threads alone."""
-    if threads <= 1:
-        return map
-
-    def run(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
-        with ThreadPoolExecutor(threads, thread_name_prefix="mvc-tiles") as pool:
-            return list(pool.map(function, items))
-
-    return run

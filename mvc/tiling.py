@@ -24,12 +24,9 @@ def round_up(side: int, multiple: int) -> int:
     return cells(side, multiple) * multiple
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A part of a picture that is coded as one unit, in pixels."""
+class Rectangle:
+    """What has a place in a picture, and a size, in pixels."""
 
-    row: int
-    column: int
     top: int
     left: int
     height: int
@@ -44,6 +41,18 @@ class Tile:
     def columns(self) -> slice:
         """Its columns of the picture."""
         return slice(self.left, self.left + self.width)
+
+
+@dataclass(frozen=True)
+class Tile(Rectangle):
+    """A part of a picture that is coded as one unit, in pixels."""
+
+    row: int
+    column: int
+    top: int
+    left: int
+    height: int
+    width: int
 
     def cells(self, cell: int) -> tuple[int, int]:
         """Rows and columns of cells that cover it."""
@@ -115,23 +124,13 @@ def _part(side: int, tile_px: int, number: int) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class Region:
+class Region(Rectangle):
     """A rectangle of a picture, in pixels."""
 
     left: int
     top: int
     width: int
     height: int
-
-    @property
-    def rows(self) -> slice:
-        """Its rows of the picture."""
-        return slice(self.top, self.top + self.height)
-
-    @property
-    def columns(self) -> slice:
-        """Its columns of the picture."""
-        return slice(self.left, self.left + self.width)
 
 
 def even_parts(length: int, most: int) -> list[slice]:

@@ -17,7 +17,7 @@ PACKAGE = Path(mvc.__file__).parent
 # From the bottom up: a part may import those on the lines before its own, at whatever depth of a function, and nothing
 # else of the package. A part that is new must be added here: the layers are a decision, not an accident.
 LAYERS = (
-    ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata"),
+    ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata", "threads"),
     ("jit",),
     ("quality",),
     ("arguments",),

@@ -85,6 +85,13 @@ def test_a_region_is_that_of_the_whole_picture(region: Region) -> None:
     assert np.array_equal(regional(plain, region).samples, whole)
 
 
+def test_a_region_can_be_a_preview() -> None:
+    region = REGIONS[1]
+    whole = StillFile(TILED, slices=1).decode(lambda _: tiny_codec()).samples[region.rows, region.columns].astype(int)
+    found = StillFile(TILED, region, slices=1).decode(lambda _: tiny_codec()).samples
+    assert found.shape == whole.shape and np.abs(found - whole).max() <= 1
+
+
 @pytest.mark.parametrize("region", [Region(0, 0, 701, 300), Region(0, 299, 1, 2), Region(700, 0, 1, 1)])
 def test_a_region_must_lie_in_the_picture(region: Region) -> None:
     with pytest.raises(Limit, match="700x300"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from mvc.lossless.fit import MATCHING, bands, colours_of, repeating, ways_of
 from mvc.lossless.planes import turned
 from mvc.lossless.state import Coder
 from mvc.lossless.tables import MAX_DEPTH, Way
+from mvc.threads import in_threads
 
 __all__ = ["Choice", "choices"]
 
@@ -109,5 +109,4 @@ def _costs(part: NDArray[np.int32], depth: int, tried: list[Choice]) -> list[int
         code_body(coder, choice.plan(depth, part[0].size), turned(part, depth) if choice.turn else part, part.shape)
         return int(coder.state[2])
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # kernels release the GIL
-        return list(pool.map(cost, tried))
+    return list(in_threads(os.cpu_count() or 1)(cost, tried))  # kernels release the GIL

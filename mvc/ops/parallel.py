@@ -15,6 +15,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import torch
 
+from mvc.threads import in_threads
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -47,11 +49,8 @@ def run(kernel: Kernel, tasks: int, *arrays: Any) -> None:
 
 def each(function: Callable[[T], R], items: Sequence[T], threads: int) -> list[R]:
     """The function of every item, by so many threads: for work that releases the GIL."""
-    threads = min(threads, len(items))
-    if threads <= 1:
-        return [function(item) for item in items]
-    with ThreadPoolExecutor(threads, thread_name_prefix="mvc-each") as pool:  # not that of `run`, which may wait for it
-        return list(pool.map(function, items))
+    # not by the pool of `run`, which may wait for it
+    return list(in_threads(min(threads, len(items)))(function, items))
 
 
 def array(tensor: torch.Tensor) -> np.ndarray:
