@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mvc import stills, tiled
 from mvc.container import Head, Unit
 from mvc.errors import Limit
-from mvc.estimate import MOST_FRESH, fresh_share, least_bytes
+from mvc.estimate import hopeless, least_bytes
 from mvc.picture import Picture
 from mvc.quality import Coder
 from mvc.tiled import Cut
@@ -88,8 +88,7 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     if head.tile_px:
         return _file(picture, *_in_tiles(picture, codec, head, effort, compared=False))
     parts = [cut.picture for row in tiled.cuts(picture, TILE_PX) for cut in row]
-    hopeful = [fresh_share(part) <= MOST_FRESH for part in parts]
-    if not any(hopeful):
+    if all(hopeless(part) for part in parts):
         return codec.encode(picture, index, effort, 0)
     tried = [_in_tiles(picture, codec, head, effort)]
     if len(parts) > 1 and tile_px is None:
@@ -131,7 +130,7 @@ class Both:
 
     def code(self, cut: Cut) -> Coded:
         """The cheapest units of a tile."""
-        if fresh_share(cut.picture) > MOST_FRESH:
+        if hopeless(cut.picture):
             return self.network(cut) if self.compared else Coded(0, self.codec.coded(self.head, cut, self.effort)[0])
         best = self.network(cut)
         hopes = {near: self.cost(8 * least_bytes(cut.picture, near), cut, usual_error(near)) for near in self._nears()}

@@ -14,10 +14,26 @@ SEEN_PIXELS = 1 << 17
 """The estimate looks at about so many pixels, in bands of rows."""
 BAND_ROWS = 16
 FEW_COLOURS = 64  # seen: a gray photograph has 256
+PALETTE = 256  # seen, of a picture in colour: a photograph has thousands
 HOPES = (0.12, 0.25, 0.75)
 """What an exact file may take of its estimate, at the least: with few colours, much that repeats, or else."""
 MOST_FRESH = 0.7
 """Share of pixels unlike those on the left and above. Photographs have more, and are the network's."""
+
+
+def hopeless(picture: Picture) -> bool:
+    """Whether a picture is the network's at a glance: little in it repeats, and it has many colours.
+
+    Of a dither no two neighbours are alike, but it has few colours, and the network makes nothing of it.
+    """
+    if fresh_share(picture) <= MOST_FRESH:
+        return False
+    return np.unique(_some_rows(picture.samples)[0]).size > _palette(picture)
+
+
+def _palette(picture: Picture) -> int:
+    """The most colours, among those seen, that a picture with a palette has."""
+    return PALETTE if picture.samples.ndim == 3 else FEW_COLOURS
 
 
 def fresh_share(picture: Picture) -> float:
@@ -53,8 +69,9 @@ def least_bytes(picture: Picture, near: int = 0) -> float:
         bits += _entropy(errors - errors.min()) if errors.size else 0
     if near and fresh.mean() > MOST_FRESH:
         return math.inf
-    few = np.unique(keys).size <= FEW_COLOURS
-    hope = HOPES[0] if few else HOPES[1] if fresh.mean() < 0.5 else HOPES[2]
+    colours = np.unique(keys).size
+    repeats = fresh.mean() < 0.5 or colours <= _palette(picture)
+    hope = HOPES[0] if colours <= FEW_COLOURS else HOPES[1] if repeats else HOPES[2]
     return hope * bits / 8 / share
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 from command import run
 from fake_codec import FakeCodec
@@ -171,6 +172,21 @@ def test_the_estimate_is_hardly_above_what_it_estimates(seed: int, effort: int) 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (9, 1), (2, 2), (17, 3, 3), (1, 1, 3)])
 def test_small_pictures_have_an_estimate(shape: tuple[int, ...]) -> None:
     assert 0 <= estimate.least_bytes(Picture(np.zeros(shape, np.uint8))) < 30
+
+
+def test_a_dither_is_no_photograph() -> None:
+    """No two neighbours are alike in it, as in a photograph, but it has few colours."""
+    rows, columns = np.indices((64, 64))
+    levels = np.random.default_rng(1).choice([0, 85, 255], (64, 64, 3), p=[0.2, 0.3, 0.5])
+    dots = np.where(((rows + columns) % 2 == 0)[..., None], levels, 0).astype(np.uint8)
+    kinds = PIL.Image.Palette.WEB, PIL.Image.Dither.FLOYDSTEINBERG
+    web = SMOOTH.to_pil().resize((160, 140)).convert("P", palette=kinds[0], dither=kinds[1]).convert("RGB")
+    for samples in (dots, np.asarray(web)):
+        picture = Picture(np.ascontiguousarray(samples))
+        assert not estimate.hopeless(picture)
+        assert estimate.least_bytes(picture) < 1.1 * len(stills.exact_file(picture))
+    assert estimate.hopeless(NOISE)
+    assert estimate.hopeless(Picture(NOISE.samples[..., 0].copy()))
 
 
 def test_small_errors_where_they_cost_less() -> None:
