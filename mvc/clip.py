@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import BinaryIO, Literal
 
@@ -23,6 +24,7 @@ from mvc.codec import Codec
 from mvc.container import ClipHead, Head, Reader, Unit, Writer
 from mvc.container.salvage import Lost, salvage
 from mvc.container.units import Role
+from mvc.effort import motion
 from mvc.effort.refine import INTER_ITERATIONS, ITERATIONS, KEY_ITERATIONS
 from mvc.entropy.parts import Joint, JointReader, JointWriter
 from mvc.entropy.tables import Tables
@@ -133,7 +135,7 @@ class ClipCodec:
                     behind = 1
                 else:
                     index = index_at(behind, head.quality_index, self.codec.rates)
-                    unit, state = self._write(head, signal, samples, last, state, index, INTER_ITERATIONS[effort])
+                    unit, state = self._write(head, signal, samples, last, state, index, effort)
                     behind += bool(unit.streams[0])  # a repeated frame has no place of its own
             yield unit, signal.frame(state.samples, last)
 
@@ -150,15 +152,15 @@ class ClipCodec:
         return _unit("picture", head, time, index, writer.finish()), self._keyframe(signal, y_hat, index)
 
     def _write(
-        self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, index: int, iterations: int = 0
+        self, head: Head, signal: Signal, samples: np.ndarray, time: int, state: State, index: int, effort: int
     ) -> tuple[Unit, State]:
         x = signal.tensor(samples)
-        whole = self._attempt(head, signal, x, state, index, iterations)
+        whole = self._attempt(head, signal, x, state, index, effort)
         attempts = [whole]
         if self.codec.rates > 1:
             attempts += [self._attempt(head, signal, None, state, index, 0, parts) for parts in whole.less()]
             if whole.mostly(MOTION_PART) and not motion_helps(attempts, samples):
-                attempts.append(self._attempt(head, signal, x, state, index, iterations, without=MOTION_PART))
+                attempts.append(self._attempt(head, signal, x, state, index, effort, without=MOTION_PART))
         best = cheapest(attempts, samples, index)
         return _unit("inter", head, time, index, best.stream), best.state
 
@@ -169,20 +171,25 @@ class ClipCodec:
         x: Tensor | None,
         state: State,
         index: int,
-        iterations: int,
+        effort: int,
         parts: Parts | None = None,
         without: str = "",
     ) -> Attempt:
         """A way to code x; or without x what a decoder makes of `parts` that are coded already."""
         assert self.flow is not None
         coded: Parts = {} if parts is None else parts
+        size = head.height, head.width
 
-        def code(name: str, x: Tensor | None, given: Tensor | None) -> Coded | None:
-            if x is None or name == without:
+        def code(name: str, own: Tensor | None, given: Tensor | None) -> Coded | None:
+            if own is None or name == without:
                 return coded[name][1] if name in coded else None
             network, writer = self.networks[name], JointWriter(self.joint)
-            own = iterations if network.model.refines else 0
-            y, z = self.codec.refined(name, x, (head.height, head.width), index, own, given)
+            iterations = INTER_ITERATIONS[effort] if network.model.refines else 0
+            y, z = self.codec.refined(name, own, size, index, iterations, given)
+            if network.model.predicts and (iterations := motion.ITERATIONS[effort]):
+                assert x is not None and given is not None
+                frames = x, signal.reference(state.samples)
+                y = self._motion.refined(y, z, given, *frames, size, self._indices(index), iterations)
             found = network.put(writer, y, z, index, self.codec.dtype, given)
             if found.sent is not None and not found.sent.any():
                 return None  # it says nothing
@@ -194,6 +201,10 @@ class ClipCodec:
             return Attempt({}, b"", state)  # a repeated frame changes nothing of what is known
         writers = {name: writer for name, (writer, _) in coded.items()}
         return Attempt(coded, _joined(self.joint, self.flow.parts, writers), after)
+
+    @cached_property
+    def _motion(self) -> motion.Motion:
+        return motion.Motion(self.networks[MOTION_PART])
 
     # --- decode ------------------------------------------------------------------------------------------------------
 

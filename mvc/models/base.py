@@ -68,7 +68,8 @@ class Autoencoder(nn.Module):
     watched: bool = False  # whether it is of use to know where a symbol was sent
     exact_synthesis: bool = False  # whether g_s is lowered too, so that what it makes decides symbols
     careful: float = 4.0  # the curvature that is taken then, where the weights come without one (mvc/effort)
-    refines: bool = False  # whether the encoder can search for better symbols (mvc/effort)
+    refines: bool = False  # whether the encoder can search for better symbols (mvc/effort/refine.py)
+    predicts: bool = False  # whether it can search for those that predict better (mvc/effort/motion.py)
 
     g_a: nn.Module
     g_s: nn.Module

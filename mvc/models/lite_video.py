@@ -150,6 +150,7 @@ class MotionAutoencoder(Autoencoder):
     stride = STRIDE
     rates = INDICES
     exact_synthesis = True
+    predicts = True
     deadzone = 0.15  # measured on three clips: -13, -3 and -1 % (docs/decisions.md)
     g_a: MotionAnalysis
     h_a: HyperAnalysis
@@ -160,13 +161,20 @@ class MotionAutoencoder(Autoencoder):
         self.align = c.picture.align  # all networks have latents at the same places
         self.hyper = c.motion
         self.g_a = MotionAnalysis(c.motion, c.motion_width)
-        self.g_s = MotionSynthesis(c.motion, c.motion_width)
+        self.g_s = self.untrained_synthesis()
         self.h_a = HyperAnalysis(Config(slices=((c.motion, 2),), hyper=c.motion))
         self.density = HyperDensity(c.motion)
         self.density.scale.log_gain.data -= COARSER + SURER
         self.h_a.gain.log_gain.data -= COARSER
-        self.prior: MotionPrior = MotionPrior(c.motion, c.motion_features, c.motion + c.picture.latents)
+        self.prior: MotionPrior = self.untrained_prior()
         self.prior.h_s.gain_in.log_gain.data += COARSER
+
+    def untrained_prior(self) -> MotionPrior:
+        c = self.config
+        return MotionPrior(c.motion, c.motion_features, c.motion + c.picture.latents)
+
+    def untrained_synthesis(self) -> MotionSynthesis:
+        return MotionSynthesis(self.config.motion, self.config.motion_width)
 
     def analyse(self, x: Tensor, index: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
         y = part_of(self.g_a(x, index), part)
