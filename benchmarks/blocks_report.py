@@ -30,7 +30,9 @@ from mvc import files
 from mvc.cli.terminal import note
 from mvc.errors import MvcError
 from mvc.evaluate import codecs, curves, plots
-from mvc.evaluate.sweep import Cache, Results, sweep
+from mvc.evaluate.cache import Cache
+from mvc.evaluate.results import Results
+from mvc.evaluate.sweep import sweep
 from mvc.files import find_pictures
 from mvc.models.complexity import Complexity, measure
 from mvc.models.lite import BLOCKS, Config, MambaVCLite

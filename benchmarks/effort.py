@@ -29,7 +29,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     arguments = parser.parse_args()
     from mvc.evaluate import codecs, curves
-    from mvc.evaluate.sweep import Cache, sweep
+    from mvc.evaluate.cache import Cache
+    from mvc.evaluate.sweep import sweep
     from mvc.files import find_pictures
 
     efforts = range(mvc.MAX_EFFORT + 1)

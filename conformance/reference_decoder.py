@@ -334,9 +334,10 @@ def read_metadata(data: bytes) -> dict[str, bytes]:
 def read_meta(payload: bytes) -> tuple[str | None, bytes]:
     """The kind and the bytes of a META; no kind where it counts as not there."""
     nothing = None, b""
-    if not payload or payload[0] & 15 > 6 or payload[0] >> 5:
+    if not payload or payload[0] & 15 > 8 or payload[0] >> 5:
         return nothing
-    kind = ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth")[payload[0] & 15]
+    names = "icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma"
+    kind = names[payload[0] & 15]
     try:
         size, position = read_varint(payload, 1, len(payload))
     except Refused:
@@ -352,6 +353,10 @@ def read_meta(payload: bytes) -> tuple[str | None, bytes]:
             return nothing
         if not inflater.eof or inflater.unused_data:
             return nothing
+    if kind == "resolution" and (size != 9 or own[0] > 3 or not any(own[1:5]) or not any(own[5:9])):
+        return nothing
+    if kind == "gamma" and size not in (4, 32, 36):
+        return nothing
     if kind == "depth" and (size != 1 or not 9 <= own[0] <= 15):
         return nothing
     return (kind, own) if len(own) == size else nothing

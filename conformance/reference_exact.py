@@ -211,7 +211,8 @@ def _planes(reader: Reader, way: int, classes: int, shape: Shape, depth: int, ne
                 done = 1
                 if recalled:
                     slip = samples.slips[0].values[y][x]
-                    key = recall.look(samples.planes[0].values[y][x], slip, west, pixels.tried)
+                    north = sum(plane.at(y - 1, x) << (depth * k) for k, plane in enumerate(samples.planes))
+                    key = recall.look(samples.planes[0].values[y][x], slip, west, north, pixels.tried)
             for k in range(done, count):
                 if key >= 0:
                     samples.skip(k, y, x, key >> (depth * k) & ((1 << depth) - 1))

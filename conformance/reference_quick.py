@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from itertools import accumulate
 
-from reference_samples import Mixer, Reader, Row, class_of, log, signed_log
+from reference_samples import Mixer, Reader, Row, class_of, learnt, log, signed_log
 
 __all__ = ["QuickPixels", "QuickSamples", "Recall"]
 
@@ -164,48 +164,55 @@ class Recall:
     """The rest of a pixel by its first sample."""
 
     def __init__(self, reader: Reader, count: int, depth: int) -> None:
-        self.flags, self.count, self.depth = Mixer(reader, 6, 1 << 15), count, depth
+        self.reader, self.count, self.depth = reader, count, depth
+        self.counters: dict[tuple[str, int, int, int], tuple[int, int]] = {}
         self.memory: dict[int, tuple[int, int]] = {}
         self.shelves: dict[int, list[int]] = {}
-        self.rates = [1 << 15] * 9
 
     def samples(self, key: int) -> list[int]:
         return [key >> (self.depth * k) & ((1 << self.depth) - 1) for k in range(self.count)]
 
-    def look(self, first: int, slip: int, w: int, tried: list[int]) -> int:
+    def apart(self, key: int, like: int) -> int:
+        steps = [a - b for a, b in zip(self.samples(key), self.samples(like), strict=True)]
+        return sum(min(abs(step), abs(step - steps[0])) for step in steps[1:])
+
+    def look(self, first: int, slip: int, w: int, n: int, tried: list[int]) -> int:
         """The key of the pixel with this first sample, or -1; `tried` are those that matches were not."""
         self.place, self.shelf = slot(part(first, 0) + part(w, 1)), first & 4095
         latest, trust = self.memory.get(self.place, (-1, 0))
-        shelf = self.shelves.get(self.shelf, [-1] * 8)
-        level, times = min(log(abs(slip) >> 2, 7), 7), 0
-        for turn, candidate in enumerate([latest, *shelf]):
-            if candidate < 0 or self.samples(candidate)[0] != first or (turn and candidate == latest):
-                continue
-            if candidate in tried or self.rates[turn] < 2048:
-                continue
-            steps = [a - b for a, b in zip(self.samples(candidate), self.samples(w), strict=True)]
-            far = log(sum(min(abs(step), abs(step - steps[0])) for step in steps[1:]), 15)
-            hashed = part(candidate, 3)
-            contexts = [(turn * 8 + trust) * 4 + min(times, 3), (min(turn, 3) * 8 + level) * 16 + far]
-            contexts += [slot(hashed + part(turn, 4)), slot(hashed + part(turn, 5) + part(w, 6))]
-            if self.flags.bit(contexts, turn * 16 + far):
-                return candidate
-            times += 1
+
+        def far(key: int) -> int:
+            return (self.apart(key, w) + self.apart(key, n) + 1) >> 1
+
+        def may_be(key: int) -> bool:
+            return key >= 0 and self.samples(key)[0] == first and key not in tried
+
+        level = min(log(abs(slip) >> 2, 7), 7)
+        if may_be(latest) and self.is_it(("latest", trust, level, log(far(latest), 15))) == 1:
+            return latest
+        shelf = [key for key in self.shelves.get(self.shelf, []) if may_be(key) and key != latest]
+        for turn, key in enumerate(sorted(shelf, key=far)):
+            answer = self.is_it(("shelf", min(turn, 3), level, log(far(key), 15)))
+            if answer:
+                return key if answer == 1 else -1
         return -1
+
+    def is_it(self, context: tuple[str, int, int, int]) -> int:
+        """1 if the candidate is the pixel, 0 if not, 2 if it is not even asked for."""
+        value, count = self.counters.get(context, (1 << 21, 0))
+        if value >> 6 < 512:
+            return 2
+        bit = self.reader.bit(value >> 6)
+        self.counters[context] = learnt(value, count, bit)
+        return bit
 
     def learn(self, key: int) -> None:
         latest, trust = self.memory.get(self.place, (-1, 0))
-        shelf = self.shelves.get(self.shelf, [-1] * 8)
-        for turn, candidate in enumerate([latest, *shelf]):
-            if turn or trust:
-                self.rates[turn] += ((65535 if candidate == key else 0) - self.rates[turn]) >> 5
-            if candidate == key:
-                break
         if latest == key:
             self.memory[self.place] = key, min(trust + 1, 7)
         else:
             self.memory[self.place] = (key, 1) if trust <= 1 else (latest, trust >> 1)
-        self.shelves[self.shelf] = [key, *(other for other in shelf if other != key)][:8]
+        self.shelves[self.shelf] = [key, *(other for other in self.shelves.get(self.shelf, []) if other != key)][:8]
 
 
 def part(key: int, place: int) -> int:

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from reference_decoder import require
 
-__all__ = ["Mixer", "Plane", "Reader", "Row", "Samples", "class_of", "log", "read_coefs", "signed_log"]
+__all__ = ["Mixer", "Plane", "Reader", "Row", "Samples", "class_of", "learnt", "log", "read_coefs", "signed_log"]
 
 Plane = list[list[int]]
 
@@ -111,9 +111,14 @@ class Mixer:
         error = ((bit << 16) - chance) * self.rate
         for i, (value, count) in enumerate(states):
             weights[i] += (inputs[i] * error + 32768) >> 16
-            value += ((bit << 22) - value) * RATE_OF[count] >> 16
-            self.counters[i, contexts[i]] = (min(max(value, 64), (1 << 22) - 64), min(count + 1, 255))
+            self.counters[i, contexts[i]] = learnt(value, count, bit)
         return bit
+
+
+def learnt(value: int, count: int, bit: int) -> tuple[int, int]:
+    """A counter after a bit."""
+    value += ((bit << 22) - value) * RATE_OF[count] >> 16
+    return min(max(value, 64), (1 << 22) - 64), min(count + 1, 255)
 
 
 def log(value: int, most: int) -> int:

@@ -6,6 +6,9 @@
     mvc.info("k.mvc")                          # what the file says about itself, without loading weights
     mvc.thumbnail("k.mvc")                     # a small JPEG, if it was encoded with thumbnail=True
 
+    with mvc.open("k.mvc") as file:            # a reader: file.size, file.mode, file.metadata, nothing decoded yet
+        file.read(region=(0, 0, 64, 64))
+
     mvc.encode_video("a.mp4", "a.mvc")         # and back: mvc.decode_video("a.mvc", "a.mkv")
     for frame in mvc.open("a.mvc").frames():   # each decoded when it is asked for
         frame.to_picture()
@@ -22,7 +25,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from mvc.arguments import MAX_PIXELS, check_device, check_model, check_most, check_region, check_threads, check_tile
+from mvc.arguments import (
+    MAX_PIXELS,
+    check_device,
+    check_model,
+    check_most,
+    check_region,
+    check_scale,
+    check_threads,
+    check_tile,
+)
 from mvc.errors import (
     BackendError,
     Checksum,
@@ -35,6 +47,7 @@ from mvc.errors import (
     Truncated,
     Unsupported,
     WeightsError,
+    libraries,
 )
 from mvc.quality import (
     DEFAULT_EFFORT,
@@ -51,6 +64,7 @@ from mvc.quality import (
 from mvc.version import __version__
 
 if TYPE_CHECKING:
+    from fractions import Fraction
     from typing import BinaryIO
 
     from numpy.typing import NDArray
@@ -59,10 +73,10 @@ if TYPE_CHECKING:
     from mvc.codec import Codec
     from mvc.media import LossWarning, read_picture, write_picture
     from mvc.metadata import Metadata
+    from mvc.opening import open as open
     from mvc.picture import Picture
     from mvc.video.decode import decode_video
     from mvc.video.encode import encode_video
-    from mvc.video.reader import open as open
 
     Stored = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
     Encodable = Stored | Picture | Image.Image | NDArray[Any]
@@ -105,7 +119,7 @@ _LAZY = {
     "LossWarning": "mvc.media",
     "decode_video": "mvc.video.decode",
     "encode_video": "mvc.video.encode",
-    "open": "mvc.video.reader",  # not in __all__: a star import is not to hide the builtin
+    "open": "mvc.opening",  # not in __all__: a star import is not to hide the builtin
     "read_picture": "mvc.media",
     "write_picture": "mvc.media",
 }
@@ -169,7 +183,8 @@ def encode(
     from mvc.metadata import chosen as chosen_metadata
 
     kinds = chosen_metadata(metadata)
-    from mvc.media import LossWarning, as_source
+    with libraries():
+        from mvc.media import LossWarning, as_source
 
     source = as_source(picture, deep=chosen == "exact", keep_alpha=bool(alpha)).keeping(kinds, bool(gps))
     source.tell(lambda loss: warnings.warn(loss, LossWarning, stacklevel=4))
@@ -178,10 +193,12 @@ def encode(
         from mvc.media.thumbnails import with_thumbnail
 
         own = with_thumbnail(own)
-    from mvc import choice
+    with libraries():
+        from mvc import choice
 
     def load() -> Codec:
-        from mvc.codec import load
+        with libraries():
+            from mvc.codec import load
 
         codec = load(model, device, threads)
         if codec.rates == 1 and quality is not None:
@@ -199,6 +216,7 @@ def decode(
     source: Stored,
     *,
     region: tuple[int, int, int, int] | None = None,
+    scale: str | float | Fraction = 1,
     slices: int | None = None,
     partial: bool = False,
     model: str | os.PathLike[str] | None = None,
@@ -212,6 +230,8 @@ def decode(
     `region` is (left, top, width, height) in pixels: only that of the picture is decoded, and of one in tiles only what
     it takes is read. Its samples are those of the whole picture, but that here and there one is off by 1 where a
     network made them.
+    `scale` is 1, 1/2, 1/4, 1/8 or 1/16, a number or text: a smaller picture, of sides rounded up, whose samples are the
+    means over squares of what it would be without; more than that is hardly in memory at any time.
     With `slices` only so many slices of a latent are decoded, 0 to 5: a preview. With `partial` the file may be cut or
     damaged: what has arrived is shown, and a `LossWarning` says what is missing.
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
@@ -224,16 +244,19 @@ def decode(
     device, threads = check_device(device), check_threads(threads)
     named = None if model is None else check_model(model)
     limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
-    from mvc.picture import check_decoding
-    from mvc.still_file import StillFile
+    with libraries():
+        from mvc.picture import check_decoding
+        from mvc.still_file import StillFile
 
     first = None if slices is None else whole_number("slices", slices, 0)
+    part, divisor = check_region(region), check_scale(scale)
     # a broken file is told before weights are loaded
-    file = StillFile(_mvc_bytes(source), check_region(region), slices=first, partial=bool(partial))
+    file = StillFile(_mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial))
     check_decoding(*file.size, *limits, exact=file.head.has_exact)
 
     def load(model_id: bytes) -> Codec:
-        from mvc.codec import load
+        with libraries():
+            from mvc.codec import load
 
         return load(named or model_id, device, threads)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from fractions import Fraction
 from typing import SupportsIndex
 
 from mvc.quality import whole_number
@@ -14,6 +16,8 @@ from mvc.tiling import TILES, Region
 
 MAX_PIXELS = 8192 * 8192
 """Largest picture, in pixels, that is decoded unless the caller says otherwise."""
+SCALES = (1, 2, 4, 8, 16)
+"""By how much the sides of a picture may be divided when it is decoded."""
 DEVICES = ("auto", "cpu", "cuda")
 MAX_THREADS = max(64, os.cpu_count() or 1)
 """More are only slower, and some thousands end the process."""
@@ -60,6 +64,18 @@ def check_region(region: Sequence[SupportsIndex] | None) -> Region | None:
     names = ("left", "top", "width", "height")
     least = (0, 0, 1, 1)
     return Region(*(whole_number(f"region's {n}", v, low) for n, v, low in zip(names, values, least, strict=True)))
+
+
+def check_scale(scale: str | float | Fraction) -> int:
+    """What 1, 1/2, 1/4, 1/8 or 1/16 divides sides by: a number, or text ("1/4")."""
+    if isinstance(scale, bool) or not isinstance(scale, (str, int, float, Fraction)):
+        raise TypeError(f"scale must be a number or text like 1/4, not {scale!r:.40}")
+    for divisor in SCALES:
+        with suppress(ValueError, ZeroDivisionError, OverflowError):  # of text, infinity, and what is no number
+            if Fraction(scale) == Fraction(1, divisor):
+                return divisor
+    names = ", ".join(f"1/{divisor}" for divisor in SCALES[1:-1])
+    raise ValueError(f"scale must be 1, {names} or 1/{SCALES[-1]}, not {scale!s:.40}")
 
 
 def check_most(name: str, most: SupportsIndex | None) -> int | None:

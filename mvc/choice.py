@@ -135,9 +135,14 @@ class Both:
         best = self.network(cut)
         hopes = {near: self.cost(8 * least_bytes(cut.picture, near), cut, usual_error(near)) for near in self._nears()}
         likely = min(hopes, key=hopes.__getitem__)
-        for near in sorted({0, likely}) if hopes[likely] <= best.cost else []:  # that of 0 is the least sure
-            best = min(best, self.exactly(cut, near), key=lambda made: made.cost)
-        return best
+        if hopes[likely] > best.cost:
+            return best
+        tried = [self.exactly(cut, 0)]  # its estimate is the least sure
+        for near in range(max(likely, 1), max(hopes) + 1):  # estimates are for too small errors rather than too large
+            tried.append(self.exactly(cut, near))
+            if tried[-1].cost >= tried[-2].cost:
+                break
+        return min(best, *tried, key=lambda made: made.cost)
 
     def _nears(self) -> tuple[int, ...]:
         """Without a weight errors would cost nothing."""

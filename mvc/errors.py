@@ -109,3 +109,45 @@ class SourceError(MvcError):
 
 class BackendError(MvcError):
     """A device or library is missing, or fails the start-up self-check."""
+
+
+_NEEDED = {
+    "torch": "networks",
+    "safetensors": "networks",
+    "numba": "coding and decoding",
+    "llvmlite": "coding and decoding",
+    "numpy": "coding and decoding",
+    "PIL": "picture files",
+}
+"""Packages that may be left out on purpose, and what needs them."""
+
+
+def missing_library(error: ImportError) -> BackendError | None:
+    """The error about a package that mvc needs and that is not installed; None for any other."""
+    name = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or name not in _NEEDED:
+        return None
+    hint = "`pip install mvc-codec` brings it; info, thumbnails in files and `verify --checksum` work without"
+    return BackendError(f"{name} is not installed, and {_NEEDED[name]} need it", hint=hint)
+
+
+@contextmanager
+def libraries() -> Iterator[None]:
+    """`BackendError` for an import inside of a package that was left out."""
+    try:
+        yield
+    except ImportError as error:
+        known = missing_library(error)
+        if known is None:
+            raise
+        raise known from error
+
+
+@contextmanager
+def as_os_errors() -> Iterator[None]:
+    """`OSError`, which other libraries expect of files, for every `MvcError` raised inside, with its hint."""
+    try:
+        yield
+    except MvcError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        raise OSError(f"{error}{hint}") from error

@@ -15,7 +15,7 @@ SEEN_PIXELS = 1 << 17
 BAND_ROWS = 16
 FEW_COLOURS = 64  # seen: a gray photograph has 256
 PALETTE = 256  # seen, of a picture in colour: a photograph has thousands
-HOPES = (0.12, 0.25, 0.75)
+HOPES = (0.12, 0.25, 0.72)
 """What an exact file may take of its estimate, at the least: with few colours, much that repeats, or else."""
 MOST_FRESH = 0.7
 """Share of pixels unlike those on the left and above. Photographs have more, and are the network's."""

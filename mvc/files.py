@@ -13,7 +13,7 @@ import stat
 from collections.abc import Collection, Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mvc.errors import MvcError, SourceError
 
@@ -93,6 +93,11 @@ def identity(path: Name) -> Hashable:
     return os.path.join(os.path.realpath(folder), name)
 
 
+def cache_folder() -> Path:
+    """Where this user keeps what can be made again: `mvc` below XDG_CACHE_HOME, or below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mvc"
+
+
 # Reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +130,26 @@ def read_up_to(source: Name | BinaryIO, limit: int, *, name: str | None = None) 
         return buffer.getvalue()
     except OSError as error:
         raise SourceError(f"cannot read {label}: {reason(error)}") from error
+
+
+class Piped(io.RawIOBase):
+    """A pipe of which the first bytes have been read already."""
+
+    def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self._start, self._file, self.count = start, file, len(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        part = self._start[: len(buffer)]
+        if part:
+            self._start = self._start[len(part) :]
+        else:
+            part = self._file.read1(len(buffer)) if hasattr(self._file, "read1") else self._file.read(len(buffer))
+            self.count += len(part)
+        buffer[: len(part)] = part
+        return len(part)
 
 
 def is_stream(path: Name) -> bool:

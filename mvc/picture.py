@@ -193,10 +193,8 @@ class Picture:
 
         if self.depth == 16 and (self.alpha is not None or self.colour == "rgb"):
             return self.eight_bit().to_pil()
-        image, metadata = Image.fromarray(np.asarray(self)), self.metadata
-        exif = None if metadata.exif is None else b"Exif\0\0" + metadata.exif
-        found = {"icc_profile": metadata.icc, "exif": exif, "xmp": metadata.xmp}
-        image.info.update({key: data for key, data in found.items() if data})
+        image = Image.fromarray(np.asarray(self))
+        image.info.update(self.metadata.for_pillow())
         return image
 
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import BinaryIO
 
 from mvc import stills
-from mvc.container import Arrived, Head, Reader, read_kind, read_metadata
-from mvc.errors import Corrupt, FormatError, MvcError
-from mvc.metadata import NAMES, Metadata
+from mvc.container import Arrived, Head, Reader, read_metadata
+from mvc.errors import Corrupt, FormatError
+from mvc.metadata import Metadata
 from mvc.picture import Picture
+from mvc.scaling import averaged
 from mvc.strips import Decoder, Strip
-from mvc.tiling import Region, Tiling
+from mvc.tiling import Region, Tiling, cells
 
 
 class StillFile:
@@ -21,6 +21,7 @@ class StillFile:
 
     All of the file is checked first; for a region of one in tiles only those that it takes are read, each of which has
     a checksum. Raises as `mvc.container.Reader`.
+    With a `divisor` of 2, 4, 8 or 16 sides are so many times shorter, rounded up: samples are means over squares.
     With `slices` no more than so many of a latent are decoded: a preview. With `partial` the file may be cut or
     damaged: what has arrived is shown, `lost` tells the numbers of the tiles that have not, and `cut` what is missing.
     """
@@ -30,12 +31,14 @@ class StillFile:
         data: bytes | BinaryIO,
         region: Region | None = None,
         *,
+        divisor: int = 1,
         slices: int | None = None,
         partial: bool = False,
     ) -> None:
         self._file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
         self._start = self._file.tell()
         self.region, self._slices, self._partial = region, slices, partial
+        self._divisor = divisor
         self.lost: set[int] = set()
         self.cut: FormatError | None = None
         if partial:
@@ -55,6 +58,12 @@ class StillFile:
         return part.width, part.height
 
     @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height of what comes out."""
+        part = self.region or self.head
+        return cells(part.width, self._divisor), cells(part.height, self._divisor)
+
+    @property
     def missing(self) -> list[str]:
         """What was not there of a picture that was decoded with `partial`, in plain words."""
         tiles = len(Tiling(self.head.width, self.head.height, self.head.tile_px))
@@ -66,6 +75,10 @@ class StillFile:
 
         Raises as `stills.decode`, and Corrupt where other latents come out than went in.
         """
+        made = self._decoded(load)
+        return made if self._divisor == 1 else averaged(made, self._divisor)
+
+    def _decoded(self, load: Callable[[bytes], Decoder]) -> Iterator[Strip]:
         preview = self._partial or self._slices is not None
 
         def own(model_id: bytes) -> Decoder:
@@ -92,19 +105,9 @@ class StillFile:
         place = self._file.tell()
         try:
             self._file.seek(self._start)
-            return _metadata_of_a_part(self._file) if self._partial else read_metadata(self._file)
+            return read_metadata(self._file, partial=self._partial)
         finally:
             self._file.seek(place)
-
-
-def _metadata_of_a_part(file: BinaryIO) -> Metadata:
-    """What there is of it before the file ends."""
-    start, found = file.tell(), {}
-    for kind in NAMES:
-        with suppress(MvcError):
-            file.seek(start)
-            found[kind] = read_kind(file, kind)
-    return Metadata(**found)
 
 
 def check_sums(found: Mapping[int, int], stated: Sequence[int]) -> None:

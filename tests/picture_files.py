@@ -69,20 +69,22 @@ def tiff_of_12_bits(samples: NDArray[np.uint16]) -> bytes:
     return ifd(*entries) + pixels
 
 
-def tiff_of(samples: NDArray[np.unsignedinteger], order: Literal["<", ">"] = "<", deflated: bool = False) -> bytes:
-    """A TIFF of uint8 or uint16 samples [H, W, C] in one strip."""
+def tiff_of(
+    samples: NDArray[np.unsignedinteger], order: Literal["<", ">"] = "<", deflated: bool = False, alpha: int = 2
+) -> bytes:
+    """A TIFF of uint8 or uint16 samples [H, W, C] in one strip; of two or four channels the last is of this kind."""
     height, width, channels = samples.shape
     bits = samples.dtype.itemsize * 8
     pixels = samples.astype(samples.dtype.newbyteorder(order)).tobytes()
     pixels = zlib.compress(pixels) if deflated else pixels
     tags = {256: width, 257: height, 258: bits, 259: 8 if deflated else 1, 262: 2, 273: 0, 277: channels}
     tags |= {278: height, 279: len(pixels)}
-    if channels == 4:
-        tags[338] = 2
+    if channels in (2, 4):
+        tags[262], tags[338] = 1 + (channels == 4), alpha
     directory, place = b"", 8 + 2 + 12 * len(tags) + 4
     for tag in sorted(tags):
         if tag == 258:
-            directory += struct.pack(order + "HHII", tag, 3, channels, place)
+            directory += struct.pack(order + "HHII", tag, 3, channels, place if channels > 2 else bits * 0x10001)
         else:
             value = place + 2 * channels if tag == 273 else tags[tag]
             directory += struct.pack(order + "HHII", tag, 4, 1, value)

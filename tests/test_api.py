@@ -143,7 +143,7 @@ def test_other_arrays_are_a_clear_error(wrong: np.ndarray) -> None:
         mvc.encode(wrong)
 
 
-@pytest.mark.parametrize("wrong", [None, 5, [[1, 2]], object(), {"a": 1}], ids=repr)
+@pytest.mark.parametrize("wrong", [None, 5, [[1, 2]], pytest.param(object(), id="object"), {"a": 1}], ids=repr)
 def test_what_is_no_picture_is_a_type_error(wrong: Any) -> None:
     with pytest.raises(TypeError, match="a picture is a path, the bytes of a picture file or an open binary file, not"):
         mvc.encode(wrong)

@@ -82,6 +82,8 @@ def test_what_is_not_overwritten_and_what_is_no_target(folder: Path) -> None:
     fails(run("encode-video", "a.y4m", *TINY), 1, "a.mvc already exists")
     fails(run("encode-video", "a.y4m", "-o", "a.y4m", "-f", *TINY), 2, "a.y4m")
     fails(run("decode", "a.mvc", *TINY), 1, "a.mvc is a clip", "-o clip.y4m")
+    for option in (("--scale", "1/2"), ("--region", "0,0,9,9"), ("--slices", "1"), ("--allow-partial",)):
+        fails(run("decode", "a.mvc", "-o", "x.y4m", *option, *TINY), 2, "is a clip", option[0], "are for pictures")
     assert Path("a.mvc").read_bytes() == before
 
 

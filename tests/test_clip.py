@@ -86,7 +86,7 @@ def test_both_ends_have_the_same_symbols_and_the_same_frames(name: str) -> None:
     signal = own._signal(head)
     state = State(signal.samples(made[0][1]), {})
     with torch.no_grad(), recorded() as written:
-        own._write(head, signal, signal.samples(frames[1]), frames[1].time, state, 0)
+        own._write(head, signal, signal.samples(frames[1]), frames[1].time, state, 0, effort=0)
     with recorded() as read:
         own._read(head, signal, made[1][0], state)
     assert len(written) == len(read) == 5 and read[2].std() > 1 and read[4].std() > 1

@@ -108,7 +108,7 @@ def test_16_bits_become_12_in_an_avif() -> None:
 
 
 def test_without_the_library_an_avif_has_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media.pictures.avif, "is_deep", lambda: False)
+    monkeypatch.setattr(media.writing.avif, "is_deep", lambda: False)
     deep = Picture(RNG.integers(0, 1 << 16, (16, 16, 3), np.uint16), None, Metadata(depth=b"\x0a"))
     fitted, losses = media.fitted(deep, ".avif")
     assert losses == ("16-bit samples are rounded to 8 bits",) and fitted.metadata == Metadata()

@@ -16,13 +16,15 @@ from PIL import Image
 from mvc.errors import BackendError, Limit, MvcError, SourceError
 from mvc.evaluate import codecs
 from mvc.evaluate.bdrate import bd_rate, integral, ms_ssim_db, pchip_slopes
+from mvc.evaluate.cache import Cache
 from mvc.evaluate.codecs import Adapter
-from mvc.evaluate.sweep import FORMAT, Cache, Results, measure, picture_key, sweep
+from mvc.evaluate.results import FORMAT, Results
+from mvc.evaluate.sweep import measure, picture_key, sweep
 from mvc.files import find_pictures
 from mvc.metrics import psnr
 
 Samples = NDArray[np.uint8]
-COLUMNS = ["codec", "setting", "picture", "size_bytes", "psnr", "ms_ssim", "encode_s", "decode_s"]
+COLUMNS = ["codec", "setting", "picture", "size_bytes", "psnr", "ms_ssim", "encode_s", "decode_s", "more"]
 
 
 def photograph(height: int, width: int, *, seed: int = 1) -> Samples:
@@ -329,13 +331,14 @@ def test_json_schema(folder: Path) -> None:
     assert set(data["codecs"]["jpeg"]) == {"title", "version"}
     assert sorted(picture["name"] for picture in data["pictures"].values()) == ["a", "b"]
     for row in data["rows"]:
-        codec, setting, key, size, quality, similarity, *seconds = row
+        codec, setting, key, size, quality, similarity, *seconds, more = row
         assert (codec, similarity) == ("jpeg", None)
         assert setting in (20, 80)
         assert data["pictures"][key]["width"] in (32, 64)
         assert isinstance(size, int)
         assert 10 < quality < 60
         assert all(value >= 0 for value in seconds)
+        assert more == {}
     assert set(data["means"]["jpeg"]) == {"setting", "bpp", "psnr", "ms_ssim", "encode_s", "decode_s"}
     assert Results.from_json(results.to_json()) == results
 

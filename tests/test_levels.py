@@ -11,7 +11,7 @@ from test_reference_exact import exact as reference
 from mvc.errors import Corrupt, FormatError, Truncated
 from mvc.lossless.code import decode, encode
 from mvc.lossless.levels import REPEAT, SHARE, SHIFT, SPREAD, Levels, levels_of
-from mvc.media.samples import widened
+from mvc.media.bands import widened
 
 RNG = np.random.default_rng(8)
 ALL = [Levels(bits, kind) for bits in range(1, 16) for kind in (SHARE, REPEAT, SHIFT)]

@@ -21,7 +21,7 @@ import mvc
 from mvc import media
 from mvc.errors import Limit, SourceError
 from mvc.media import jxl, kinds
-from mvc.media.samples import widened
+from mvc.media.bands import widened
 from mvc.metadata import Metadata
 
 RNG = np.random.default_rng(5)

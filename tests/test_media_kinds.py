@@ -8,6 +8,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from mvc import media
 from mvc.errors import SourceError
 from mvc.media import boxes, jpeg, png
 from mvc.media.exif import upright
+from mvc.media.rows import open_rows
 from mvc.media.trouble import libtiff_silenced
 from mvc.metadata import Metadata
 
@@ -422,17 +424,16 @@ WIDE_POINTS = (31270, 32900, 70800, 29200, 17000, 79700, 13100, 4600)
         (codes(1, 13) + chunk(b"cHRM", struct.pack(">8I", *WIDE_POINTS)), None),
     ],
 )
-def test_colours_that_are_not_srgb_are_told(chunks: bytes, said: str | None) -> None:
-    expected = () if said is None else (f"colours are taken as sRGB, but the file says {said}",)
+def test_colours_that_are_not_srgb_are_kept(chunks: bytes, said: str | None) -> None:
     source = media.read_picture(png_of(RGB, chunks))
-    if source.picture.metadata.cicp:
-        assert b"cICP" in chunks and said and source.losses == ()  # told to whoever shows it
-        assert png.look(png_of(RGB, chunks), "").colours == said.split(", ")
-        return
-    assert source.losses == expected
+    kept = source.picture.metadata
+    assert source.losses == () and bool(kept.cicp or kept.gamma) == bool(said)  # told to whoever shows it
+    assert png.look(png_of(RGB, chunks), "").colours == (said.split(", ") if said else [])
+    assert bool(kept.cicp) == (said is not None and b"cICP" in chunks)
     image = Image.open(io.BytesIO(png_of(RGB, chunks)))
     if b"cICP" not in chunks:  # Pillow does not know it
-        assert media.as_source(image).losses == expected
+        again = media.as_source(image)
+        assert again.losses == () and again.picture.metadata == kept
 
 
 def test_primaries_do_not_matter_for_gray() -> None:
@@ -560,3 +561,41 @@ def test_texts_that_start_as_pictures_do(text: bytes) -> None:
 def test_a_targa_picture_is_no_icon() -> None:
     for image in (IMAGE, IMAGE.convert("L"), IMAGE.convert("P"), IMAGE.convert("RGBA")):
         media.read_picture(saved(image, "TGA"))
+
+
+# Colour that was multiplied by alpha
+
+DIVIDED = "the colour was multiplied by alpha: it is divided again"
+
+
+def multiplied(samples: np.ndarray) -> np.ndarray:
+    most = np.iinfo(samples.dtype).max
+    colour = (samples[..., :-1].astype(np.uint64) * samples[..., -1:] + most // 2) // most
+    return np.concatenate([colour, samples[..., -1:]], -1).astype(samples.dtype)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("channels", "kind"), [(2, np.uint8), (4, np.uint8), (4, np.uint16)])
+def test_tiff_that_is_multiplied_by_alpha_is_divided_and_told(channels: int, kind: type, order: Any) -> None:
+    most = int(np.iinfo(kind).max)
+    samples = np.random.default_rng(4).integers(0, most, (8, 9, channels), kind, endpoint=True)
+    samples[..., -1] = np.maximum(samples[..., -1], most // 3)
+    data = tiff_of(multiplied(samples), order, alpha=1)
+    source = media.read_picture(data, deep=True)
+    assert source.losses == (DIVIDED,) and source.picture.samples.dtype == kind
+    assert np.array_equal(source.picture.alpha, samples[..., -1])
+    found, wanted = source.picture.samples.astype(int), samples[..., :-1].astype(int)
+    assert np.abs(found - (wanted if channels == 4 else wanted[..., 0])).max() <= (2 if kind == np.uint8 else 1)
+    rows = open_rows(io.BytesIO(data))
+    assert rows is not None and rows.losses == [DIVIDED] and np.array_equal(rows.read(8), np.asarray(source.picture))
+    assert media.read_picture(data, keep_alpha=False).losses[0] == DIVIDED
+    samples[..., -1] = most
+    assert media.read_picture(tiff_of(samples, order, alpha=1), deep=True).losses == ()
+
+
+def test_avif_that_is_multiplied_by_alpha_is_divided_and_told() -> None:
+    samples = np.full((16, 16, 4), (100, 50, 25, 128), np.uint8)
+    data = saved(Image.fromarray(samples), "AVIF", quality=100, subsampling="4:4:4", alpha_premultiplied=True)
+    source = media.read_picture(data)
+    assert source.losses == (DIVIDED,)
+    assert np.abs(np.asarray(source.picture).astype(int) - samples).max() <= 4

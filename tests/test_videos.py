@@ -306,10 +306,16 @@ def test_frames_come_one_by_one_and_from_anywhere() -> None:
         assert same(list(clip.frames(start)), frames[first:]), start
         assert same(list(clip.frames(start, 2)), frames[first : first + 2]), start
     assert list(clip.frames("frame 14")) == [] == list(clip.frames(0, 0))
+    with ClipFile(data, load) as own:
+        assert own.kind == "clip" and own.size == (48, 32) and own.mode == "RGB" and not own.metadata
+        assert own.facts["frames"] == COUNT
+    with pytest.raises(ValueError, match="closed"):
+        next(own.frames())
     piped = ClipFile(Pipe(data), load)  # type: ignore[arg-type]
     assert same(list(piped.frames("frame 6", 3)), frames[6:9])
-    with pytest.raises(SourceError, match="pipe"):
-        len(piped)
+    for ask in (lambda: len(piped), lambda: piped.facts):
+        with pytest.raises(SourceError, match="pipe"):
+            ask()
 
 
 def test_groups_are_decoded_side_by_side() -> None:
@@ -361,7 +367,8 @@ def test_what_is_left_of_a_damaged_clip() -> None:
 def test_what_is_no_clip() -> None:
     still = stills().encode(mvc.Picture(np.zeros((8, 8, 3), np.uint8)), 3, 0)
     with pytest.raises(Unsupported, match="still picture"):
-        mvc.open(still)
+        ClipFile(still, load)
+    assert mvc.open(still).kind == "still"
     with pytest.raises(NotMvc):
         mvc.open(b"GIF89a" + bytes(100))
     with pytest.raises(TypeError, match="not int"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
@@ -18,9 +20,10 @@ from mvc.container.meta import payloads
 from mvc.container.sound import Packet, SoundWriter, Track
 from mvc.container.units import place_of
 from mvc.lossless.levels import Levels
+from mvc.media.gainmaps import GainMap
 from mvc.metadata import Metadata
 from mvc.picture import Picture
-from mvc.tiling import TILES
+from mvc.tiling import TILES, Tiling
 
 
 def assemble(chunks: list[tuple[int, bytes]]) -> bytes:
@@ -139,6 +142,18 @@ def content(head: Head, drawn: tuple[Unit, ...], *rest: tuple[Any, ...]) -> Cont
     return Content(head, in_step(head, drawn), *rest)
 
 
+def pack(form: str) -> Callable[..., bytes]:
+    """What packs numbers so."""
+    return lambda *numbers: struct.pack(form, *numbers)
+
+
+gain_maps = st.builds(
+    lambda *lies: GainMap(*lies).packed(),
+    st.integers(1, 8),
+    st.integers(1, 65535),
+    st.integers(1, 65535),
+    st.binary(max_size=40).map(lambda body: b"\xff\xd8" + body + b"\xff\xd9"),
+)
 metadata = st.builds(
     Metadata,
     icc=st.none() | st.binary(min_size=1, max_size=200),
@@ -146,13 +161,32 @@ metadata = st.builds(
     xmp=st.none() | st.text(min_size=1, max_size=60).map(str.encode),
     cicp=st.none() | st.binary(min_size=4, max_size=4),
     thumbnail=st.none() | st.binary(min_size=1, max_size=90),
-    gainmap=st.none() | st.binary(min_size=1, max_size=90),
+    gainmap=st.none() | st.binary(min_size=1, max_size=90) | gain_maps,
     depth=st.none() | st.integers(9, 15).map(lambda bits: bytes((bits,))),
+    resolution=st.none() | st.builds(pack("<BII"), st.integers(0, 3), st.integers(1, 2**32 - 1), st.integers(1, 9)),
+    gamma=st.none() | st.sampled_from([4, 32, 36]).flatmap(lambda size: st.binary(min_size=size, max_size=size)),
 )
 metas = metadata.filter(bool).map(lambda one: next(payloads(one)))
 others = st.tuples(st.integers(0, 5), st.integers(0x80, 0xFF), st.binary(max_size=40))
 extras = st.lists(others | st.tuples(st.integers(0, 5), st.just(META.code), metas), max_size=4)
-contents = st.builds(content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
+
+
+@st.composite
+def tiled(draw: st.DrawFn) -> Content:
+    """A still of one to six tiles by a model and the exact coder, with the sums of what they hold."""
+    head = draw(of_kind(None))
+    head = replace(head, tile_px=256, width=draw(st.integers(1, 900)), height=draw(st.integers(1, 500)))
+    made: list[Unit] = []
+    for number in range(len(Tiling(head.width, head.height, head.tile_px))):
+        role = draw(st.sampled_from(["picture", "picture", "exact"]))
+        total = draw(st.integers(0, 2**32 - 1)) if role == "picture" else 0
+        made.append(Unit(role, number, None, (draw(streams),), total))
+        if role == "picture" and head.alpha:
+            made.append(Unit("alpha", number, None, (draw(streams),)))
+    return Content(head, tuple(made), tuple(draw(extras)))
+
+
+contents = st.builds(content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple)) | tiled()
 
 
 counts = st.integers(1, 2**32 - 1)
@@ -186,6 +220,8 @@ def coded_files(draw: st.DrawFn) -> bytes:
     if draw(st.integers(0, 3)) == 0:
         source = Picture(source.samples, np.full(source.samples.shape[:2], draw(st.integers(0, 254)), np.uint8))
     tile_px = draw(st.sampled_from([0, 0, *TILES]))
+    if tile_px == 256 and draw(st.booleans()):  # of several tiles
+        source = picture(draw(st.integers(1, 20)), draw(st.integers(384, 800)), seed=draw(st.integers(0, 9)))
     head, (unit, *alpha) = read_file(tiny_codec().encode(source, index, draw(st.integers(0, 1)), tile_px))
     if tile_px == 0 and draw(st.booleans()):
         unit = Unit("picture", 0, index, unit.streams)
@@ -212,9 +248,13 @@ def exact_pictures(draw: st.DrawFn) -> Picture:
 @st.composite
 def exact_files(draw: st.DrawFn) -> bytes:
     """What the exact coder makes of them, quick and mixed, by all of its ways, exact, nearly or stored, and more."""
-    source = draw(exact_pictures())
-    head, units = read_file(stills.exact_file(source, draw(st.sampled_from([0, 0, 1, 9])), draw(st.integers(0, 3))))
-    if source.alpha is None and draw(st.integers(0, 3)) == 0:
+    source, tile_px = draw(exact_pictures()), draw(st.sampled_from([0, 0, 256]))
+    if tile_px and draw(st.booleans()):  # of several tiles
+        samples = np.asarray(source)[:2]
+        source = Picture.of_array(np.tile(samples, (1, 400 // source.width + 1, *[1] * (samples.ndim - 2))))
+    near, effort = draw(st.sampled_from([0, 0, 1, 9])), draw(st.integers(0, 3))
+    head, units = read_file(stills.exact_file(source, near, effort, tile_px))
+    if source.alpha is None and len(units) == 1 and draw(st.integers(0, 3)) == 0:
         planes = np.moveaxis(np.atleast_3d(source.samples), -1, 0)
         wide = source.depth == 16
         stored = bytes([0x80, source.depth, 0, 0]) + planes.astype("<u2" if wide else "u1").tobytes()

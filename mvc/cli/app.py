@@ -11,7 +11,21 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 import mvc
-from mvc.cli import analyze, bench, bench_video, convert, play, report, terminal, training, video
+from mvc.cli import (
+    analyze,
+    bench,
+    bench_video,
+    compare,
+    convert,
+    desktop,
+    metrics,
+    play,
+    report,
+    terminal,
+    thumbnail,
+    training,
+    video,
+)
 
 NAME = "mvc"
 
@@ -92,11 +106,15 @@ for _command in (
     video.encode_video,
     play.play,
     report.info,
+    thumbnail.thumbnail,
     report.models,
     report.verify,
     report.doctor,
+    desktop.desktop,
     bench.bench,
     bench_video.bench_video,
+    compare.compare,
+    metrics.metrics,
     analyze.analyze,
     training.train,
     training.export,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,7 @@ from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn
 
 if TYPE_CHECKING:
+    from mvc.evaluate.codecs import Adapter
     from mvc.evaluate.curves import Curve
 
 
@@ -27,11 +27,24 @@ def bench(
     ],
     codec: Annotated[
         list[str] | None,
-        typer.Option("--codec", help="mvc, jpeg, webp, jpeg2000, avif or jxl. Repeatable. Default: mvc, webp."),
+        typer.Option(
+            "--codec",
+            metavar="NAME|FILE.toml",
+            help="mvc, jpeg, jpeg-420, webp, jpeg2000, avif, jxl, heic, or a file that describes the command line of "
+            "another one (README). Repeatable. Default: mvc, webp.",
+        ),
     ] = None,
     quality: Annotated[
         list[str] | None,
         typer.Option("--quality", metavar="[CODEC=]Q,Q...", help="Settings instead of a codec's own grid. Repeatable."),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAME,...",
+            help="Beside psnr and ms-ssim: lpips, dists, ssimulacra2, cvvdp. `mvc metrics` says which work here.",
+        ),
     ] = None,
     anchor: Annotated[
         list[str] | None,
@@ -40,6 +53,11 @@ def bench(
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Every measurement, as JSON.")
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="A page with curves, tables and each picture; without a network."),
+    ] = None,
+    per_picture: Annotated[bool, typer.Option("--per-picture", help="Show BD-rates of each picture, too.")] = False,
     plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Curves, as .svg, .png or .pdf.")] = None,
     published: Annotated[
         Path | None,
@@ -63,18 +81,23 @@ def bench(
     threads: Threads = None,
     force: Force = False,
 ) -> None:
-    """Compare codecs on pictures: bits per pixel, PSNR, MS-SSIM, seconds, BD-rate.
+    """Compare codecs on pictures: bits per pixel, PSNR, MS-SSIM and other metrics, seconds, BD-rate.
 
     Every codec writes real files, and what is read back from disk is measured. Tables go to stdout. Timings
     of a codec other than mvc may come from the cache.
     """
     if cache is not None and no_cache:
         raise UsageError("--cache and --no-cache exclude each other")
-    names = list(dict.fromkeys(codec or ["mvc", "webp"]))
+    asked = [name for name in (metrics or "").split(",") if name]
+    chosen = list(dict.fromkeys(codec or ["mvc", "webp"]))
+    by_file = described(chosen)
+    names = [by_file[name].name if name in by_file else name for name in chosen]
+    if len(set(names)) < len(names):
+        raise UsageError(f"--codec: two are named {next(name for name in names if names.count(name) > 1)}")
     settings = _settings(quality or [], names)
     paths = files.find_pictures(pictures)
-    written = [path for path in (json_file, plot) if path is not None]
-    protect([str(path) for path in paths], [str(path) for path in [*written, *([cache] if cache else [])]])
+    written = [path for path in (json_file, html, plot) if path is not None]
+    protect([*map(str, paths), *by_file], [str(path) for path in [*written, *([cache] if cache else [])]])
     for path in written:
         files.refuse_existing(path, force=force)
     if plot is not None:
@@ -82,23 +105,35 @@ def bench(
 
         check_plot(plot)
 
-    from mvc.evaluate import codecs, curves
-    from mvc.evaluate import sweep as sweeps
+    from mvc.evaluate import codecs, curves, sweep
+    from mvc.evaluate import metrics as measuring
+    from mvc.evaluate.cache import Cache
 
     beside = [] if published is None else curves.published(published, published_set, published_curve or [])
     anchors = list(dict.fromkeys(anchor or (["webp"] if "webp" in names else names[:1])))
     _check_anchors(anchors, names, beside)
-    store = sweeps.Cache(None if no_cache else cache or _default_cache())
+    measures = measuring.load(asked, options.torch_device(device)) if asked else {}
+    store = Cache(None if no_cache else cache or files.cache_folder() / "bench.json")
     with Progress("measuring", len(paths) * len(names)) as progress:
         adapters = [
-            codecs.adapter(name, model=model, effort=effort, device=device.value, threads=threads) for name in names
+            by_file.get(name)
+            or codecs.adapter(name, model=model, effort=effort, device=device.value, threads=threads)
+            for name in chosen
         ]
-        results = sweeps.sweep(paths, adapters, settings, cache=store, on_step=progress.step, on_loss=warn)
+        results = sweep.sweep(
+            paths, adapters, settings, measures=measures, cache=store, on_step=progress.step, on_loss=warn
+        )
 
     lines = curves.measured(results)
     everything = [*lines, *beside]
+    found = [curves.find(everything, name) for name in anchors]
     if json_file is not None:
-        files.write_atomic(json_file, results.to_json().encode(), force=force)
+        text = results.to_json({"bd_rates": curves.bd_rates(results, found)})
+        files.write_atomic(json_file, text.encode(), force=force)
+    if html is not None:
+        from mvc.evaluate.page import bench_page
+
+        files.write_atomic(html, bench_page(results, found, beside).encode(), force=force)
     if plot is not None:
         from mvc.evaluate.plots import draw
 
@@ -107,7 +142,19 @@ def bench(
         note(f"{made.title}: {made.version}")
     print(curves.means_table(results))
     print()
-    print(curves.bd_rate_table(results, [curves.find(everything, name) for name in anchors], beside))
+    print(curves.bd_rate_table(results, found, beside))
+    for one in found if per_picture else []:
+        for metric in [] if one.published else results.metrics():
+            print(f"\n{curves.picture_table(results, one.name, metric)}")
+
+
+def described(chosen: list[str]) -> dict[str, Adapter]:
+    """The codecs among those chosen that TOML files describe, by the names of these files."""
+    if not any(name.lower().endswith(".toml") for name in chosen):
+        return {}
+    from mvc.evaluate import commands
+
+    return {name: commands.read(Path(name)) for name in chosen if name.lower().endswith(commands.SUFFIX)}
 
 
 def _settings(quality: list[str], names: list[str]) -> dict[str, list[float]]:
@@ -132,8 +179,3 @@ def _check_anchors(anchors: list[str], names: list[str], beside: list[Curve]) ->
         if name not in known:
             raise UsageError(f"--anchor {name}: it is not measured here; choose from {', '.join(known)}")
 
-
-def _default_cache() -> Path:
-    """Where results of codecs other than mvc are kept: the user's cache folder."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "mvc" / "bench.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -69,7 +68,7 @@ def bench_video(
     written = [path for path in (json_file, markdown, plot) if path is not None]
     if cache is None and not no_cache:
         beside = json_file or markdown
-        cache = beside.with_name(beside.stem + ".anchors.json") if beside else _default_cache()
+        cache = beside.with_name(beside.stem + ".anchors.json") if beside else files.cache_folder() / "bench-video.json"
     protect(clips, [str(path) for path in [*written, *([cache] if cache else [])]])
     for path in written:
         files.refuse_existing(path, force=force)
@@ -117,8 +116,3 @@ def _qualities(text: str | None) -> list[float]:
     except ValueError as error:
         raise UsageError(f"--qualities {text}: {error}", hint="write numbers from 1 to 8, as in 2,4,6") from None
     return numbers
-
-
-def _default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "mvc" / "bench-video.json"

@@ -187,6 +187,7 @@ def decode(
     no_audio: NoAudio = False,
     jobs: Jobs = 1,
     region: options.RegionOption = None,
+    scale: options.Scale = "1",
     slices: options.Slices = None,
     allow_partial: options.AllowPartial = False,
     max_pixels: MaxPixels = None,
@@ -195,15 +196,15 @@ def decode(
     """Decode .mvc files into pictures: mvc decode k.mvc -o k.png; a clip into a video: -o clip.y4m
 
     The extension picks the format: png, webp, tiff, ppm and bmp are lossless, jpg and avif are not; png, webp, tiff and
-    avif hold alpha; png, tiff and ppm 16 bits, avif 12 (with imagecodecs); ppm and bmp no metadata, jpg alone gain
-    maps. Clips become y4m, mp4, mkv,
-    webm, mov or numbered pictures (-o %04d.png), with their sound where the format has any.
+    avif hold alpha; png, tiff and ppm 16 bits, avif 12 (with imagecodecs); ppm no metadata, bmp the resolution alone,
+    jpg alone gain maps. Clips become y4m, mp4, mkv, webm, mov or numbered pictures (-o %04d.png), with their sound
+    where the format has any.
 
     Of two inputs the second is the output if it is named like a picture and does not exist.
     """
     _set_up(force, skip_existing, quiet)
     check, kinds = options.limits(max_pixels, max_memory), options.parse_metadata(metadata)
-    wanted = options.parse_region(region)
+    wanted, divisor = options.parse_region(region), options.parse_scale(scale)
     default = f".{(form or options.Format.png).value}"
     plans = plan(inputs, output, default)
     for job in plans:
@@ -220,12 +221,13 @@ def decode(
         with job.opened() as (clip, file):
             if clip:
                 check(clip.width, clip.height)
-                if wanted or allow_partial or slices is not None:
-                    raise UsageError(f"{job.name} is a clip: --region, --slices and --allow-partial are for pictures")
+                if wanted or divisor > 1 or allow_partial or slices is not None:
+                    own = "--region, --scale, --slices and --allow-partial"
+                    raise UsageError(f"{job.name} is a clip: {own} are for pictures")
                 source = file if job.source == STREAM or files.is_stream(job.source) else job.source
                 decode_clip(job, source, lambda own: load(model or own), part, progress, force=force)
                 return
-            with job.still(file, wanted, slices, allow_partial) as (still, size):
+            with job.still(file, wanted, divisor=divisor, slices=slices, partial=allow_partial) as (still, size):
                 picture_of(still, size, job, progress)
 
     def picture_of(still: StillFile, size: int, job: Job, progress: Progress) -> None:

@@ -80,8 +80,6 @@ class Job:
     @contextmanager
     def opened(self) -> Iterator[tuple[Head | None, BinaryIO]]:
         """The input, which is to be an .mvc file, and its head if that is a clip's: clips are not read as a whole."""
-        from mvc.media.clip_source import Piped
-
         with ExitStack() as stack:
             file: BinaryIO = sys.stdin.buffer
             if self.source != STREAM:
@@ -94,14 +92,14 @@ class Job:
             head = None
             with suppress(MvcError):
                 head = read_head(start)
-            rest: Any = Piped(start, file)
+            rest: Any = files.Piped(start, file)
             yield (head if head and head.kind == "clip" else None), io.BufferedReader(rest)
 
     @contextmanager
     def still(
-        self, file: BinaryIO, region: Region | None = None, slices: int | None = None, partial: bool = False
+        self, file: BinaryIO, region: Region | None = None, **options: Any
     ) -> Iterator[tuple[StillFile, int]]:
-        """The .mvc file of a still, and its bytes; `file` is what `opened` gave, the rest as for `StillFile`.
+        """The .mvc file of a still, and its bytes; `file` is what `opened` gave, `options` are its own.
 
         A file of tiles is read where it lies and may have any size, others are bounded in size.
         """
@@ -121,7 +119,7 @@ class Job:
             else:
                 data = whole.bounded(files.read_up_to(file, whole.MAX_BYTES + 1, name=self.name), name=self.name)
                 size = len(data)
-            yield StillFile(data, region, slices=slices, partial=partial), size
+            yield StillFile(data, region, **options), size
 
     def coded(self) -> bytes:
         """The input, which is to be an .mvc file: bounded in size, else unchecked."""

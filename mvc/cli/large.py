@@ -91,7 +91,7 @@ def by_rows(still: StillFile, suffix: str) -> bool:
     from mvc.media.rows_out import BY_ROWS
     from mvc.picture import MAX_READ_PIXELS
 
-    width, height = still.size
+    width, height = still.shown
     return still.head.tile_px > 0 and width * height > MAX_READ_PIXELS and suffix.lower() in BY_ROWS
 
 
@@ -109,7 +109,7 @@ def decode(
     from mvc import large
     from mvc.media.rows_out import open_rows_out
 
-    head, (width, height) = still.head, still.size
+    head, (width, height) = still.head, still.shown
     metadata = kept.of(still.metadata(), (), job.target_name)
     with ExitStack() as stack:
         name = job.target

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mvc.cli import options
 from mvc.environment import no_collections
+from mvc.errors import libraries
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
@@ -19,7 +20,7 @@ def codec_loader(device: options.Device, threads: int | None) -> Callable[[str |
 
     @cache
     def load(model: str | bytes) -> Codec:
-        with no_collections():
+        with no_collections(), libraries():
             from mvc import codec
 
             loaded = codec.load(model, device.value, threads)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mvc
-from mvc.arguments import MAX_THREADS, check_tile
+from mvc.arguments import MAX_THREADS, check_scale, check_tile
 from mvc.cli.terminal import UsageError
 from mvc.metadata import chosen
 from mvc.tiling import Region
@@ -24,6 +24,13 @@ class Device(StrEnum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
+
+
+def torch_device(device: Device) -> str:
+    """Where torch computes what is no codec: on the GPU, if there is one and `device` does not say otherwise."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device is Device.auto else device.value
 
 
 class Format(StrEnum):
@@ -124,6 +131,14 @@ def parse_tile(tile: int | None) -> int | None:
         raise UsageError(f"--{error}", hint="it is in pixels") from error
 
 
+def parse_scale(text: str) -> int:
+    """What --scale divides sides by; `UsageError` for another."""
+    try:
+        return check_scale(text)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+
+
 def parse_region(text: str | None) -> Region | None:
     """A region from `X,Y,W,H`."""
     if text is None:
@@ -182,6 +197,10 @@ Tile = Annotated[
 RegionOption = Annotated[
     str | None,
     typer.Option("--region", metavar="X,Y,W,H", help="Only this part of pictures: left, top, width, height in pixels."),
+]
+Scale = Annotated[
+    str,
+    typer.Option("--scale", metavar="1/N", help="Smaller pictures, by means over squares: 1/2, 1/4, 1/8 or 1/16."),
 ]
 Slices = Annotated[
     int | None,

@@ -19,12 +19,14 @@ from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, FileModel, Inputs, MaxMemory, MaxPixels, Quiet, Threads
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, set_quiet, warn
+from mvc.container import Reader
 from mvc.errors import BackendError, MvcError
 from mvc.files import MVC_SUFFIX, PICTURE_SUFFIXES
 from mvc.quality import bits_per_pixel
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
+    from mvc.evaluate.metrics import Measure
     from mvc.picture import Picture
 
 COMPLEXITY_COLUMNS = ("g_a", "h_a", "h_s + contexts", "g_s", "total")
@@ -110,6 +112,17 @@ def verify(
             help="The original, or the folder of those of several files: print PSNR, MS-SSIM and bpp.",
         ),
     ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="NAME,...",
+            help="With --against, of pictures of 8 bits: also lpips, dists, ssimulacra2, cvvdp (see `mvc metrics`).",
+        ),
+    ] = None,
+    checksum: Annotated[
+        bool, typer.Option("--checksum", help="Compare the checksums alone: quick, and without torch.")
+    ] = False,
     model: FileModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -119,10 +132,24 @@ def verify(
 ) -> None:
     """Check .mvc files: the checksum, then a full decode. With --against, measure the decoded picture too."""
     set_quiet(quiet)
+    if metrics is not None and against is None:
+        raise UsageError("--metrics is for --against", hint="name the original, or the folder of several")
+    if checksum and against is not None:
+        raise UsageError("--against takes a full decode: give either it or --checksum")
     check = options.limits(max_pixels, max_memory)
     load = codec_loader(device, threads)
     pairs = expand(inputs, (MVC_SUFFIX,))
+    more = _more_metrics(metrics, device)
     original = _originals(against, pairs)
+
+    def check_sums(job: Job, progress: Progress) -> None:
+        with job.opened() as (_, file):
+            reader = Reader(file)
+            check(reader.head.width, reader.head.height)
+            count = sum(1 for _ in reader)
+        if not quiet:
+            size = f"{reader.head.width}x{reader.head.height}"
+            progress.data(f"{job.name}: checksum right, {size}, {count} unit{'s' if count > 1 else ''}")
 
     def action(job: Job, progress: Progress) -> None:
         from mvc import stills
@@ -142,11 +169,12 @@ def verify(
         bpp = bits_per_pixel(size, width, height)
         line = f"{job.name}: ok, {width}x{height}, {size} bytes, {bpp:.3f} bpp"
         if original is not None and picture is not None:
-            progress.data(f"{line}, {_quality_text(original(job.source), picture)}")
+            progress.data(f"{line}, {_quality_text(original(job.source), picture, more)}")
         elif not quiet:
             progress.data(line)
 
-    run_all("verifying", [Job(name) for name, _ in pairs], lambda job: job.name, action)
+    jobs = [Job(name) for name, _ in pairs]
+    run_all("verifying", jobs, lambda job: job.name, check_sums if checksum else action)
 
 
 def _originals(against: str | None, pairs: Sequence[tuple[str, str]]) -> Callable[[str], Picture] | None:
@@ -204,8 +232,16 @@ def _original(path: str) -> Picture:
     return source.picture
 
 
-def _quality_text(original: Picture, decoded: Picture) -> str:
-    """How near they are; without alpha in the file, to what is seen of the original on white."""
+def _more_metrics(names: str | None, device: options.Device) -> Mapping[str, Measure]:
+    if names is None:
+        return {}
+    from mvc.evaluate import metrics
+
+    return metrics.load([name for name in names.split(",") if name], options.torch_device(device))
+
+
+def _quality_text(original: Picture, decoded: Picture, more: Mapping[str, Measure]) -> str:
+    """How near they are, by `more` as well; without alpha in the file, to what is seen of the original on white."""
     import numpy as np
 
     from mvc import metrics, stills
@@ -218,6 +254,8 @@ def _quality_text(original: Picture, decoded: Picture) -> str:
     if not same or (original.alpha is None) != (decoded.alpha is None):
         raise MvcError(f"the original is {original!r}, the file holds {decoded!r}: they cannot be compared")
     psnr = stills.psnr(original, decoded)
+    if more and (decoded.alpha is not None or decoded.depth > 8):
+        raise MvcError("--metrics are defined for pictures of 8 bits without alpha", hint="leave --metrics away for it")
     if decoded.alpha is not None:
         same = np.array_equal(np.asarray(original)[..., -1], decoded.alpha)
         return f"PSNR {psnr:.2f} dB of what can be seen, alpha {'as it was' if same else 'CHANGED'}"
@@ -225,8 +263,20 @@ def _quality_text(original: Picture, decoded: Picture) -> str:
         return f"PSNR {psnr:.2f} dB"
     similarity = metrics.ms_ssim(original.samples, decoded.samples)
     if similarity is None:
-        return f"PSNR {psnr:.2f} dB, MS-SSIM not defined below {metrics.MS_SSIM_MIN_SIDE_PX} pixels a side"
-    return f"PSNR {psnr:.2f} dB, MS-SSIM {similarity:.5f}"
+        text = f"PSNR {psnr:.2f} dB, MS-SSIM not defined below {metrics.MS_SSIM_MIN_SIDE_PX} pixels a side"
+    else:
+        text = f"PSNR {psnr:.2f} dB, MS-SSIM {similarity:.5f}"
+    pair = original.samples, decoded.samples
+    return text + "".join(_metric_text(key, compute(*pair)) for key, compute in more.items())
+
+
+def _metric_text(key: str, value: float | None) -> str:
+    from mvc.evaluate.metrics import METRICS
+
+    metric = METRICS[key]
+    if value is None:
+        return f", {metric.title} not defined below {metric.min_side_px} pixels a side"
+    return f", {metric.title} {value:.{metric.digits - 1}f}"
 
 
 def doctor(device: DeviceOption = options.Device.auto, threads: Threads = None) -> None:
@@ -274,7 +324,8 @@ def _torch() -> str:
 
 
 def _optional() -> str:
-    names = ("mamba_ssm", "triton", "av", "pillow_heif", "pillow_jxl", "imagecodecs", "tensorboard", "pytorch_msssim")
+    names = ["mamba_ssm", "triton", "av", "pillow_heif", "pillow_jxl", "imagecodecs", "tensorboard", "pytorch_msssim"]
+    names += ["ssimulacra2", "pycvvdp"]
     return ", ".join(f"{name} {'found' if find_spec(name) else 'not installed'}" for name in names)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-from mvc.errors import MvcError
+from mvc.errors import MvcError, missing_library
 
 _debug = _quiet = False
 _command = "mvc"
@@ -142,6 +142,8 @@ def report(error: BaseException, name: str = "", *, known_hints: set[str] | None
 def _explain(error: BaseException) -> tuple[str, str | None]:
     if isinstance(error, MvcError):
         return str(error), error.hint
+    if isinstance(error, ImportError) and (known := missing_library(error)) is not None:
+        return str(known), known.hint
     if isinstance(error, UsageError):
         return str(error), error.hint or f"`{_command} --help` shows the usage"
     if isinstance(error, MemoryError) or _is_torch_out_of_memory(error):

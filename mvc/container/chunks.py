@@ -124,7 +124,7 @@ META = ChunkType(
     (
         Flags(
             (
-                Bits("kind", 4, ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth")),
+                Bits("kind", 4, ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma")),
                 Bits("packed", 1, (False, True)),
             )
         ),

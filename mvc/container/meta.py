@@ -30,18 +30,20 @@ def payloads(metadata: Metadata) -> Iterator[bytes]:
         yield fields.write(META.fields, record)
 
 
-def read_metadata(data: bytes | BinaryIO) -> Metadata:
+def read_metadata(data: bytes | BinaryIO, *, partial: bool = False) -> Metadata:
     """What a whole .mvc file of a still holds; of each kind the first that is sound. Of a clip, nothing.
 
-    `data` is the file, or a file object that can seek and stands at its beginning.
-    Raises what a walk over the chunks raises: the file should have been read already.
+    `data` is the file, or a file object that can seek and stands at its beginning. With `partial` it may be cut: what
+    there is of it before is found. Else what a walk over the chunks raises is raised: the file should have been read
+    already.
     """
     from mvc.metadata import Metadata
 
     found: dict[str, bytes] = {}
     file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
-    for kind, own in _sound(file):
-        found.setdefault(kind, own)
+    with suppress(*(MvcError,) * partial):
+        for kind, own in _sound(file):
+            found.setdefault(kind, own)
     return Metadata(**found)
 
 

@@ -283,7 +283,7 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
     units = list(reader)
     if reader.sums:
         known = dict(enumerate(reader.sums))
-        units = [replace(one, latent_sum=known.get(one.index, 0)) for one in units]
+        units = [one if one.role == "alpha" else replace(one, latent_sum=known.get(one.index, 0)) for one in units]
     return reader.head, units
 
 

@@ -1,4 +1,4 @@
-"""The codecs that a sweep compares: mvc and what Pillow writes, each as two functions around a file's bytes.
+"""The codecs that a sweep compares: mvc and what Pillow and its relatives write, each as two functions around bytes.
 
 `encode(samples, setting)` returns a whole file and nothing else; `decode(data)` sees nothing but a file.
 There is no way to hand over a reconstruction: what is measured is what `mvc.evaluate.sweep` reads from disk.
@@ -7,12 +7,13 @@ All run on one thread (mvc on as many as it is told), so that times can be compa
 
 from __future__ import annotations
 
-import importlib
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
@@ -84,6 +85,14 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
             (5, 10, 20, 35, 55, 75, 87, 93),
             lowest=1,
         ),
+        "jpeg-420": _Format(
+            "JPEG, 4:2:0, optimised Huffman tables",
+            "JPEG",
+            "libjpeg_turbo",
+            lambda quality: {"quality": quality, "subsampling": "4:2:0", "optimize": True},
+            (5, 10, 20, 35, 55, 75, 87, 93),
+            lowest=1,
+        ),
         "webp": _Format(
             "WebP, method 6",
             "WEBP",
@@ -119,13 +128,21 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
             lambda quality: {"quality": quality, "effort": 7, "num_threads": 1},
             (0, 10, 30, 50, 67, 80, 90, 95),
         ),
+        "heic": _Format(
+            "HEIC, x265, 4:4:4",
+            "HEIF",
+            "",
+            lambda quality: {"quality": quality, "chroma": 444, "enc_params": {"x265:pools": "none"}},
+            (5, 15, 28, 40, 50, 60, 70, 80),
+        ),
     }
 )
 
 NAMES = ("mvc", *_FORMATS)
 """All codecs by name."""
 
-_JXL_HINT = "pip install pillow-jxl-plugin"
+_PLUGINS = {"jxl": ("pillow_jxl", "pillow-jxl-plugin"), "heic": ("pillow_heif", "pillow-heif")}
+"""Formats that Pillow has not: the module, and what pip calls it."""
 
 
 def available() -> tuple[str, ...]:
@@ -154,7 +171,7 @@ def adapter(
         raise MvcError(f"there is no codec {name!r} to compare with", hint="known are " + ", ".join(NAMES))
     library = _library(name)
     if library is None:
-        hint = _JXL_HINT if name == "jxl" else "install Pillow from its wheel"
+        hint = f"pip install {_PLUGINS[name][1]}" if name in _PLUGINS else "install Pillow from its wheel"
         raise BackendError(f"{name} is not in this installation of Pillow", hint=hint)
     form = _FORMATS[name]
 
@@ -163,11 +180,19 @@ def adapter(
         if samples.ndim == 2:
             options.pop("mct", None)  # a transform between three components
         buffer = io.BytesIO()
-        Image.fromarray(samples).save(buffer, form.kind, **options)
+        image: Any = Image.fromarray(samples)
+        if name == "heic":  # called directly: registered with Pillow it would change what a program can open
+            import_module("pillow_heif").from_pillow(image).save(buffer, **options)
+        else:
+            image.save(buffer, form.kind, **options)
         return buffer.getvalue()
 
     def decode(data: bytes) -> Samples:
-        with Image.open(io.BytesIO(data), formats=(form.kind,)) as image:
+        if name == "heic":
+            opened: Image.Image = import_module("pillow_heif").open_heif(io.BytesIO(data)).to_pillow()
+        else:
+            opened = Image.open(io.BytesIO(data), formats=(form.kind,))
+        with opened as image:
             image.load()
             return np.asarray(image if image.mode in ("L", "RGB") else image.convert("RGB"), np.uint8)
 
@@ -194,16 +219,16 @@ def mvc_adapter(codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_E
 
 def _library(name: str) -> str | None:
     """The library behind a format with its version, or None where it is missing."""
-    if name == "jxl":
+    if name in _PLUGINS:
+        module, package = _PLUGINS[name]
         try:
-            importlib.import_module("pillow_jxl")  # registers itself with Pillow
+            import_module(module)  # pillow_jxl registers itself with Pillow
         except ImportError:
             return None
-        from importlib.metadata import version
-
-        return f"pillow-jxl-plugin {version('pillow-jxl-plugin')}"
-    feature = _FORMATS[name].feature
+        return f"{package} {version(package)}"
+    form = _FORMATS[name]
+    feature = form.feature
     if not features.check(feature):
         # Pillow may be built with another libjpeg: still JPEG, under its own name.
-        return f"Pillow {PIL.__version__}, libjpeg" if name == "jpeg" else None
+        return f"Pillow {PIL.__version__}, libjpeg" if form.kind == "JPEG" else None
     return f"Pillow {PIL.__version__}, {feature} {features.version(feature)}"

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mvc.errors import MvcError, SourceError
-from mvc.evaluate.bdrate import bd_rate, ms_ssim_db
-from mvc.evaluate.sweep import Results, Row
+from mvc.evaluate.bdrate import bd_rate
+from mvc.evaluate.metrics import ALWAYS, METRICS
+from mvc.evaluate.results import Results, Row
 
 PUBLISHED_DEFAULT = (
     "VTM(TinyLIC,VTM22)",
@@ -24,15 +25,14 @@ PUBLISHED_DEFAULT = (
 )
 """Of a file of published points: the curves worth a comparison unless others are named."""
 
-METRICS = {"psnr": "PSNR", "ms_ssim": "MS-SSIM"}
-
 
 @dataclass(frozen=True)
 class Curve:
     """A codec over a set of pictures: for each setting the means of bits per pixel and of quality.
 
-    `psnr` is in dB, `ms_ssim` is -10 log10(1 - mean); None where a point has no such value. `published` tells
-    a curve that somebody else measured.
+    `psnr` is in dB, `ms_ssim` is -10 log10(1 - mean), and `more` has what else was measured, by key and on the scale of
+    `mvc.evaluate.metrics`, where more is better; None where a point has no such value. `published` tells a curve that
+    somebody else measured.
     """
 
     name: str
@@ -40,10 +40,12 @@ class Curve:
     psnr: tuple[float | None, ...]
     ms_ssim: tuple[float | None, ...]
     published: bool = False
+    more: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
 
     def points(self, metric: str) -> tuple[list[float], list[float]]:
-        """(bpp, quality in dB) of the points that have this metric: "psnr" or "ms_ssim"."""
-        values = self.psnr if metric == "psnr" else self.ms_ssim
+        """(bpp, quality) of the points that have this metric, by its key: "psnr", "ms_ssim", "lpips", ..."""
+        absent = (None,) * len(self.bpp)
+        values = getattr(self, metric) if metric in ALWAYS else self.more.get(metric, absent)
         kept = [(bpp, value) for bpp, value in zip(self.bpp, values, strict=True) if value is not None]
         return [bpp for bpp, _ in kept], [value for _, value in kept]
 
@@ -54,7 +56,7 @@ def measured(results: Results) -> list[Curve]:
 
 
 def published(path: Path, dataset: str, names: Sequence[str] = ()) -> list[Curve]:
-    """Curves of a file {dataset: {codec: {"bpp": [...], "psnr": [...], "ms_ssim": [...]}}}.
+    """Curves of a file {dataset: {codec: {"bpp": [...], "psnr": [...], "ms_ssim": [...]}}}, and other metrics by key.
 
     Without `names`: those of `PUBLISHED_DEFAULT` that it has, or else all of the dataset. `ms_ssim_db` may
     stand for `ms_ssim`. Raises `SourceError` for a file of another kind, `MvcError` for an unknown name.
@@ -106,22 +108,23 @@ def bd_rate_by_picture(results: Results, anchor: str, test: str, metric: str) ->
 
 def means_table(results: Results) -> str:
     """The means of a sweep as a Markdown table."""
-    lines = [
-        "| codec | setting | bpp | PSNR, dB | MS-SSIM | encode, s | decode, s |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    metrics = results.metrics()
+    heads = ["setting", "bpp", *map(head_of, metrics), "encode, s", "decode, s"]
+    lines = ["| codec | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for codec, points in results.means().items():
-        for setting, bpp, psnr, ms_ssim, encode_s, decode_s in zip(*points.values(), strict=True):
-            figures = [
-                f"{setting:g}",
-                _text(bpp, ".4f"),
-                _text(psnr, ".3f"),
-                _text(ms_ssim, ".5f"),
-                _text(encode_s, ".3f"),
-                _text(decode_s, ".3f"),
-            ]
-            lines.append(f"| {codec} | " + " | ".join(figures) + " |")
+        for number, setting in enumerate(points["setting"]):
+            cells = [f"{setting:g}", _text(points["bpp"][number], ".4f")]
+            cells += [_text(points[key][number], f".{METRICS[key].digits - 1}f") for key in metrics]
+            cells += [_text(points[key][number], ".3f") for key in ("encode_s", "decode_s")]
+            lines.append(f"| {codec} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def head_of(metric: str) -> str:
+    """The head of a column of a metric's values."""
+    if metric == "psnr":
+        return "PSNR, dB"
+    return METRICS[metric].title + (" (less is better)" if METRICS[metric].lower_is_better else "")
 
 
 def bd_rate_table(results: Results, anchors: Sequence[Curve], others: Sequence[Curve] = ()) -> str:
@@ -130,12 +133,42 @@ def bd_rate_table(results: Results, anchors: Sequence[Curve], others: Sequence[C
     In brackets: the mean over the pictures of each picture's own BD-rate, where both codecs were measured.
     """
     columns = [(anchor, metric) for anchor in anchors for metric in METRICS if len(anchor.points(metric)[0]) > 1]
-    heads = [f"{METRICS[metric]} vs {anchor.name}" for anchor, metric in columns]
+    heads = [f"{METRICS[metric].title} vs {anchor.name}" for anchor, metric in columns]
     lines = ["| codec | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for test in [*measured(results), *others]:
         cells = [_bd_cell(results, anchor, test, metric) for anchor, metric in columns]
         lines.append(f"| {test.name}{' (published)' if test.published else ''} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def picture_table(results: Results, anchor: str, metric: str) -> str:
+    """BD-rates of each picture by one metric, of all measured codecs against the measured `anchor`, in Markdown."""
+    found = {test: bd_rate_by_picture(results, anchor, test, metric) for test in results.codecs if test != anchor}
+    lines = [f"| {METRICS[metric].title} vs {anchor} | " + " | ".join(found) + " |", "|---|" + "---:|" * len(found)]
+    for key, original in results.pictures.items():
+        cells = [f"{each[key]:+.1f} %" if key in each else "-" for each in found.values()]
+        lines.append(f"| {original.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def bd_rates(results: Results, anchors: Sequence[Curve]) -> dict[str, Any]:
+    """BD-rates in percent as `mvc bench --json` has them: by anchor, codec and metric, of the means and of pictures.
+
+    Only what there is: curves that share no range of quality have none, and published anchors none by picture.
+    """
+    table: dict[str, Any] = {}
+    for anchor in anchors:
+        for test in measured(results):
+            for metric in results.metrics():
+                percent = bd_rate_of(anchor, test, metric)
+                if percent is None or test.name == anchor.name:
+                    continue
+                each = {} if anchor.published else bd_rate_by_picture(results, anchor.name, test.name, metric)
+                table.setdefault(anchor.name, {}).setdefault(test.name, {})[metric] = {
+                    "of_means": round(percent, 3),
+                    "pictures": {key: round(value, 3) for key, value in each.items()},
+                }
+    return table
 
 
 def _bd_cell(results: Results, anchor: Curve, test: Curve, metric: str) -> str:
@@ -151,26 +184,25 @@ def _bd_cell(results: Results, anchor: Curve, test: Curve, metric: str) -> str:
 
 
 def _picture_curve(results: Results, rows: Sequence[Row]) -> Curve:
-    points: dict[str, Any] = {
-        "bpp": [results.bpp(row) for row in rows],
-        "psnr": [row.psnr for row in rows],
-        "ms_ssim": [row.ms_ssim for row in rows],
-    }
-    return _curve("", points)
+    points: dict[str, Any] = {key: [row.value(key) for row in rows] for key in results.metrics()}
+    return _curve("", {**points, "bpp": [results.bpp(row) for row in rows]})
 
 
 def _curve(name: str, points: Mapping[str, Any], *, is_published: bool = False) -> Curve:
     bpp = tuple(float(value) for value in points["bpp"])
-    absent = [None] * len(bpp)
-    psnr = tuple(points.get("psnr", absent))
+    scaled = {key: _scaled(key, points.get(key), len(bpp)) for key in METRICS}
     if "ms_ssim_db" in points:
-        ms_ssim = tuple(points["ms_ssim_db"])
-    else:
-        linear = points.get("ms_ssim", absent)
-        ms_ssim = tuple(None if value is None or value >= 1 else ms_ssim_db(value) for value in linear)
-    if not len(bpp) == len(psnr) == len(ms_ssim):
+        scaled["ms_ssim"] = tuple(points["ms_ssim_db"])
+    if any(len(values) != len(bpp) for values in scaled.values()):
         raise ValueError(f"the lists of {name} differ in length")
-    return Curve(name, bpp, psnr, ms_ssim, is_published)
+    more = {key: values for key, values in scaled.items() if key in points and key not in ALWAYS}
+    return Curve(name, bpp, scaled["psnr"], scaled["ms_ssim"], is_published, more)
+
+
+def _scaled(key: str, values: Sequence[float | None] | None, count: int) -> tuple[float | None, ...]:
+    if values is None:
+        return (None,) * count
+    return tuple(None if value is None else METRICS[key].quality(value) for value in values)
 
 
 def _text(value: float | None, form: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mvc.errors import BackendError, MvcError
-from mvc.evaluate.curves import METRICS, Curve
+from mvc.evaluate.curves import Curve
+from mvc.evaluate.metrics import METRICS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +33,7 @@ def check_matplotlib(what: str) -> None:
 
 
 def draw(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
-    """Write the curves to `path` (SVG, PNG or PDF): bits per pixel against PSNR and against MS-SSIM in dB.
+    """Write the curves to `path` (SVG, PNG or PDF): bits per pixel against PSNR, MS-SSIM in dB, and what else there is.
 
     Measured curves are solid, published ones thin and dashed. A metric that no curve has gets no panel.
     Raises `BackendError` without matplotlib, `MvcError` for a file of another kind or that cannot be written.
@@ -54,7 +55,9 @@ def draw(curves: Sequence[Curve], path: Path, *, title: str = "") -> None:
                 axes.plot(bpp, quality, form, color=f"C{number % 10}", lw=width, ms=4, label=curve.name)
         _fit(axes, [curve.points(metric) for curve in curves if not curve.published])
         axes.set_xlabel("bits per pixel")
-        axes.set_ylabel(f"{METRICS[metric]}, dB")
+        axes.set_ylabel(METRICS[metric].axis + (", less is better" if METRICS[metric].lower_is_better else ""))
+        if METRICS[metric].lower_is_better:  # drawn negated, so that better is up, and named as it was measured
+            axes.yaxis.set_major_formatter(lambda value, _: f"{-value:g}")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     _save(figure, path, title)
@@ -108,4 +111,5 @@ def _fit(axes: Axes, measured: Sequence[tuple[list[float], list[float]]]) -> Non
     qualities = [value for _, quality in measured for value in quality]
     if rates:
         axes.set_xlim(0, 1.05 * max(rates))
-        axes.set_ylim(min(qualities) - 0.5, max(qualities) + 0.5)
+        margin = 0.04 * (max(qualities) - min(qualities)) or 0.5
+        axes.set_ylim(min(qualities) - margin, max(qualities) + margin)

@@ -10,7 +10,7 @@ from numba import int64, uint64
 from mvc.jit import kernel
 from mvc.lossless.decide import lone
 from mvc.lossless.pixel import indexed, matched, remember, surroundings
-from mvc.lossless.quick import place, quick_end, quick_sample
+from mvc.lossless.quick import key_above, place, quick_end, quick_sample
 from mvc.lossless.quick_pixel import quick_match, quick_remember
 from mvc.lossless.recall import recall, recall_learn
 from mvc.lossless.sample import finish_row, sample, skip
@@ -130,8 +130,9 @@ def graphic_row(
                 if recalling and k == 0:
                     slip = np.int64(slips[0, y % 3, x + 2])
                     found = recall(
-                        decoding, full, value, slip, count, depth, slack, close[0], refused, seen, coder, words
-                    )
+                        decoding, full, value, slip, count, depth, slack, close[0], close[1], refused, seen, coder,
+                        words,
+                    )  # fmt: skip
                     if found >= 0:
                         break
             if found >= 0:
@@ -179,9 +180,11 @@ def quick_rows(
                     key |= value << (depth * k)
                     if recalling and k == 0:
                         slip = int64(samples.slips[uint64(y % 3 * (width + 4) + x + 2)])
+                        north = key_above(y, x, count, depth, samples)
                         found = recall(
-                            decoding, full, value, slip, count, depth, slack, west, matches.refused, seen, coder, words
-                        )
+                            decoding, full, value, slip, count, depth, slack, west, north, matches.refused, seen,
+                            coder, words,
+                        )  # fmt: skip
                         if found >= 0:
                             break
                 if found >= 0:

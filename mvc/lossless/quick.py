@@ -15,7 +15,7 @@ from mvc.lossless.decide import shifted
 from mvc.lossless.tables import COEF_BITS, EXTRA, FASTER, LEAST, LOG, OF_SIZE, QUICK_CONTEXTS, QUICK_FIRST
 from mvc.lossless.vectors import SYMBOLS, find, learn
 
-__all__ = ["Quick", "place", "quick_end", "quick_sample"]
+__all__ = ["Quick", "key_above", "place", "quick_end", "quick_sample"]
 
 ESCAPE = SYMBOLS - 1
 SMALL_LOG = LOG[:4096].astype("uint8")
@@ -38,6 +38,15 @@ class Quick(NamedTuple):
 def place(k: int, y: int, x: int, height: int, width: int) -> int:
     """Index of a sample in `planes`."""
     return (k * (height + 3) + y + 2) * (width + 4) + x + 2
+
+
+@inner(bare=True)
+def key_above(y: int, x: int, count: int, depth: int, q: Any) -> int:
+    """The key of the pixel above one, 0 above the picture."""
+    key = int64(0)
+    for k in range(count):
+        key |= int64(q.planes[uint64(place(k, y - 1, x, q.shape[1], q.shape[2]))]) << (depth * k)
+    return key
 
 
 @inner(bare=True)

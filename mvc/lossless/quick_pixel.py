@@ -13,7 +13,7 @@ from mvc.jit import inner
 from mvc.lossless.decide import alike, code
 from mvc.lossless.tables import LIMIT, RATES, SHARES, SQUASH, STRETCH
 
-__all__ = ["QUICK_BITS", "SLOTS", "Matches", "decide_of_four", "part", "quick_match", "quick_remember"]
+__all__ = ["QUICK_BITS", "SLOTS", "Matches", "moved", "part", "quick_match", "quick_remember"]
 
 RATE = 6
 QUICK_BITS = 14
@@ -47,7 +47,7 @@ def part(key: int, place: int) -> int:
 
 
 @inner(bare=True)
-def decide_of_four(
+def _decide(
     decoding: bool, bit: int, a: int, b: int, c: int, d: int, row: int, counters: Any, weights: Any, coder: Any,
     words: Any,
 ) -> int:  # fmt: skip
@@ -65,15 +65,15 @@ def decide_of_four(
     weights[uint64(i + 1)] += (sb * error + 32768) >> 16
     weights[uint64(i + 2)] += (sc * error + 32768) >> 16
     weights[uint64(i + 3)] += (sd * error + 32768) >> 16
-    counters[uint64(a)] = _moved(pa, bit)
-    counters[uint64(b)] = _moved(pb, bit)
-    counters[uint64(c)] = _moved(pc, bit)
-    counters[uint64(d)] = _moved(pd, bit)
+    counters[uint64(a)] = moved(pa, bit)
+    counters[uint64(b)] = moved(pb, bit)
+    counters[uint64(c)] = moved(pc, bit)
+    counters[uint64(d)] = moved(pd, bit)
     return bit
 
 
 @inner(bare=True)
-def _moved(packed: Any, bit: int) -> Any:
+def moved(packed: Any, bit: int) -> Any:
     """A counter after a bit."""
     whole = int64(packed)
     count, value = whole & 1023, whole >> 10
@@ -118,7 +118,7 @@ def quick_match(
         node = tried * 32 + like + 16 * (candidate == nn)
         hashed = ((close + part(candidate, 12) + part(tried, 13)) >> 32) & SLOTS
         hit = 1 if alike(candidate, key, depth, slack) else 0
-        if decide_of_four(
+        if _decide(
             decoding, hit, node * 64 + both, BASES[1] + node * 128 + pattern, BASES[2] + node * 243 + past,
             BASES[3] + hashed, tried * 64 + both, m.counters, m.weights, coder, words,
         ):  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from mvc.lossless.decide import start
 from mvc.lossless.quick import Quick
 from mvc.lossless.quick_pixel import BASES, QUICK_BITS, Matches
-from mvc.lossless.recall import COUNTERS, HELD, ROWS, SLOTS, WAYS, Recall
+from mvc.lossless.recall import COUNTERS, HELD, SLOTS, WAYS, Recall
 from mvc.lossless.tables import INPUTS, QUICK_CONTEXTS, SIZES, SUBS, Way, quick_rows
 
 __all__ = ["Coder", "Flags", "Samples", "hash_bits", "quick_matches", "quick_state", "recalls"]
@@ -118,8 +118,7 @@ def recalls(used: bool) -> Recall:
     return Recall(
         np.full(HELD if used else 1, -1, np.int64),
         np.zeros(SLOTS + 1 if used else 1, np.uint8),
-        np.full(WAYS + 1, 1 << 15, np.int64),
-        np.full(COUNTERS if used else 1, 1 << 31, np.uint32),
-        np.full(4 * ROWS, 1 << 15, np.int64),
+        np.full(COUNTERS, 1 << 31, np.uint32),
+        np.zeros(WAYS, np.int32),
         np.zeros(2, np.int64),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mvc.media.facts import Facts
+from mvc.media.facts import DIVIDED, Facts
 from mvc.metadata import MOST_BYTES
 
 XMP_TYPE = b"application/rdf+xml"
@@ -180,6 +180,8 @@ def look_avif(data: bytes) -> Facts:
         facts.metadata.add("XMP")
     if any(item.kind == b"tmap" for item in items.items.values()):
         facts.metadata.add("gain map")
+    if any(own.kind == b"prem" and own.source == items.primary for own in items.references):
+        facts.others.append(DIVIDED)
     own, known = items.properties(items.primary)
     for box in own if any(box.kind == b"av1C" for box in own) else known:  # of a grid, its cells have it
         if box.kind == b"av1C" and data[box.start + 2] & _HIGH:

@@ -49,7 +49,7 @@ class Source:
                     part := file.read(kinds.SNIFFED_BYTES - len(self.start))
                 ):
                     self.start += part
-                self._piped = Piped(self.start, file)
+                self._piped = files.Piped(self.start, file)
                 self.file = io.BufferedReader(self._piped, 1 << 16)
         except OSError as error:
             raise SourceError(f"cannot read {label}: {files.reason(error)}") from error
@@ -69,26 +69,6 @@ class Source:
         """Close what was opened here."""
         if self._own:
             self._opened.close()
-
-
-class Piped(io.RawIOBase):
-    """A pipe of which the first bytes have been read already."""
-
-    def __init__(self, start: bytes, file: BinaryIO) -> None:
-        self._start, self._file, self.count = start, file, len(start)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        part = self._start[: len(buffer)]
-        if part:
-            self._start = self._start[len(part) :]
-        else:
-            part = self._file.read1(len(buffer)) if hasattr(self._file, "read1") else self._file.read(len(buffer))
-            self.count += len(part)
-        buffer[: len(part)] = part
-        return len(part)
 
 
 def seekable(file: Any) -> bool:

@@ -7,8 +7,8 @@ import zlib
 
 import numpy as np
 
+from mvc.media.bands import widened
 from mvc.media.png import SIGNATURE, chunk
-from mvc.media.samples import widened
 from mvc.picture import Picture
 
 __all__ = ["png", "ppm", "tiff"]

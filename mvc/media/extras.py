@@ -13,9 +13,9 @@ from PIL import Image
 
 from mvc.errors import SourceError
 from mvc.media import boxes, gainmaps, jxl
-from mvc.media.facts import Facts, carried
+from mvc.media.bands import divided, widened
+from mvc.media.facts import DIVIDED, Facts, carried
 from mvc.media.kinds import BY_EXTRAS
-from mvc.media.samples import widened
 from mvc.picture import MAX_READ_PIXELS, check_size
 
 _WAYS = {"HEIC": ("heif", "`heif-convert FILE out.png`"), "JXL": ("jxl", "`djxl FILE out.png`")}
@@ -72,14 +72,14 @@ def _heic(data: bytes, label: str) -> tuple[Image.Image, Facts]:
         else:
             facts.metadata.add("auxiliary pictures")
     if own.premultiplied_alpha:
-        facts.others.append("the colour was multiplied by alpha: it is divided again")
+        facts.others.append(DIVIDED)
     if facts.depth == 8:
         image = own.to_pillow()
         image.info.clear()
         return image, facts
     numbers = np.asarray(own)
     if own.premultiplied_alpha:
-        numbers = _divided(numbers, (1 << facts.depth) - 1)
+        numbers = divided(numbers, (1 << facts.depth) - 1)
     facts.samples = widened(numbers, (1 << facts.depth) - 1)
     return _stand_in(numbers), facts
 
@@ -100,13 +100,6 @@ def _gain_map(own: Any, name: str, number: int, items: boxes.Items) -> bytes:
     buffer = io.BytesIO()
     image.convert("L" if image.mode in ("L", "LA") else "RGB").save(buffer, "JPEG", **_GAIN_MAP_JPEG)
     return gainmaps.described(buffer.getvalue(), xmp if name == gainmaps.APPLE else b"", iso)
-
-
-def _divided(numbers: NDArray[np.uint16], most: int) -> NDArray[np.uint16]:
-    """[H, W, C] with alpha last, by which the others were multiplied."""
-    alpha = np.maximum(numbers[..., -1:], 1).astype(np.uint32)
-    colour = np.minimum((numbers[..., :-1].astype(np.uint32) * most + alpha // 2) // alpha, most)
-    return np.concatenate([colour, numbers[..., -1:]], axis=-1).astype(np.uint16)
 
 
 def _jxl(data: bytes, label: str) -> tuple[Image.Image, Facts] | bytes:

@@ -8,8 +8,9 @@ Pillow a file without it.
 from __future__ import annotations
 
 import re
+import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -32,6 +33,7 @@ _EXIF_IFD, _INTEROPERABILITY = 0x8769, 0xA005
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 UTF8 = 129  # a type of Exif 3.0
 SIZES[UTF8] = 1
+DIVIDED = "the colour was multiplied by alpha: it is divided again"
 _VALUE_BYTES = 64  # enough for eight fractions; a directory must not multiply the size of its file
 _WHOLE = (1, 3, 4, 6, 8, 9)  # TIFF types of whole numbers of at most four bytes
 
@@ -55,8 +57,8 @@ class Facts:
     the file has more than 8 bits of which Pillow has none; of the whole range of 16 bits; `more_bits` says how to have
     them where they are not there. `floating`: samples are no whole numbers. `cut_off`: the file ends before its picture
     does. `gain_map` is one as a JPEG, which lies on the picture before it is turned. `significant` are the bits that
-    samples of `depth` bits had before, 0 where nothing says so. `icc` to `cicp` are the metadata that can be carried,
-    as `Metadata` has them but for the orientation, and empty where there is none.
+    samples of `depth` bits had before, 0 where nothing says so. `icc` to `gamma` are the metadata that can be carried,
+    as `Metadata` has them but for the way up, and empty where there is none.
     """
 
     data: bytes
@@ -71,6 +73,8 @@ class Facts:
     exif: bytes = b""
     xmp: bytes = b""
     cicp: bytes = b""
+    resolution: bytes = b""
+    gamma: bytes = b""
     gain_map: bytes = b""
     significant: int = 0
     cut_off: bool = False
@@ -84,11 +88,33 @@ class Facts:
         facts = cls(b"")
         facts.add_info(image)
         if not {"icc_profile", "srgb"} & image.info.keys():
-            facts.add_gamma(image.info.get("gamma", 0))
-            facts.add_primaries(image.info.get("chromaticity", ()))
+            points = [round(100_000 * number) for number in image.info.get("chromaticity", ())]
+            gamma = round(100_000 * image.info.get("gamma", 0))
+            gray = image.mode in ("1", "L", "LA", "I", "I;16")
+            facts.add_curve(struct.pack(">I", gamma), struct.pack(f">{len(points)}I", *points), gray=gray)
         if image.format in (None, "TIFF"):  # Pillow turns TIFFs itself
             facts.orientation = 1
         return facts
+
+    def put_over(self, said: Mapping[str, bytes]) -> None:
+        """Take what is said as Pillow's writers are told it (icc_profile, exif, xmp) instead of what the image says.
+
+        No bytes mean none. The image's own way up counts where EXIF that is said names none.
+        """
+        if "icc_profile" in said:
+            self.icc = b""
+            self.metadata.discard("ICC colour profile")
+            if said["icc_profile"]:
+                self.add_icc(said["icc_profile"])
+        if "xmp" in said:
+            self.xmp = b""
+            self.metadata.discard("XMP")
+            if said["xmp"]:
+                self.add_xmp(said["xmp"])
+        if "exif" in said:
+            self.exif = b""
+            self.metadata.discard("EXIF")
+            self.add_exif(said["exif"])
 
     def add_info(self, image: Any) -> None:
         """Take up the metadata that Pillow hands over."""
@@ -152,6 +178,15 @@ class Facts:
             self.colours.append(_PRIMARIES.get(primaries, f"primaries {primaries}"))
         if transfer not in _USUAL_TRANSFER:
             self.colours.append(_TRANSFER.get(transfer, f"transfer {transfer}"))
+
+    def add_curve(self, gamma: bytes, points: bytes, *, gray: bool) -> None:
+        """Colours as the chunks gAMA and cHRM of a PNG have them; usual ones need not be carried."""
+        told, gamma, points = len(self.colours), gamma[:4], b"" if gray or len(points) != 32 else points
+        gamma = gamma if any(gamma) and len(gamma) == 4 else b""
+        self.add_gamma(int.from_bytes(gamma, "big") / 100_000)
+        self.add_primaries([number / 100_000 for (number,) in struct.iter_unpack(">I", points)])
+        if len(self.colours) > told:
+            self.gamma = gamma + points
 
     def add_gamma(self, gamma: float) -> None:
         """The exponent from light to samples: about 1/2.2 for sRGB."""

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from mvc.errors import SourceError
-from mvc.media import gainmaps, xmp
+from mvc.media import gainmaps, resolution, xmp
 from mvc.media.facts import Facts, carried, read_ifd
 
 _SOI, _SOS, _EOI, _COM, _JFIF, _EXIF, _ICC, _PHOTOSHOP, _ADOBE = 0xD8, 0xDA, 0xD9, 0xFE, 0xE0, 0xE1, 0xE2, 0xED, 0xEE
@@ -54,6 +54,8 @@ def look(data: bytes) -> Facts:
                 frames = [entry.whole for entry in read_ifd(body[4:]) if entry.tag == _FRAMES]
                 facts.frames = max(1, frames[0] or 1) if frames else 1
                 entries, place = gainmaps.entries_of(body), at + 8
+            elif body.startswith(b"JFIF\0") and marker[0] == _JFIF:
+                facts.resolution = facts.resolution or resolution.of_jfif(body)
             elif body.startswith(xmp.MORE) and marker[0] == _EXIF:
                 xmp.add_piece(more, body)
             else:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from mvc.errors import SourceError
+from mvc.media import resolution
 from mvc.media.facts import Facts, in_text, inflate
 from mvc.metadata import Metadata
 
@@ -70,6 +71,8 @@ def look(data: bytes, label: str) -> Facts:
         elif name == b"sBIT":
             colours = 3 if kind & 2 else 1
             facts.significant = max(chunk.body[:colours], default=0)
+        elif name == b"pHYs":
+            facts.resolution = resolution.of_phys(bytes(chunk.body))
         elif name in _LIGHT:
             facts.metadata.add("light levels")
         elif name == b"acTL":
@@ -99,6 +102,12 @@ def with_metadata(data: bytes, metadata: Metadata) -> bytes:
         return data
     if metadata.cicp:
         chunks += chunk(b"cICP", metadata.cicp)
+    if metadata.gamma:
+        gamma, points = metadata.gamma[: len(metadata.gamma) % 32], metadata.gamma[len(metadata.gamma) % 32 :]
+        chunks += (chunk(b"gAMA", gamma) if gamma else b"") + (chunk(b"cHRM", points) if points else b"")
+    own = resolution.stated(metadata.resolution, metadata.exif)
+    if own and (body := resolution.phys(own)):
+        chunks += chunk(b"pHYs", body)
     if metadata.depth and data[_DEPTH] == 16:
         chunks += chunk(b"sBIT", metadata.depth * {0: 1, 2: 3, 4: 2, 6: 4}[data[_DEPTH + 1]])
     if metadata.icc:
@@ -171,6 +180,4 @@ def _colours(facts: Facts, found: dict[bytes, bytes], gray: bool) -> None:
     if len(found.get(b"cICP", b"")) >= 4:
         facts.add_codes(found[b"cICP"][0], found[b"cICP"][1])
     elif b"iCCP" not in found and b"sRGB" not in found:
-        facts.add_gamma(int.from_bytes(found.get(b"gAMA", b"")[:4], "big") / 100_000)
-        if len(found.get(b"cHRM", b"")) == 32 and not gray:
-            facts.add_primaries([number / 100_000 for number in struct.unpack(">8I", found[b"cHRM"])])
+        facts.add_curve(found.get(b"gAMA", b""), found.get(b"cHRM", b""), gray=gray)

@@ -15,7 +15,7 @@ import numpy as np
 
 from mvc import files
 from mvc.errors import MvcError
-from mvc.media import pictures
+from mvc.media import writing
 from mvc.media.row_writers import Asked, PngWriter, PpmWriter, Samples, TiffWriter, Writer
 from mvc.metadata import NONE, Metadata
 from mvc.picture import Picture, over_white
@@ -44,7 +44,7 @@ class RowTarget:
         pixel = np.zeros((1, 1, asked.channels), np.uint8 if asked.depth == 8 else np.uint16)
         colour, alpha = (pixel[..., :-1], pixel[..., -1]) if self.on_white else (pixel, None)
         shown = Picture(colour if colour.shape[2] == 3 else colour[..., 0], alpha, asked.metadata)
-        fitted, self.losses = pictures.fitted(shown, suffix)
+        fitted, self.losses = writing.fitted(shown, suffix)
         self.on_white = self.on_white and fitted.alpha is None
         self.dtype = pixel.dtype
         self.band_rows = max(1, _BAND_BYTES // (asked.width * pixel.nbytes))
@@ -141,7 +141,7 @@ def open_rows_out(
     `force` is not given, and when it cannot be written.
     """
     suffix = Path(path).suffix if suffix is None else suffix
-    pictures.check_extension("picture" + suffix if suffix else path)
+    writing.check_extension("picture" + suffix if suffix else path)
     if suffix.lower() not in BY_ROWS:
         raise MvcError(
             f"cannot write {os.fspath(path)}: {suffix} is not written row by row", hint=f"use {' '.join(BY_ROWS)}"

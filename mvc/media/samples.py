@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import io
 import re
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
-from mvc.errors import SourceError
-from mvc.media import png
+from mvc.media import resolution
+from mvc.media.bands import bands_of, collected, deep_bands, deep_ppm, is_deep, rounded
 from mvc.media.exif import upright
-from mvc.media.facts import METADATA, Facts, carried, maximum_of
+from mvc.media.facts import DIVIDED, METADATA, Facts, carried, maximum_of
 from mvc.media.gainmaps import GainMap
 from mvc.metadata import NAMES, Metadata
-from mvc.picture import Picture, eight_bits, over_white
+from mvc.picture import Picture, over_white
 
 Samples = NDArray[np.uint8]
-Deep = NDArray[np.uint16]
 
-_DEEP = 0xFFFF
-_BAND_ROWS = 64
 _UPRIGHT = re.compile(rb"""(tiff:Orientation(?:=["']|>)\s*)[1-8]""")
-_OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def convert(
@@ -38,23 +32,23 @@ def convert(
     `keep_alpha` transparent parts are shown on white.
     """
     rectangle = _covered(image)
-    depth = facts.depth if facts.depth > 8 or not _is_deep(image) else 16
-    bands = _bands_of(facts.samples) if facts.samples is not None else None
+    depth = facts.depth if facts.depth > 8 or not is_deep(image) else 16
+    bands = bands_of(facts.samples) if facts.samples is not None else None
     if bands is None and depth > 8:
-        bands = _deep_bands(image, facts.data, label)
+        bands = deep_bands(image, facts.data, label)
     if bands is None and depth > 8 and deep and image.format == "PPM":
-        bands = _deep_ppm(image, facts.data)
+        bands = deep_ppm(image, facts.data)
     losses: list[str] = []
     alpha: Any = None
     separated = image.mode == "CMYK"
     managed = _managed(image, facts.icc) if separated and facts.icc else None
     if bands is not None and (keep_alpha or deep):
-        samples, alpha = _collected(image.size, bands, deep)
+        samples, alpha = collected(image.size, bands, deep)
         transparent = alpha is not None and not keep_alpha
         if transparent:
             samples, alpha = over_white(samples, alpha), None
     elif bands is not None:
-        samples, transparent = _rounded(image.size, bands)
+        samples, transparent = rounded(image.size, bands)
     else:
         samples, alpha, mode = _eight_bit(managed or image, keep_alpha)
         transparent = alpha is not None and not keep_alpha
@@ -92,7 +86,9 @@ def convert(
     if samples.dtype == np.uint16:
         facts.significant = facts.significant or (depth if image.format != "PPM" else _power(facts.data))
     metadata = _metadata(facts, samples)
-    told = (*_frames(image, facts), *facts.others, *losses, *_dropped(facts, metadata))
+    by_one = alpha is None and not transparent
+    others = [other for other in facts.others if other != DIVIDED or not by_one]
+    told = (*_frames(image, facts), *others, *losses, *_dropped(facts, metadata))
     return Picture(samples, alpha, metadata), told
 
 
@@ -100,7 +96,10 @@ def _metadata(facts: Facts, samples: NDArray[Any]) -> Metadata:
     """What is carried: a profile if it is one of the kind of colours that there are now; EXIF and XMP set upright."""
     icc = facts.icc if facts.icc[16:20] == (b"GRAY" if samples.ndim == 2 else b"RGB ") else b""
     xmp = _UPRIGHT.sub(rb"\g<1>1", facts.xmp)
-    found = {"icc": icc, "exif": upright(facts.exif), "xmp": xmp, "cicp": facts.cicp}
+    found = {"icc": icc, "exif": upright(facts.exif), "xmp": xmp, "cicp": facts.cicp, "gamma": facts.gamma}
+    if facts.resolution:
+        own = resolution.turned(facts.resolution, facts.orientation)
+        found["resolution"] = b"" if resolution.is_said_by(own, found["exif"]) else own
     if facts.gain_map:
         height, width = samples.shape[:2]
         found["gainmap"] = carried(GainMap(facts.orientation, width, height, facts.gain_map).packed())
@@ -138,7 +137,8 @@ def _frames(image: Image.Image, facts: Facts) -> list[str]:
 
 def _dropped(facts: Facts, carried: Metadata) -> list[str]:
     told = []
-    if facts.colours and not (carried.icc or carried.cicp):  # else programs that manage colours are told
+    named = carried.icc or carried.cicp or carried.gamma  # by which programs that manage colours know
+    if facts.colours and not named:
         told.append(f"colours are taken as sRGB, but the file says {', '.join(dict.fromkeys(facts.colours))}")
     if facts.damaged:
         told.append(f"damaged parts are skipped: {', '.join(dict.fromkeys(facts.damaged))}")
@@ -157,178 +157,13 @@ def _covered(image: Image.Image) -> tuple[int, int, int, int] | None:
     return int(left), int(top), int(right), int(bottom)
 
 
-def _is_deep(image: Image.Image) -> bool:
-    """Whether the file holds more than 8 bits per sample; Pillow reads 16-bit RGB as 8-bit without a word."""
-    return image.mode.startswith(("I", "F")) or ";16" in _raw_mode(image)
-
-
-def _raw_mode(image: Image.Image) -> str:
-    """How Pillow unpacks the bytes of the file ("RGB;16B"); "" when it is loaded already, or said otherwise."""
-    tiles = getattr(image, "tile", ())
-    arguments = tiles[0].args if tiles else ""
-    first = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    return first if isinstance(first, str) else ""
-
-
-# 16 bits --------------------------------------------------------------------------------------------------
-
-
-class Band(NamedTuple):
-    """Rows of 16-bit samples: `colour` [rows, W] or [rows, W, 3], `alpha` [rows, W] or None."""
-
-    colour: Deep
-    alpha: Deep | None
-
-
-Bands = Callable[[int, int], Band]
-"""From the first row and the one behind the last to a band."""
-
-
-def _deep_bands(image: Image.Image, data: bytes, label: str) -> Bands | None:
-    """All bits of a picture of 16 bits, or None where Pillow gives no more than eight."""
-    if image.mode.startswith(("I", "F")):
-        return _deep_gray(image, label)
-    twin = png.gray_alpha_as_rgba(data) if image.format == "PNG" else None
-    if twin is not None:
-        image = Image.open(io.BytesIO(twin), formats=("PNG",))
-        image.load()
-
-        def gray_alpha(top: int, bottom: int) -> Band:
-            both = _rows(image, top, bottom).view(">u2").astype(np.uint16)
-            return Band(both[..., 0], both[..., 1])
-
-        return gray_alpha
-    raw = _raw_mode(image)
-    if not data or raw[:-1] not in ("RGB;16", "RGBA;16", "RGBX;16"):
-        return None
-    # Pillow keeps one byte of each sample: here the high one, and the low one when it is told that the bytes lie the
-    # other way round.
-    image.load()
-    low = Image.open(io.BytesIO(data), formats=(image.format or "",))
-    low.tile = [_other_byte(tile) for tile in low.tile]
-    low.load()
-    key = image.info.get("transparency")
-
-    def coloured(top: int, bottom: int) -> Band:
-        deep: Deep = _rows(image, top, bottom) * np.uint16(256) + _rows(low, top, bottom)
-        colour, alpha = deep[..., :3], deep[..., 3] if raw.startswith("RGBA") else None
-        return Band(colour, alpha if key is None else _all_but(key, colour))
-
-    return coloured
-
-
-def widened(numbers: NDArray[Any], most: int) -> Deep:
-    """Numbers of 0 ... `most` in the whole range of 16 bits: from them the numbers can be had back, exactly."""
-    if most == _DEEP:
-        return numbers.astype(np.uint16, copy=False)
-    return ((numbers.astype(np.uint32) * _DEEP + most // 2) // most).astype(np.uint16)
-
-
-def _bands_of(samples: Deep) -> Bands:
-    """Those of [H, W] or [H, W, C], alpha last."""
-    with_alpha = samples.ndim == 3 and samples.shape[2] in (2, 4)
-
-    def rows(top: int, bottom: int) -> Band:
-        part = samples[top:bottom]
-        colour = part[..., :3] if part.ndim == 3 and part.shape[2] > 2 else part.reshape(*part.shape[:2], -1)[..., 0]
-        return Band(colour, part[..., -1] if with_alpha else None)
-
-    return rows
-
-
-def _deep_gray(image: Image.Image, label: str) -> Bands:
-    highest = 0xFFF if _raw_mode(image) == "I;12" else _DEEP  # of 12 bits in a TIFF Pillow hands over the numbers
-    image.load()
-    samples, key = np.asarray(image), image.info.get("transparency")
-    if image.mode == "F" or samples.min() < 0 or samples.max() > _DEEP:
-        raise SourceError(
-            f"{label} has 32-bit samples, whose range is not known",
-            hint="convert it to 8 or 16 bits per sample first",
-        )
-
-    def gray(top: int, bottom: int) -> Band:
-        colour = widened(samples[top:bottom].astype(np.uint16), highest)
-        return Band(colour, None if key is None else _all_but((key,), colour[..., None]))
-
-    return gray
-
-
-def _deep_ppm(image: Image.Image, data: bytes) -> Bands | None:
-    """All bits of a binary PPM, of which Pillow gives eight; None for another or a cut one."""
-    highest, (width, height) = maximum_of(data), image.size
-    tiles = getattr(image, "tile", ())
-    if data[:2] != b"P6" or not tiles or tiles[0].offset + 6 * width * height > len(data):
-        return None
-    samples = np.frombuffer(data, ">u2", 3 * width * height, tiles[0].offset).reshape(height, width, 3)
-
-    def coloured(top: int, bottom: int) -> Band:
-        return Band(widened(np.minimum(samples[top:bottom], highest), highest), None)
-
-    return coloured
-
-
-def _other_byte(tile: Any) -> Any:
-    """A tile of Pillow that unpacks the other byte of 16-bit samples."""
-    if isinstance(tile.args, str):
-        return tile._replace(args=tile.args[:-1] + _OTHER_BYTE[tile.args[-1]])
-    raw = tile.args[0]
-    return tile._replace(args=(raw[:-1] + _OTHER_BYTE[raw[-1]], *tile.args[1:]))
-
-
-def _all_but(key: Sequence[int], colour: Deep) -> Deep:
-    """Opaque but for the one colour [C] in [rows, W, C] that a PNG calls transparent."""
-    return np.where((colour == np.array(key, np.uint16)).all(-1), 0, _DEEP).astype(np.uint16)
-
-
-def _rows(image: Image.Image, top: int, bottom: int) -> Samples:
-    return np.asarray(image.crop((0, top, image.width, bottom)))
-
-
-def _collected(size: tuple[int, int], bands: Bands, deep: bool) -> tuple[Any, Any]:
-    """Samples and alpha of 16 bits or, if not `deep`, of 8; alpha is None if all of the picture is opaque."""
-    (width, height), opaque = size, True
-    samples = alpha = np.empty(0)
-    for top in range(0, height, _BAND_ROWS):
-        colour, own = bands(top, min(height, top + _BAND_ROWS))
-        if not top:
-            samples = np.empty((height, width, *colour.shape[2:]), np.uint16 if deep else np.uint8)
-            alpha = np.empty((height, width), samples.dtype)
-        rows = slice(top, top + len(colour))
-        samples[rows] = colour if deep else eight_bits(colour)
-        if own is None:
-            continue
-        opaque = opaque and bool(own.min() == _DEEP)
-        alpha[rows] = own if deep else eight_bits(own)
-    return samples, None if opaque else alpha
-
-
-def _rounded(size: tuple[int, int], bands: Bands) -> tuple[Samples, bool]:
-    """round(v / 257) of the picture over white, and whether any pixel was not opaque."""
-    width, height = size
-    samples, transparent = np.empty(0, np.uint8), False
-    for top in range(0, height, _BAND_ROWS):
-        colour, alpha = bands(top, min(height, top + _BAND_ROWS))
-        if not top:
-            samples = np.empty((height, width, *colour.shape[2:]), np.uint8)
-        rows = samples[top : top + len(colour)]
-        if alpha is None or alpha.min() == _DEEP:
-            rows[...] = (colour.astype(np.uint32) + 128) // 257
-        else:
-            transparent = True
-            share = alpha.astype(np.uint64).reshape(*alpha.shape, *[1] * (colour.ndim - 2))
-            rows[...] = (colour * share + _DEEP * (_DEEP - share) + _DEEP * 257 // 2) // (_DEEP * 257)
-    return samples, transparent
-
-
-# 8 bits ---------------------------------------------------------------------------------------------------
-
-
 def _eight_bit(image: Image.Image, keep_alpha: bool) -> tuple[Samples, Samples | None, str]:
     """Samples, alpha if any pixel is not opaque, and the mode that was converted ("RGB", "L": none was).
 
     Without `keep_alpha` the samples are those over white.
     """
     image.load()
+    image = image.convert("LA") if image.mode == "La" else image
     transparent, told = image.has_transparency_data, ""
     if image.mode in ("P", "PA"):
         told, image = "P", image.convert("RGBA" if transparent else "RGB")

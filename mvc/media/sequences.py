@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from mvc import files
 from mvc.colour import RGB
 from mvc.errors import SourceError
-from mvc.frames import ClipInfo, Frame, Told
+from mvc.frames import Clip, ClipInfo, Frame, Told
 from mvc.media.ends import is_whole_gif
-from mvc.media.pictures import check_extension, read_picture, write_picture
+from mvc.media.pictures import read_picture
 from mvc.media.trouble import pillow_errors
+from mvc.media.writing import check_extension, write_picture
 from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 
 Frames = Generator[Frame, None, None]
@@ -156,6 +157,35 @@ def read_animation(file: BinaryIO, label: str, kind: str, told: Told) -> tuple[C
             yield _rgb_frame(samples, time, round(now) - time)
 
     return info, frames()
+
+
+def clip_of_images(images: Sequence[Image.Image], duration: float | Sequence[float] | None = None) -> Clip:
+    """A clip of all frames of images of Pillow, one behind the other, in RGB on white.
+
+    `duration` of a frame in milliseconds is one for all or one for each; without it frames say it, or last 100 ms.
+    Raises `SourceError` for frames of another size than the first, or more than there are durations.
+    """
+    told = Told()
+    width, height = images[0].size
+    check_size(width, height, name="the clip", side=MAX_FRAME_SIDE_PX)
+    same = duration if isinstance(duration, (int, float)) and duration > 0 else None
+    unit = _MILLISECOND if same is None else Fraction(same).limit_denominator(1000) / 1000
+    each = None if duration is None or isinstance(duration, (int, float)) else list(duration)
+
+    def frames() -> Frames:
+        now = 0.0
+        for number, image in enumerate(itertools.chain.from_iterable(map(ImageSequence.Iterator, images))):
+            if image.size != (width, height):
+                size = f"{image.width}x{image.height}, and those before it {width}x{height}"
+                raise SourceError(f"frame {number} is {size}", hint="give pictures of one size")
+            if each is not None and number >= len(each):
+                raise SourceError(f"there are more frames than durations ({len(each)})")
+            delay = 1.0 if same else float(each[number] if each else image.info.get("duration") or _NO_DELAY_MS)
+            time, now = round(now), now + max(1.0, delay)
+            yield _rgb_frame(_on_white(image, told), time, round(now) - time)
+
+    rate = None if same is None else 1 / unit
+    return Clip(width, height, unit, RGB, "gbrp", rate, told=told, source=frames())
 
 
 def _on_white(image: Image.Image, told: Told) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

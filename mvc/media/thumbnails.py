@@ -14,7 +14,9 @@ SIDES_PX = (256, 192, 128, 96, 64)
 """The longer side of a thumbnail: the first with which it takes no more than `MOST_BYTES`."""
 QUALITIES = (85, 75, 65, 55, 45, 35)
 MOST_BYTES = 6000
-_TO_START_WITH = 4 * SIDES_PX[0]
+MOST_PX = 1024
+"""Of a side, in files that others made."""
+_TO_START_WITH = MOST_PX
 
 
 def with_thumbnail(picture: Picture) -> Picture:
@@ -27,19 +29,37 @@ def thumbnail_of(picture: Picture) -> bytes:
 
     Transparent parts are shown on white. A small picture is not made larger.
     """
-    image = _shrunk(_coarse(picture), SIDES_PX[0])
-    if picture.metadata.icc and image.mode == "RGB":
-        image = _in_srgb(image, picture.metadata.icc)
+    image = small(picture, SIDES_PX[0])
     made = b""
     for side in SIDES_PX:
-        small = _shrunk(image, side)
+        shrunk = scaled_down(image, side)
         for quality in QUALITIES:
             buffer = io.BytesIO()
-            small.save(buffer, "JPEG", quality=quality, optimize=True)
+            shrunk.save(buffer, "JPEG", quality=quality, optimize=True)
             made = buffer.getvalue()
             if len(made) <= MOST_BYTES:
                 return made
     return made
+
+
+def image_of(jpeg: bytes | None) -> Image.Image | None:
+    """The image in a thumbnail that a file holds; None where that is none, or larger than one has to be."""
+    if jpeg is None:
+        return None
+    try:
+        image = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+        if max(image.size) > MOST_PX:
+            return None
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None  # it is for programs, and a picture is there beside it
+    return image
+
+
+def small(picture: Picture, side: int) -> Image.Image:
+    """The picture in sRGB or gray of 8 bits, on white, no side longer than `side`, which is at most `MOST_PX`."""
+    image = scaled_down(_coarse(picture), side)
+    return _in_srgb(image, picture.metadata.icc) if picture.metadata.icc and image.mode == "RGB" else image
 
 
 def _coarse(picture: Picture) -> Image.Image:
@@ -59,7 +79,8 @@ def _coarse(picture: Picture) -> Image.Image:
     return Image.fromarray(squares)
 
 
-def _shrunk(image: Image.Image, side: int) -> Image.Image:
+def scaled_down(image: Image.Image, side: int) -> Image.Image:
+    """An image with no side longer than `side`; one that has none stays as it is."""
     share = side / max(image.size)
     if share >= 1:
         return image

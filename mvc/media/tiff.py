@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from mvc.errors import SourceError
-from mvc.media import exif
-from mvc.media.facts import ORIENTATION, Entry, Facts, carried, header_of_tiff, read_ifd, whole_value
+from mvc.media import exif, resolution
+from mvc.media.facts import DIVIDED, ORIENTATION, Entry, Facts, carried, header_of_tiff, read_ifd, whole_value
 from mvc.metadata import Metadata
 
 # What a decoder needs: size, layout and coding of the samples, palette, JPEG tables, kinds of colours.
@@ -17,6 +17,7 @@ _ICC, _XMP = 34675, 700
 _METADATA |= {34675: "ICC colour profile", 700: "XMP", 33723: "IPTC", 34377: "IPTC"}
 _BITS, _SUBFILE, _TRANSFER, _WHITE, _PRIMARIES = 258, 254, 301, 318, 319
 _SUB_IFDS, _DNG = 330, 50706
+_EXTRA, _ASSOCIATED = 338, 1
 _NOT_COPIED = {_SUBFILE, 255, ORIENTATION, 301, 318, 319, _SUB_IFDS, 700, 33723, 34377, 34675, _DNG}
 _MOST_PAGES = 1 << 16
 
@@ -70,6 +71,7 @@ def look_at_tags(data: bytes, label: str) -> tuple[Facts, list[Entry] | None]:
         own = exif.tree(data, _EXIF, skipped)
         facts.damaged += ["EXIF"] if own and skipped else []
         facts.exif = carried(exif.block(own)) if own else b""
+    facts.resolution = resolution.of_exif(exif.block(exif.tree(data, (282, 283, 296)) or ()))
     _colours(facts, {entry.tag: entry.fractions for entry in entries if entry.tag in (_WHITE, _PRIMARIES)})
 
     pages, at = {start}, number(start + counter + len(entries) * wide, pointer)
@@ -85,6 +87,8 @@ def _tag(facts: Facts, entry: Entry) -> None:
         facts.orientation = entry.whole or 1
     elif entry.tag == _BITS:
         facts.depth = max(8, entry.whole or 0)
+    elif entry.tag == _EXTRA and entry.whole == _ASSOCIATED:
+        facts.others.append(DIVIDED)
     elif entry.tag in _METADATA:
         facts.metadata.add(_METADATA[entry.tag])
     elif entry.tag == _TRANSFER:
@@ -111,6 +115,8 @@ def with_metadata(data: bytes, metadata: Metadata) -> bytes:
 def metadata_tags(metadata: Metadata) -> dict[int, exif.Tag]:
     """The tags, by their numbers, in which a TIFF has metadata."""
     tags = {own.number: own for own in exif_tags(metadata.exif) or ()}
+    if metadata.resolution:
+        tags |= {tag.number: tag for tag in resolution.tags(metadata.resolution)}
     if metadata.icc:
         tags[_ICC] = exif.Tag(_ICC, 7, len(metadata.icc), metadata.icc)
     if metadata.xmp:

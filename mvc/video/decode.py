@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc.arguments import check_device, check_model, check_threads
-from mvc.errors import SourceError
+from mvc.errors import SourceError, libraries
 from mvc.frames import AudioPacket, AudioTrack, Frame
 from mvc.media.clips import write_clip
 from mvc.media.video_out import VIDEO_SUFFIXES
@@ -67,8 +67,9 @@ def decode_video(
     part = Part(moment(start), frames, recover, audio, jobs)
     device, threads = check_device(device), threads_of(check_threads(threads), jobs)
     own = None if model is None else check_model(model)
-    from mvc.codec import load
-    from mvc.media import LossWarning
+    with libraries():
+        from mvc.codec import load
+        from mvc.media import LossWarning
 
     done = decode_as(
         source, target, lambda found: load(own or found, device, threads), part, crf=crf, force=force, on_frame=on_frame

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc import files
 from mvc.arguments import check_device, check_model, check_threads
-from mvc.errors import MvcError, SourceError
+from mvc.errors import MvcError, SourceError, libraries
 from mvc.frames import Clip, Frame
 from mvc.media.clips import open_clip
 from mvc.quality import (
@@ -88,7 +88,7 @@ class Wanted:
 
 
 def encode_video(
-    source: str | os.PathLike[str] | bytes | BinaryIO,
+    source: str | os.PathLike[str] | bytes | BinaryIO | Clip,
     target: str | os.PathLike[str] | BinaryIO,
     quality: float | None = None,
     gop: int = 12,
@@ -111,10 +111,10 @@ def encode_video(
 ) -> Encoded:
     """Encode a video, an animation or numbered pictures into an .mvc file, and say what was written.
 
-    `source` is whatever `mvc.media.clips.open_clip` takes, `target` a path (which must not exist, without `force`) or
-    an open binary file. `quality` is 1 (small) to 8 (fine), 4 if not said; instead of it one target may be given, for
-    which the source is read several times: `bitrate` of the pictures in bits per second, about; `size` of the file in
-    bytes, at most; `psnr` of luma in dB, at least, as a mean over frames. There is a keyframe every `gop`
+    `source` is whatever `mvc.media.clips.open_clip` takes, or a `Clip`, `target` a path (which must not exist, without
+    `force`) or an open binary file. `quality` is 1 (small) to 8 (fine), 4 if not said; instead of it one target may be
+    given, for which the source is read several times: `bitrate` of the pictures in bits per second, about; `size` of
+    the file in bytes, at most; `psnr` of luma in dB, at least, as a mean over frames. There is a keyframe every `gop`
     frames and, with `scene_cut`, where the scene changes. `jobs` groups of frames are coded at a time, by as many
     threads each as `threads` says (by default all together one for each core); the file is the same for any number.
     `start` (seconds, or text such as "1:02.5" or "frame 120") and `frames` choose a part. `rate` is the frame rate of
@@ -128,8 +128,9 @@ def encode_video(
         None if rate is None else Fraction(rate).limit_denominator(1001), moment(start), frames, audio,
     )  # fmt: skip
     model, device, threads = check_model(model), check_device(device), threads_of(check_threads(threads), jobs)
-    from mvc.codec import load
-    from mvc.media import LossWarning
+    with libraries():
+        from mvc.codec import load
+        from mvc.media import LossWarning
 
     done = encode_as(source, target, wanted, lambda: load(model, device, threads), force=force, on_frame=on_frame)
     for loss in done.losses:
@@ -159,6 +160,8 @@ def encode_as(
         raise SourceError(f"{name or 'the source'} can be read only once, and is to be read again", hint=hint)
 
     def opened() -> Clip:
+        if isinstance(source, Clip):
+            return source
         return open_clip(source, rate=wanted.rate, audio=wanted.audio, name=name)
 
     def sink() -> AbstractContextManager[BinaryIO]:

@@ -5,121 +5,90 @@ What the file says of itself needs neither weights nor torch.
 
 from __future__ import annotations
 
-import builtins
-import io
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice, pairwise
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
-from mvc import files
-from mvc.arguments import check_device, check_model, check_threads
-from mvc.clip_files import clip_info, shown
-from mvc.container import ClipHead, Reader, Unit, read_head
+from mvc.container import ClipHead, Reader, Unit, describe
 from mvc.container.salvage import salvage
-from mvc.errors import SourceError, Unsupported
-from mvc.frames import ClipInfo, Frame
-from mvc.media.clip_source import Piped
+from mvc.errors import SourceError, Unsupported, libraries
+from mvc.metadata import NONE
 from mvc.quality import whole_number
+from mvc.stored import Source, Stored
 from mvc.video.moments import MAX_JOBS, Moment, Start, moment
 
 if TYPE_CHECKING:
     from mvc.clip import Loss
     from mvc.codec import Codec
-
-HEAD_BYTES = 64
-"""More than a file has before its first unit."""
-Stored = str | os.PathLike[str] | bytes | BinaryIO
-
-
-def open(
-    source: Stored,
-    *,
-    model: str | os.PathLike[str] | None = None,
-    device: str = "auto",
-    threads: int | None = None,
-) -> ClipFile:
-    """An .mvc file with a clip: its path, its bytes, or an open binary file, which may be a pipe.
-
-    `model`, `device` and `threads` are as for `mvc.decode`; weights are loaded with the first frame. Raises
-    `SourceError` where it cannot be read, `FormatError` for something else, and `Unsupported` for a still picture.
-    """
-    own, device, threads = None if model is None else check_model(model), check_device(device), check_threads(threads)
-
-    def load(found: bytes) -> Codec:
-        from mvc import codec
-
-        return codec.load(own or found, device, threads)
-
-    return ClipFile(source, load)
+    from mvc.frames import ClipInfo, Frame
 
 
 class ClipFile:
     """A clip in an .mvc file. What needs the whole file (`times`, `len`, `fps`) walks it once, and not in a pipe.
 
-    `width` and `height` are in pixels, `quality_index` is 0..63. `load` gives the codec for a model id. Raises
-    `SourceError`, `FormatError`, or `Unsupported` for a still picture.
+    `width` and `height` are in pixels, `quality_index` is 0..63. `load` gives the codec for a model id. A context
+    manager. Raises as `Stored`, and `Unsupported` for a still picture.
     """
 
-    def __init__(self, source: Stored, load: Callable[[bytes], Codec], *, name: str | None = None) -> None:
-        self._source, self._load = source, load
-        self.name = name or (os.fspath(source) if isinstance(source, (str, os.PathLike)) else "the clip")
-        if isinstance(source, (str, os.PathLike, bytes, bytearray, memoryview)) or not hasattr(source, "read"):
-            with self.opened() as file:
-                self.head = Reader(file, check=False).head
-        elif source.seekable():
-            self._begin = source.tell()
-            self.head = Reader(source, check=False).head
-        else:
-            start = source.read(HEAD_BYTES)
-            while len(start) < HEAD_BYTES and (more := source.read(HEAD_BYTES - len(start))):
-                start += more
-            self.head, self._pipe = read_head(start), io.BufferedReader(Piped(start, source))
+    kind: Literal["clip"] = "clip"
+    metadata = NONE
+    """Clips have none."""
+
+    def __init__(self, source: Source | Stored, load: Callable[[bytes], Codec], *, name: str | None = None) -> None:
+        self._stored = source if isinstance(source, Stored) else Stored(source, name=name, default="the clip")
+        self._load, self.name, self.head = load, self._stored.name, self._stored.head
         if self.head.clip is None:
             raise Unsupported(f"{self.name} is a still picture, not a clip", hint="decode it as a picture")
         self._clip: ClipHead = self.head.clip
         self.width, self.height, self.quality_index = self.head.width, self.head.height, self.head.quality_index
 
-    _pipe: io.BufferedReader | None = None
-    _begin = 0
-
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> AbstractContextManager[BinaryIO]:
         """The file from its beginning, a new one each time where it has a name. SourceError where that cannot be."""
-        source = self._source
-        if self._pipe is not None:
-            yield self._pipe
-        elif isinstance(source, (str, os.PathLike)):
-            files.check_input(source)
-            try:
-                file = builtins.open(source, "rb")  # noqa: SIM115
-            except OSError as error:
-                raise SourceError(f"cannot read {self.name}: {files.reason(error)}") from error
-            with file:
-                yield file
-        elif isinstance(source, (bytes, bytearray, memoryview)):
-            yield io.BytesIO(source)
-        elif hasattr(source, "read"):
-            source.seek(self._begin)
-            yield source
-        else:
-            raise TypeError(f"an .mvc file is a path, its bytes or an open binary file, not {type(source).__name__}")
+        return self._stored.opened()
+
+    def close(self) -> None:
+        """Nothing can be read any more. A file object that was given stays open."""
+        self._stored.close()
+
+    def __enter__(self) -> ClipFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # What it says ----------------------------------------------------------------------------------------------------
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
+    @property
+    def mode(self) -> Literal["RGB", "L"]:
+        """The mode of `to_picture().to_pil()` of a frame."""
+        return "L" if self._clip.chroma == "gray" else "RGB"
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What `mvc.info` says: all of the file is walked for it, and its checksum looked at."""
+        if self._stored.piped:
+            raise self._in_a_pipe()
+        with self.opened() as file:
+            return describe(file)
+
     @cached_property
     def _heads(self) -> list[tuple[int, bool]]:
-        if self._pipe is not None:
-            raise SourceError(f"{self.name} is a pipe, which cannot be looked through", hint="write it to a file first")
+        if self._stored.piped:
+            raise self._in_a_pipe()
         with self.opened() as file:
             return [(unit.index, unit.role == "picture") for unit in Reader(file).heads()]
 
     @cached_property
     def times(self) -> tuple[int, ...]:
-        """When each frame is shown, in units of `info.time_base`. Raises `FormatError` where the file is damaged."""
+        """When each frame is shown, in units of `time_base`. Raises `FormatError` where the file is damaged."""
         return tuple(time for time, _ in self._heads)
 
     @cached_property
@@ -130,10 +99,20 @@ class ClipFile:
     def __len__(self) -> int:
         return len(self.times)
 
+    def _in_a_pipe(self) -> SourceError:
+        return SourceError(f"{self.name} is a pipe, which cannot be looked through", hint="write it to a file first")
+
     @property
     def info(self) -> ClipInfo:
         """Size, colours and unit of time: what `mvc.media.clips.write_clip` has to know. `rate` is None: see `fps`."""
+        from mvc.clip_files import clip_info
+
         return clip_info(self.head)
+
+    @property
+    def time_base(self) -> Fraction:
+        """The unit of times, in seconds."""
+        return self._clip.time_base
 
     @property
     def fps(self) -> Fraction | None:
@@ -177,8 +156,10 @@ class ClipFile:
         return self.frames()
 
     def _decoded(self, begin: Moment, lost: Callable[[Loss], None] | None, jobs: int) -> Iterator[Frame]:
-        from mvc.clip import ClipCodec
-        from mvc.video import side_by_side
+        with libraries():
+            from mvc.clip import ClipCodec
+            from mvc.clip_files import shown
+            from mvc.video import side_by_side
 
         first, left_out = self._first(begin, lost is not None)
         coder = ClipCodec(self._load(self.head.model_id))
@@ -193,7 +174,7 @@ class ClipFile:
         """From which time on to decode, and how many frames to leave out from there."""
         if begin.frame is None:
             return -(-begin.seconds // self._clip.time_base), 0
-        if begin.frame == 0 or self._pipe is not None:
+        if begin.frame == 0 or self._stored.piped:
             return 0, begin.frame
         if search:
             with self.opened() as file:
