@@ -702,7 +702,6 @@ def latent_sum(y_hat: Array) -> int:
 
 def decode_tile(head: Head, tile: Tile, model: Model) -> tuple[list[list[int]], Array]:
     """The symbols in coding order, of the hyperlatent and then of each slice, and y_hat [H, W, M]."""
-    check_head(head, model.exact_hash)
     unit, parts = tile.unit, 1 + len(model.config["slices"])
     quality = head.quality_index if unit.quality_index is None else unit.quality_index
     assert quality is not None
@@ -733,6 +732,8 @@ def decode(data: bytes, model: Model) -> tuple[Head, list[list[int]], list[Array
     latents: list[Array] = []
     named = head.kind != "still" or head.model_id is not None
     require(named, "Unsupported", "the file names no model; reference_exact.py decodes those")
+    if head.kind == "still":
+        check_head(head, model.exact_hash)
     for tile in tile_units(head, units):
         if tile.unit.role == "picture":
             own, y_hat = decode_tile(head, tile, model)
