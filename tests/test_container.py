@@ -837,3 +837,17 @@ def test_import_is_light() -> None:
     code = "import sys, mvc.container; print({'torch', 'numba', 'numpy', 'PIL'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "set()"
+
+
+GOLDEN = Path(__file__).parent.parent / "samples" / "golden"
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.mvc")), ids=lambda path: path.stem)
+def test_no_byte_of_a_golden_file_can_change_unnoticed(path: Path) -> None:
+    data = path.read_bytes()
+    read_file(data)
+    for place in range(len(data)):
+        damaged = bytearray(data)
+        damaged[place] ^= 1 << place % 8
+        with pytest.raises(errors.MvcError):
+            read_file(bytes(damaged))
