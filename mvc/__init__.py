@@ -245,14 +245,12 @@ def decode(
     named = None if model is None else check_model(model)
     limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
     with libraries():
-        from mvc.picture import check_decoding
         from mvc.still_file import StillFile
 
     first = None if slices is None else whole_number("slices", slices, 0)
     part, divisor = check_region(region), check_scale(scale)
     # a broken file is told before weights are loaded
     file = StillFile(_mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial))
-    check_decoding(*file.size, *limits, exact=file.head.has_exact)
 
     def load(model_id: bytes) -> Codec:
         with libraries():
@@ -260,12 +258,7 @@ def decode(
 
         return load(named or model_id, device, threads)
 
-    picture = file.decode(load)
-    for missing in file.missing:
-        from mvc.media import LossWarning
-
-        warnings.warn(missing, LossWarning, stacklevel=2)
-    return picture
+    return file.decode_within(*limits, load)
 
 
 def info(source: Stored) -> dict[str, Any]:
@@ -277,12 +270,13 @@ def info(source: Stored) -> dict[str, Any]:
     cannot be parsed at all.
     """
     from mvc.container import describe, read_head, whole
+    from mvc.stored import HEAD_BYTES
 
     if isinstance(source, (str, os.PathLike)) and whole.is_mvc(source):
         with builtins.open(source, "rb") as file:
             clip = False
             with suppress(MvcError):
-                clip = read_head(file.read(_HEAD_BYTES)).kind == "clip"
+                clip = read_head(file.read(HEAD_BYTES)).kind == "clip"
             if clip:  # of any size
                 file.seek(0)
                 return describe(file)
@@ -303,9 +297,6 @@ def thumbnail(source: Stored) -> bytes | None:
         with builtins.open(source, "rb") as file:
             return read_kind(file, "thumbnail")
     return read_kind(BytesIO(_mvc_bytes(source)), "thumbnail")
-
-
-_HEAD_BYTES = 64  # more than there are before a file's first unit
 
 
 def _mvc_bytes(source: Stored) -> bytes:

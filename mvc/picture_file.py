@@ -6,7 +6,6 @@ What the file says of itself needs neither weights nor torch, nor even numpy.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, SupportsIndex
@@ -94,19 +93,12 @@ class PictureFile:
         first = None if slices is None else whole_number("slices", slices, 0)
         part, divisor = check_region(region), check_scale(scale)
         with libraries():
-            from mvc.picture import check_decoding
             from mvc.still_file import StillFile
 
         with self._stored.opened() as file:
             self._check_length(file)
             still = StillFile(file, part, divisor=divisor, slices=first, partial=bool(partial))
-            check_decoding(*still.size, *limits, exact=still.head.has_exact)
-            picture = still.decode(self._load)
-        for missing in still.missing:
-            from mvc.media import LossWarning
-
-            warnings.warn(missing, LossWarning, stacklevel=2)
-        return picture
+            return still.decode_within(*limits, self._load)
 
     def close(self) -> None:
         """Nothing can be read any more. A file object that was given stays open."""

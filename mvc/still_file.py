@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
@@ -10,7 +11,7 @@ from mvc import stills
 from mvc.container import Arrived, Head, Reader, read_metadata
 from mvc.errors import Corrupt, FormatError
 from mvc.metadata import Metadata
-from mvc.picture import Picture
+from mvc.picture import Picture, check_decoding
 from mvc.scaling import averaged
 from mvc.strips import Decoder, Strip
 from mvc.tiling import Region, Tiling, cells
@@ -99,6 +100,21 @@ class StillFile:
         """The picture, or the region, with its metadata. Raises as `strips`."""
         picture = stills.whole(self.head, self.strips(load))
         return Picture(picture.samples, picture.alpha, self.metadata())
+
+    def decode_within(
+        self, max_pixels: int | None, max_memory: int | None, load: Callable[[bytes], Decoder]
+    ) -> Picture:
+        """As `decode`, but Limit for a picture beyond these (None: no limit), and a LossWarning for what is missing.
+
+        For public functions that are called by the code that is to be warned.
+        """
+        check_decoding(*self.size, max_pixels, max_memory, exact=self.head.has_exact)
+        picture = self.decode(load)
+        for missing in self.missing:
+            from mvc.media import LossWarning
+
+            warnings.warn(missing, LossWarning, stacklevel=3)
+        return picture
 
     def metadata(self) -> Metadata:
         """What the file says of the picture."""

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import typer
 from command import fails, pixels, run
 from PIL import Image, ImageCms
 from test_videos import example, video
@@ -18,12 +19,17 @@ from tiny_model import tiny_codec
 
 import mvc
 from mvc.cli import desktop, man
+from mvc.cli.app import NAME, app
 from mvc.container.chunks import MAGIC
 from mvc.metadata import Metadata
 from mvc.picture import Picture
 
 XMLNS = "{http://www.freedesktop.org/standards/shared-mime-info}"
 SMOOTH = np.mgrid[:300, :400][1].astype(np.uint8)
+
+
+def pages() -> dict[str, str]:
+    return man.pages(typer.Context(typer.main.get_command(app), info_name=NAME))
 
 
 @pytest.fixture
@@ -71,9 +77,9 @@ def test_installing_and_taking_back(data: Path, monkeypatch: pytest.MonkeyPatch)
     thumbnailer = (data / "thumbnailers" / "mvc.thumbnailer").read_text()
     assert "thumbnail --force --size %s %i %o\n" in thumbnailer
     assert "\nMimeType=image/x-mvc;video/x-mvc;\n" in thumbnailer
-    assert {path.name for path in (data / "man" / "man1").iterdir()} == set(man.pages())
+    assert {path.name for path in (data / "man" / "man1").iterdir()} == set(pages())
     ours = [path for path in (*data.rglob("*"), Path.home() / ".magic") if path.is_file() and "made by" in head(path)]
-    assert len(ours) == 3 + len(man.pages())
+    assert len(ours) == 3 + len(pages())
     (data / "man" / "man1" / "mvc-older.1").write_text(f'.\\" {desktop.MARK}\n')  # of a command that is no more
     foreign = data / "man" / "man1" / "mvc-other.1"
     foreign.write_text("someone else's")
@@ -126,30 +132,30 @@ def test_the_desktop_takes_the_type(data: Path) -> None:
 
 
 def test_the_manual_says_what_help_says() -> None:
-    pages = man.pages()
-    assert {"mvc.1", "mvc-encode.1", "mvc-thumbnail.1", "mvc-desktop.1"} <= pages.keys()
-    for name in pages:
+    made = pages()
+    assert {"mvc.1", "mvc-encode.1", "mvc-thumbnail.1", "mvc-desktop.1"} <= made.keys()
+    for name in made:
         if name != "mvc.1":
             listed = name.removesuffix(".1").replace("-", "\\-")
-            assert f".BR {listed} (1)" in pages["mvc.1"]
-    page = pages["mvc-encode.1"]
+            assert f".BR {listed} (1)" in made["mvc.1"]
+    page = made["mvc-encode.1"]
     for words in ("\\-q, \\-\\-quality", "\\-\\-near\\-lossless N", "folders of them", "mvc encode [OPTIONS]"):
         assert words in page, words
-    for page in pages.values():
+    for page in made.values():
         assert page.startswith(".TH ") and not any(line[:1] == "'" for line in page.splitlines())
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="there is no groff")
 def test_groff_has_nothing_to_say_about_the_manual() -> None:
     done = subprocess.run(
-        ["groff", "-man", "-Tascii", "-ww", "-z"], input="".join(man.pages().values()), capture_output=True, text=True
+        ["groff", "-man", "-Tascii", "-ww", "-z"], input="".join(pages().values()), capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_names_in_the_thumbnailer_are_quoted(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(data / "a b%" / "python"))
-    text = desktop.contents(data, data)[data / "thumbnailers" / "mvc.thumbnailer"]
+    text = desktop.contents(data, data, pages())[data / "thumbnailers" / "mvc.thumbnailer"]
     assert f'Exec="{data}/a b%%/python" -m mvc thumbnail' in text
     assert desktop._quoted('/a"$b\\c') == '"/a\\\\"\\\\$b\\\\\\\\c"'
 

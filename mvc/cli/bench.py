@@ -11,7 +11,7 @@ import mvc
 from mvc import files
 from mvc.cli import options
 from mvc.cli.jobs import protect
-from mvc.cli.options import DeviceOption, Effort, Force, Threads
+from mvc.cli.options import DeviceOption, Effort, Force, NamedModel, Threads
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn
 
@@ -76,7 +76,7 @@ def bench(
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure everything anew, and keep nothing.")] = False,
     effort: Effort = mvc.DEFAULT_EFFORT,
-    model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
+    model: NamedModel = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     force: Force = False,

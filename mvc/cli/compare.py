@@ -13,7 +13,7 @@ from mvc import files
 from mvc.cli import options
 from mvc.cli.bench import described
 from mvc.cli.jobs import protect
-from mvc.cli.options import DeviceOption, Effort, Force, Threads
+from mvc.cli.options import DeviceOption, Effort, Force, NamedModel, Threads
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn
 from mvc.errors import Limit
@@ -51,7 +51,7 @@ def compare(
         str | None, typer.Option("--metrics", metavar="NAME,...", help="More numbers (see `mvc metrics`).")
     ] = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
-    model: Annotated[str, typer.Option("--model", help="A name from `mvc models`.")] = mvc.DEFAULT_MODEL,
+    model: NamedModel = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     force: Force = False,

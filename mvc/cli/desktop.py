@@ -6,12 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mvc import files
+from mvc.cli import man
 from mvc.cli.terminal import UsageError, note, warn
 from mvc.errors import MvcError
 
@@ -52,6 +54,7 @@ MimeType={picture};{clip};
 
 
 def desktop(
+    context: typer.Context,
     install: Annotated[bool, typer.Option("--install", help="Write the files, or write them anew.")] = False,
     uninstall: Annotated[bool, typer.Option("--uninstall", help="Remove them.")] = False,
 ) -> None:
@@ -63,7 +66,7 @@ def desktop(
     if install == uninstall:
         raise UsageError("give --install or --uninstall", hint="`mvc desktop --help` says what they do")
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    made = contents(data, Path.home())
+    made = contents(data, Path.home(), man.pages(context.find_root()))
     strange = [path for path in made if not _is_ours(path)]
     if install:
         for path in strange:
@@ -84,10 +87,8 @@ def desktop(
     _refresh(data / "mime")
 
 
-def contents(data: Path, home: Path) -> dict[Path, str]:
-    """Every file and what is in it; `data` is where the user's data lie."""
-    from mvc.cli import man
-
+def contents(data: Path, home: Path, pages: Mapping[str, str]) -> dict[Path, str]:
+    """Every file and what is in it; `data` is where the user's data lie, `pages` are those of the manual, by name."""
     types = "".join(
         _TYPE.format(name=name, what=what, kind=kind)
         for name, what, kind in ((PICTURE, "picture", 0), (CLIP, "clip", 1))
@@ -100,7 +101,7 @@ def contents(data: Path, home: Path) -> dict[Path, str]:
         data / "thumbnailers" / "mvc.thumbnailer": _THUMBNAILER.format(program=program, command=command, **words),
         home / ".magic": _MAGIC.format(**words),
     }
-    return made | {data / "man" / "man1" / name: f'.\\" {MARK}\n{text}' for name, text in man.pages().items()}
+    return made | {data / "man" / "man1" / name: f'.\\" {MARK}\n{text}' for name, text in pages.items()}
 
 
 def _program() -> list[str]:

@@ -18,13 +18,13 @@ from mvc.cli.terminal import StdoutError, UsageError
 from mvc.container import Head, read_head, whole
 from mvc.errors import Limit, MvcError, NotMvc, SourceError
 from mvc.files import MVC_SUFFIX, PICTURE_SUFFIXES
+from mvc.stored import HEAD_BYTES
 from mvc.tiling import Region
 
 if TYPE_CHECKING:
     from mvc.still_file import StillFile
 
 STREAM = "-"
-HEAD_BYTES = 64  # more than there are before a file's first unit
 
 
 @dataclass(frozen=True)

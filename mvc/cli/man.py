@@ -5,22 +5,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import typer
+
 import mvc
 
 EXITS = (("0", "done"), ("1", "something failed"), ("2", "wrong usage"))
 
 
-def pages() -> dict[str, str]:
-    """The manual, by file name: mvc.1, and mvc-COMMAND.1 for every command."""
-    import typer
-
-    from mvc.cli.app import NAME, app
-
-    group: Any = typer.main.get_command(app)
-    above = typer.Context(group, info_name=NAME)
-    made = {f"{NAME}.1": _of_all(group, above)}
+def pages(above: Any) -> dict[str, str]:
+    """The manual, by file name: mvc.1, and mvc-COMMAND.1 for every command; `above` is the context of their group."""
+    group = above.command
+    program = above.info_name
+    made = {f"{program}.1": _of_all(group, above)}
     for name, command in sorted(group.commands.items()):
-        made[f"{NAME}-{name}.1"] = _of_one(f"{NAME}-{name}", command, typer.Context(command, above, info_name=name))
+        context = typer.Context(command, above, info_name=name)
+        made[f"{program}-{name}.1"] = _of_one(f"{program}-{name}", command, context)
     return made
 
 

@@ -176,6 +176,7 @@ Effort = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")]
+NamedModel = Annotated[str, typer.Option("--model", help="A name from `mvc models`.")]
 FileModel = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of the model. Default: the one the file asks for."),

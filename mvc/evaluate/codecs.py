@@ -74,25 +74,22 @@ class _Format:
     highest: int = 100
 
 
+def _jpeg(subsampling: str) -> _Format:
+    return _Format(
+        f"JPEG, {subsampling}, optimised Huffman tables",
+        "JPEG",
+        "libjpeg_turbo",
+        lambda quality: {"quality": quality, "subsampling": subsampling, "optimize": True},
+        (5, 10, 20, 35, 55, 75, 87, 93),
+        lowest=1,
+    )
+
+
 # The grids cover 0.1 to 2.5 bits per pixel on the Kodak pictures, as far as a codec reaches that low.
 _FORMATS: Mapping[str, _Format] = MappingProxyType(
     {
-        "jpeg": _Format(
-            "JPEG, 4:4:4, optimised Huffman tables",
-            "JPEG",
-            "libjpeg_turbo",
-            lambda quality: {"quality": quality, "subsampling": "4:4:4", "optimize": True},
-            (5, 10, 20, 35, 55, 75, 87, 93),
-            lowest=1,
-        ),
-        "jpeg-420": _Format(
-            "JPEG, 4:2:0, optimised Huffman tables",
-            "JPEG",
-            "libjpeg_turbo",
-            lambda quality: {"quality": quality, "subsampling": "4:2:0", "optimize": True},
-            (5, 10, 20, 35, 55, 75, 87, 93),
-            lowest=1,
-        ),
+        "jpeg": _jpeg("4:4:4"),
+        "jpeg-420": _jpeg("4:2:0"),
         "webp": _Format(
             "WebP, method 6",
             "WEBP",
