@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +47,10 @@ def test_an_anchor_has_keyframes_where_they_belong_and_its_bytes_are_enough(name
     if name not in video_codecs.available():
         pytest.skip(f"no {name}")
     own, shot = video_codecs.anchor(name), read_shot(clip, None)
+    scheduled = os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else None
     fine, coarse = (own.encode(shot.info, shot.frames, setting, 3) for setting in (own.settings[0], own.settings[-1]))
+    if scheduled is not None:
+        assert os.sched_getscheduler(0) == scheduled, "the encoder left this thread above all others"
     assert fine.keys == (True, False, False, True, False)
     assert sum(fine.sizes) > sum(coarse.sizes) and min(coarse.sizes) > 0
     shown = list(fine.frames)

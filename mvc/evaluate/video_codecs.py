@@ -11,6 +11,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -178,10 +179,11 @@ def _through(own: _Encoder) -> Encode:
             context.options = {"crf": f"{setting:g}", **own.options(gop)}
             if own.codec == "libsvtav1":
                 context.gop_size = gop
-            packets = [
-                packet for number, frame in enumerate(frames) for packet in context.encode(_packed(frame, number))
-            ]
-            packets += context.encode(None)
+            with _scheduled_as_before():
+                packets = [
+                    packet for number, frame in enumerate(frames) for packet in context.encode(_packed(frame, number))
+                ]
+                packets += context.encode(None)
         except (av.FFmpegError, ValueError) as error:
             raise BackendError(f"{own.codec} refuses crf {setting:g}: {av_reason(error)}") from error
         spent = time.perf_counter() - start
@@ -192,6 +194,19 @@ def _through(own: _Encoder) -> Encode:
         return CodedClip(tuple(map(len, coded)), keys, spent, _decoded(own.decoder, coded, info))
 
     return encode
+
+
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """SVT-AV1 gives the thread that calls it, if that is root's, a priority in real time above all else, for good."""
+    if not hasattr(os, "sched_setscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def _packed(frame: Frame, number: int) -> Any:

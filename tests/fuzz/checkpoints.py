@@ -213,7 +213,8 @@ def _rewritten(random: Random, data: bytes) -> bytes:
                 continue
             if name == left_out and how == 3:
                 content = content[: len(content) // 2]
-            new.writestr(name, content, zipfile.ZIP_DEFLATED if how == 4 else zipfile.ZIP_STORED)
+            entry = zipfile.ZipInfo(name)  # with a date of its own: a case is the same whenever it is made
+            new.writestr(entry, content, zipfile.ZIP_DEFLATED if how == 4 else zipfile.ZIP_STORED)
     return out.getvalue()
 
 
