@@ -2,7 +2,8 @@
 
 Better is what costs less: bits plus lambda times the squared error, as in the training of the model. So the exact
 coder, which makes no errors, may take more bytes than the network where that does badly: text, flat colour, hard edges.
-What is hopeless is not tried, by an estimate (mvc/estimate.py).
+What is hopeless is not tried, by an estimate (mvc/estimate.py). Of the highest quality FINE_DB are expected: where the
+network has less, the exact coder takes over with as large errors as that allows.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,8 @@ from mvc.container import Head, Unit
 from mvc.errors import Limit
 from mvc.estimate import hopeless, least_bytes
 from mvc.picture import Picture
-from mvc.quality import Coder
+from mvc.quality import INDICES, Coder
+from mvc.still_file import StillFile
 from mvc.tiled import Cut
 
 if TYPE_CHECKING:
@@ -30,6 +32,9 @@ TILE_PX = 256
 """Side of the tiles of a picture of both kinds that would else be one tile."""
 NEARS = (0, 1, 2, 3, 4)
 """Greatest errors that the exact coder may make: what is off by more may be seen where a picture is smooth."""
+FINE_DB = 45.0
+"""PSNR that the highest quality has at the least, in every tile: about what errors of up to 2 leave."""
+FINE_ERROR = 255**2 / 10 ** (FINE_DB / 10)
 
 
 def encode(
@@ -71,7 +76,22 @@ def encode(
     except Limit:
         if codec.rates == 1 or "psnr" not in target:
             raise  # which is no matter of the picture
-        return stills.exact_file(picture, 0, effort, tile_px)
+        return beyond(picture, target["psnr"], effort, tile_px)
+
+
+def beyond(picture: Picture, psnr: float, effort: int, tile_px: int | None = None) -> bytes:
+    """The exact coder's file of a picture with the largest errors that leave so many dB, which no network reaches."""
+    for near in NEARS[:0:-1]:
+        if usual_error(near) * 10 ** (psnr / 10) > 1.5 * 255**2:
+            continue  # errors are rarely that much smaller than is usual
+        made = stills.exact_file(picture, near, effort, tile_px)
+        if stills.psnr(picture, StillFile(made).decode(_no_model)) >= psnr:
+            return made
+    return stills.exact_file(picture, 0, effort, tile_px)
+
+
+def _no_model(model_id: bytes) -> NoReturn:
+    raise AssertionError("what the exact coder made needs no model")
 
 
 def bytes_at(bpp: float, picture: Picture) -> int:
@@ -88,18 +108,25 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     if head.tile_px:
         return _file(picture, *_in_tiles(picture, codec, head, effort, compared=False))
     parts = [cut.picture for row in tiled.cuts(picture, TILE_PX) for cut in row]
-    if all(hopeless(part) for part in parts):
+    alike = all(hopeless(part) for part in parts)
+    if alike and not fine(head):
         return codec.encode(picture, index, effort, 0)
     tried = [_in_tiles(picture, codec, head, effort)]
-    if len(parts) > 1 and tile_px is None:
+    if len(parts) > 1 and not alike and tile_px is None:
         tried.append(_in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort))
     return _file(picture, *min(tried, key=lambda way: sum(tile.cost for tile in way[1])))
 
 
+def fine(head: Head) -> bool:
+    """Whether a file is of the highest quality, which is not left to what a network reaches."""
+    return head.quality_index == INDICES - 1
+
+
 class Coded(NamedTuple):
-    """A tile's units and what they cost, in bits."""
+    """A tile's units, what they cost, in bits, and its mean squared error, 0 where nobody needs it."""
 
     cost: float
+    error: float
     units: list[Unit]
 
 
@@ -127,22 +154,42 @@ class Both:
     def __init__(self, codec: Codec, head: Head, effort: int, *, compared: bool = False) -> None:
         self.codec, self.head, self.effort, self.compared = codec, head, effort, compared
         self.weight = codec.model.lagrangian(head.quality_index)
+        self.fine = fine(head)
 
     def code(self, cut: Cut) -> Coded:
-        """The cheapest units of a tile."""
-        if hopeless(cut.picture):
-            return self.network(cut) if self.compared else Coded(0, self.codec.coded(self.head, cut, self.effort)[0])
-        best = self.network(cut)
+        """The cheapest units of a tile that are good enough."""
+        alike = hopeless(cut.picture)
+        if alike and not self.compared and not self.fine:
+            return Coded(0, 0, self.codec.coded(self.head, cut, self.effort)[0])
+        made = [self.network(cut)]
+        if not alike:
+            made += self._repeating(cut, made[0].cost)
+        if self.fine:
+            most = FINE_ERROR * seen_share(cut.picture)
+            made = [one for one in made if one.error <= most] or [self._within(cut, most)]
+        return min(made, key=lambda one: one.cost)
+
+    def _repeating(self, cut: Cut, least: float) -> list[Coded]:
+        """What the exact coder makes of a tile in which much repeats, where that may cost less than `least`."""
         hopes = {near: self.cost(8 * least_bytes(cut.picture, near), cut, usual_error(near)) for near in self._nears()}
         likely = min(hopes, key=hopes.__getitem__)
-        if hopes[likely] > best.cost:
-            return best
+        if hopes[likely] > least:
+            return []
         tried = [self.exactly(cut, 0)]  # its estimate is the least sure
         for near in range(max(likely, 1), max(hopes) + 1):  # estimates are for too small errors rather than too large
             tried.append(self.exactly(cut, near))
             if tried[-1].cost >= tried[-2].cost:
                 break
-        return min(best, *tried, key=lambda made: made.cost)
+        return tried
+
+    def _within(self, cut: Cut, most: float) -> Coded:
+        """A tile by the exact coder with the largest errors whose mean square is not above `most`."""
+        likely = [near for near in NEARS if usual_error(near) <= FINE_ERROR]
+        for near in reversed(likely):
+            made = self.exactly(cut, near)
+            if made.error <= most:
+                break
+        return made
 
     def _nears(self) -> tuple[int, ...]:
         """Without a weight errors would cost nothing."""
@@ -151,16 +198,18 @@ class Both:
     def network(self, cut: Cut) -> Coded:
         """A tile by the network."""
         units, latent = self.codec.coded(self.head, cut, self.effort)
-        shown = np.empty_like(cut.picture.samples)
-        if self.weight:
+        error = 0.0
+        if self.weight or self.fine:
+            shown = np.empty_like(cut.picture.samples)
             self.codec.paint(shown, {(0, 0): latent})
-        return Coded(self.cost(_bits(units), cut, mean_error(cut.picture, shown) if self.weight else 0), units)
+            error = mean_error(cut.picture, shown)
+        return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def exactly(self, cut: Cut, near: int) -> Coded:
         """A tile by the exact coder; none of its samples is off by more than `near`."""
         units = stills.exact_tile(cut, near, self.effort)
         error = 0.0 if near == 0 else mean_error(cut.picture, stills.exact_samples(self.head, units, cut.tile))
-        return Coded(self.cost(_bits(units), cut, error), units)
+        return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def cost(self, bits: float, cut: Cut, error: float) -> float:
         """In bits, of a tile that takes so many and has a mean squared error on the 0..255 scale."""
@@ -174,6 +223,11 @@ def _bits(units: list[Unit]) -> int:
 def usual_error(near: int) -> float:
     """Mean square of errors that are anything up to `near` with equal chance; where pictures repeat it is less."""
     return near * (near + 1) / 3
+
+
+def seen_share(picture: Picture) -> float:
+    """The share of the pixels that can be seen."""
+    return 1.0 if picture.alpha is None else float((picture.alpha > 0).mean())
 
 
 def mean_error(original: Picture, samples: NDArray[Any]) -> float:

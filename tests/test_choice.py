@@ -144,6 +144,30 @@ def test_what_the_network_does_not_reach_is_exact() -> None:
         chosen(TEXT, Network(9, rates=1, reaches=False), psnr=60)
 
 
+@pytest.mark.parametrize("alpha", [False, True])
+def test_the_highest_quality_has_45_db_everywhere(alpha: bool) -> None:
+    seen = None
+    if alpha:  # a tenth can be seen, and all the errors are in it
+        seen = np.zeros(NOISE.samples.shape[:2], np.uint8)
+        seen[:9] = 255
+    inner = np.clip(TEXT.samples, 10, 245)  # where no error is cut off
+    for picture in (Picture(NOISE.samples, seen), Picture(SMOOTH.samples, seen), Picture(inner, seen)):
+        for off, index, roles in ((5, 63, {"exact"}), (2, 63, {"exact"}), (1, 63, {"picture"}), (5, 62, {"picture"})):
+            network = Network(9, off, weight=1e-9)
+            data = choice.encode(picture, lambda own=network: own, index=index, effort=1, target={})  # type: ignore[arg-type, misc, return-value]
+            units = read_file(data)[1]
+            assert {unit.role for unit in units} - {"alpha"} == roles
+            if roles == {"exact"}:
+                assert stills.psnr(picture, mvc.decode(data)) >= choice.FINE_DB
+                assert len(data) < len(stills.exact_file(picture)) or picture.samples is inner
+
+
+def test_what_no_network_reaches_has_the_errors_that_are_allowed() -> None:
+    for psnr, near in ((44, 2), (49, 1), (52, 0)):
+        data = coded(NOISE, Network(9, reaches=False), psnr=psnr)
+        assert mvc.info(data)["units"][0]["near"] == near and stills.psnr(NOISE, mvc.decode(data)) >= psnr
+
+
 def test_pictures_of_both_kinds_are_coded_in_tiles_by_both() -> None:
     page = np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8)
     page[:, :256] = np.tile(TEXT.samples, (4, 3, 1))[:300, :256]
