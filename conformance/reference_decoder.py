@@ -334,9 +334,9 @@ def read_metadata(data: bytes) -> dict[str, bytes]:
 def read_meta(payload: bytes) -> tuple[str | None, bytes]:
     """The kind and the bytes of a META; no kind where it counts as not there."""
     nothing = None, b""
-    if not payload or payload[0] & 15 > 8 or payload[0] >> 5:
+    if not payload or payload[0] & 15 > 9 or payload[0] >> 5:
         return nothing
-    names = "icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma"
+    names = "icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma", "grain"
     kind = names[payload[0] & 15]
     try:
         size, position = read_varint(payload, 1, len(payload))
@@ -356,6 +356,8 @@ def read_meta(payload: bytes) -> tuple[str | None, bytes]:
     if kind == "resolution" and (size != 9 or own[0] > 3 or not any(own[1:5]) or not any(own[5:9])):
         return nothing
     if kind == "gamma" and size not in (4, 32, 36):
+        return nothing
+    if kind == "grain" and size != 12:
         return nothing
     if kind == "depth" and (size != 1 or not 9 <= own[0] <= 15):
         return nothing

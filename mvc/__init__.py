@@ -140,6 +140,7 @@ def encode(
     metadata: str | Iterable[str] = "all",
     gps: bool = True,
     thumbnail: bool = False,
+    grain: bool = False,
     tile: int | None = None,
     model: str | os.PathLike[str] = DEFAULT_MODEL,
     device: str = "auto",
@@ -162,6 +163,7 @@ def encode(
     `metadata` says which of it is kept: "all", "none", or some of icc, exif, xmp and gainmap ("icc,exif" or a list).
     Without `gps` EXIF and XMP lose the places that they name. With `thumbnail` the file gets a JPEG of some 3 to 6 kB
     and at most 256 pixels a side, for programs that cannot decode it (see `mvc.thumbnail`).
+    With `grain` the file says, in 16 bytes, which noise a network has smoothed away, for `decode(..., grain=True)`.
     `tile` is the side of the tiles in which the picture is coded, in pixels: 256, 512 or 1024, 0 for one tile; if not
     said, pictures of more than eight megapixels have tiles of 512 (lossless 1024).
     `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
@@ -208,7 +210,7 @@ def encode(
         return codec
 
     return choice.encode(
-        own, load, index=index, effort=wanted, target=target, coder=chosen, near=near, tile_px=side
+        own, load, index=index, effort=wanted, target=target, coder=chosen, near=near, tile_px=side, grain=bool(grain)
     )
 
 
@@ -219,6 +221,7 @@ def decode(
     scale: str | float | Fraction = 1,
     slices: int | None = None,
     partial: bool = False,
+    grain: bool = False,
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -234,6 +237,8 @@ def decode(
     means over squares of what it would be without; more than that is hardly in memory at any time.
     With `slices` only so many slices of a latent are decoded, 0 to 5: a preview. With `partial` the file may be cut or
     damaged: what has arrived is shown, and a `LossWarning` says what is missing.
+    With `grain` what a network made gets noise like that which it has smoothed away, if the file tells of any: it looks
+    more like the original, at some tenths of a dB, and is the same on every machine and in every region.
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
     A file of a few kilobytes may hold a large picture. `max_pixels` refuses it by width times height (8192x8192 if
     not said, None for no limit but this version's own), `max_memory` by the bytes that decoding takes beside the
@@ -250,7 +255,7 @@ def decode(
     first = None if slices is None else whole_number("slices", slices, 0)
     part, divisor = check_region(region), check_scale(scale)
     # a broken file is told before weights are loaded
-    file = StillFile(_mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial))
+    file = StillFile(_mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain))
 
     def load(model_id: bytes) -> Codec:
         with libraries():

@@ -8,22 +8,25 @@ network has less, the exact coder takes over with as large errors as that allows
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mvc import stills, tiled
-from mvc.container import Head, Unit
+from mvc.container import Head, Reader, Unit, write_file
 from mvc.errors import Limit
 from mvc.estimate import hopeless, least_bytes
+from mvc.grain import measured
 from mvc.picture import Picture
 from mvc.quality import INDICES, Coder
 from mvc.still_file import StillFile
 from mvc.tiled import Cut
+from mvc.tiling import Tiling
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
@@ -47,28 +50,36 @@ def encode(
     coder: Coder = "auto",
     near: int = 0,
     tile_px: int | None = None,
+    grain: bool = False,
 ) -> bytes:
     """The .mvc file of a picture at a quality index or, if there is one, for a target of `Codec.encode_to`.
 
     `load` gives the codec of the model, and is called only where it is needed. `near` is for the coder "exact",
     `tile_px` the side of tiles where it is said. With "auto" a file is made by the coder that is better, or by both;
     exactly, where a target is met so or asks for what the network does not reach. With `effort` 2 and 3 exact files are
-    smaller and slow, too.
+    smaller and slow, too. With `grain` the file says which noise the network has lost (mvc/grain.py), if it has.
     Raises what the codec raises.
     """
+    told = with_grain if grain else _as_it_is
     if coder == "exact":
         return stills.exact_file(picture, near, effort, tile_px)
     options: Any = target
     if coder == "network":
         codec = load()
-        network = partial(codec.encode, picture, effort=effort, tile_px=tile_px)
+
+        def network(index: int) -> bytes:
+            return told(codec.encode(picture, index, effort, tile_px), picture, codec)
+
         return codec.encode_to(picture, **options, encode=network) if target else network(index)
     if "psnr" not in target and target:
         most = int(target["size"]) if "size" in target else bytes_at(target["bpp"], picture)
         if least_bytes(picture) <= most and len(exact := stills.exact_file(picture, 0, effort, tile_px)) <= most:
             return exact
     codec = load()
-    made = partial(by_both, picture, codec, effort, tile_px)
+
+    def made(index: int) -> bytes:
+        return told(by_both(picture, codec, effort, tile_px, index), picture, codec)
+
     if not target:
         return made(index)
     try:
@@ -77,6 +88,30 @@ def encode(
         if codec.rates == 1 or "psnr" not in target:
             raise  # which is no matter of the picture
         return beyond(picture, target["psnr"], effort, tile_px)
+
+
+def with_grain(data: bytes, picture: Picture, codec: Codec) -> bytes:
+    """The file of a picture, with the grain that it has lost where a network made it."""
+    reader = Reader(io.BytesIO(data))
+    head, units = reader.head, list(reader.units())
+    tiling = Tiling(head.width, head.height, head.tile_px)
+    made = np.zeros((head.height, head.width), np.bool_)
+    for number, unit in enumerate(units):
+        if unit.role == "picture":
+            tile = tiling[unit.index]
+            made[tile.rows, tile.columns] = True
+            units[number] = replace(unit, latent_sum=reader.sums[unit.index] if reader.sums else 0)
+    if not made.any():
+        return data
+    decoded = codec.decode(data)
+    found = measured(picture, decoded, made)
+    if found is None:
+        return data
+    return write_file(head, units, replace(decoded.metadata, grain=found.to_bytes()))
+
+
+def _as_it_is(data: bytes, picture: Picture, codec: Codec) -> bytes:
+    return data
 
 
 def beyond(picture: Picture, psnr: float, effort: int, tile_px: int | None = None) -> bytes:

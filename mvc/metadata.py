@@ -13,14 +13,14 @@ _WITH = {"icc": ("cicp", "gamma"), "exif": ("resolution",)}
 
 NAMES = {"icc": "ICC colour profile", "exif": "EXIF", "xmp": "XMP", "cicp": "colour codes"}
 NAMES |= {"thumbnail": "thumbnail", "gainmap": "gain map", "depth": "bits of a sample", "resolution": "resolution"}
-NAMES["gamma"] = "gamma and primaries"
+NAMES |= {"gamma": "gamma and primaries", "grain": "grain"}
 """Each kind for people."""
 
 MOST_BYTES = 4 << 20
 """More of one kind is not carried."""
 
 
-_LENGTHS = {"cicp": (4,), "resolution": (9,), "gamma": (4, 32, 36)}
+_LENGTHS = {"cicp": (4,), "resolution": (9,), "gamma": (4, 32, 36), "grain": (12,)}
 
 
 def is_resolution(data: bytes) -> bool:
@@ -40,7 +40,8 @@ class Metadata:
     `depth` is one byte, 9 to 15: the bits that samples of 16 had before. `resolution` are nine bytes: how many pixels
     there are to an inch, a centimetre or a metre, across and down (mvc/media/resolution.py), which count before what
     `exif` says. `gamma` are the contents of a PNG's chunks gAMA and cHRM, one behind the other, each of which may be
-    missing. Raises ValueError for another number of bytes.
+    missing. `grain` are twelve bytes that say which noise was lost in coding (mvc/grain.py), for `--grain`. Raises
+    ValueError for another number of bytes.
     """
 
     icc: bytes | None = None
@@ -52,6 +53,7 @@ class Metadata:
     depth: bytes | None = None
     resolution: bytes | None = None
     gamma: bytes | None = None
+    grain: bytes | None = None
 
     def __post_init__(self) -> None:
         for kind, data in self.items():
@@ -88,7 +90,7 @@ class Metadata:
         return ", ".join(NAMES[kind] for kind, _ in self.items())
 
     def only(self, choices: Iterable[str]) -> Metadata:
-        """What is of these `CHOICES`, and depth; a thumbnail is of none, since it is made for one file."""
+        """What is of these `CHOICES`, and depth; a thumbnail and grain are of none, as they are made for one file."""
         kept = {"depth", *choices, *(kind for choice in choices for kind in _WITH.get(choice, ()))}
         dropped = {kind: None for kind, _ in self.items() if kind not in kept}
         return replace(self, **dropped)

@@ -82,6 +82,7 @@ class PictureFile:
         scale: str | float | Fraction = 1,
         slices: SupportsIndex | None = None,
         partial: bool = False,
+        grain: bool = False,
         max_pixels: int | None = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> Picture:
@@ -97,7 +98,9 @@ class PictureFile:
 
         with self._stored.opened() as file:
             self._check_length(file)
-            still = StillFile(file, part, divisor=divisor, slices=first, partial=bool(partial))
+            still = StillFile(
+                file, part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain)
+            )
             return still.decode_within(*limits, self._load)
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from mvc import stills
 from mvc.container import Arrived, Head, Reader, read_metadata
 from mvc.errors import Corrupt, FormatError
+from mvc.grain import Grain
 from mvc.metadata import Metadata
 from mvc.picture import Picture, check_decoding
 from mvc.scaling import averaged
@@ -25,6 +26,7 @@ class StillFile:
     With a `divisor` of 2, 4, 8 or 16 sides are so many times shorter, rounded up: samples are means over squares.
     With `slices` no more than so many of a latent are decoded: a preview. With `partial` the file may be cut or
     damaged: what has arrived is shown, `lost` tells the numbers of the tiles that have not, and `cut` what is missing.
+    With `grain` what a network made gets the noise that the file tells of, if it does (mvc/grain.py): `grain` has it.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class StillFile:
         divisor: int = 1,
         slices: int | None = None,
         partial: bool = False,
+        grain: bool = False,
     ) -> None:
         self._file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
         self._start = self._file.tell()
@@ -45,7 +48,12 @@ class StillFile:
         if partial:
             self._arrived = Arrived(self._file)
             self.head: Head = self._arrived.head
-            return
+        else:
+            self._begin(region)
+        told = self.metadata().grain if grain else None
+        self.grain = None if told is None else Grain.from_bytes(told)
+
+    def _begin(self, region: Region | None) -> None:
         self._reader = Reader(self._file, check=region is None)
         self.head = self._reader.head
         if region is not None and not self.head.linked:
@@ -86,7 +94,7 @@ class StillFile:
             codec = load(model_id)
             return codec.preview(self._slices) if preview else codec
 
-        made = stills.strips(self.head, own, self.region, self._partial)
+        made = stills.strips(self.head, own, self.region, self._partial, self.grain and self.grain.add)
         if self._partial:
             yield from made.decode(self._arrived.units())
             self.lost, self.cut = made.lost, next(iter(self._arrived.faults), None)

@@ -25,7 +25,7 @@ from mvc.lossless.code import encode as stream_of
 from mvc.metadata import NONE, Metadata
 from mvc.picture import Picture, Samples, check_size
 from mvc.quality import DEFAULT_EFFORT
-from mvc.strips import Decoder, Strip, Strips
+from mvc.strips import Decoder, Finish, Strip, Strips
 from mvc.tiled import Cut, Source, encode, usual_exact_tile
 from mvc.tiling import Region, Tile, meet
 
@@ -171,17 +171,23 @@ def decode(
     return whole(head, strips(head, load, region).decode(units), metadata)
 
 
-def strips(head: Head, load: Callable[[bytes], Decoder], region: Region | None = None, arrived: bool = False) -> Strips:
+def strips(
+    head: Head,
+    load: Callable[[bytes], Decoder],
+    region: Region | None = None,
+    arrived: bool = False,
+    finish: Finish | None = None,
+) -> Strips:
     """What decodes the picture in a file, or a region of it, strip by strip. Raises as `decode`.
 
-    `arrived`: of a file that may be cut or damaged (`mvc.container.Arrived`).
+    `arrived`: of a file that may be cut or damaged (`mvc.container.Arrived`). `finish` is done to what a network made.
     """
     if head.kind != "still":
         raise Unsupported("the file is a clip, not a picture", hint="`mvc decode` writes videos: -o clip.y4m")
     check_size(head.width, head.height, name="the picture in the file")
     if region is not None:
         check_region(region, head.width, head.height)
-    return Strips(head, lambda: load(head.model_id), partial(_exact, head), region, arrived)
+    return Strips(head, lambda: load(head.model_id), partial(_exact, head), region, arrived, finish)
 
 
 def check_region(region: Region, width: int, height: int) -> None:

@@ -65,6 +65,10 @@ Exact = Callable[[Unit, Tile, bool], tuple[Samples, Samples | None]]
 """Samples and alpha of a tile by the exact coder; the last says whether the unit is to have alpha, too."""
 
 
+Finish = Callable[[Samples, int, int], Samples]
+"""What is done to samples that a network made, whose first pixel has that row and column of the picture (grain)."""
+
+
 class _Decoded(NamedTuple):
     tile: Tile
     latent: Any  # of a model, or
@@ -100,8 +104,9 @@ class Strips:
         exact: Exact,
         region: Region | None = None,
         partial: bool = False,
+        finish: Finish | None = None,
     ) -> None:
-        self.head, self._exact = head, exact
+        self.head, self._exact, self._finish = head, exact, finish
         self._kind: Any = np.uint8 if head.depth == 8 else np.uint16
         self._load = _once(load)
         self.tiling = Tiling(head.width, head.height, head.tile_px)
@@ -251,6 +256,8 @@ class Strips:
                 samples[there] = made.samples[inside]
             else:
                 self._paint(samples[there], known, made, inside)
+                if self._finish is not None:
+                    samples[there] = self._finish(samples[there], own[0].start, own[1].start)
             if alpha is not None and made.alpha is not None:
                 alpha[there] = made.alpha[inside]
 

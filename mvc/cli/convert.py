@@ -89,6 +89,7 @@ def encode(
     metadata: options.Metadata = "all",
     no_gps: options.NoGps = False,
     thumbnail: options.Thumbnail = False,
+    grain: options.Grain = False,
     tile: options.Tile = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
     model: Model = mvc.DEFAULT_MODEL,
@@ -119,8 +120,9 @@ def encode(
         if rows := large.rows_of(job, deep, not no_alpha):
             made = {"index": quality_index(quality), "effort": effort, "near": near, "tile_px": tile_px}
             kept = Kept(kinds, not no_gps)
-            if thumbnail:
-                warn(f"{job.name}: no thumbnail is made of a picture that is read by rows")
+            for name, asked in (("thumbnail", thumbnail), ("grain", grain)):
+                if asked:
+                    warn(f"{job.name}: no {name} is made of a picture that is read by rows")
             large.encode(rows, job, progress, lambda: load(model), kept, target, chosen, made, force=force)
             return
         source = media.read_picture(job.picture(), name=job.name, deep=deep, keep_alpha=not no_alpha)
@@ -152,6 +154,7 @@ def encode(
             coder=chosen,
             near=near,
             tile_px=tile_px,
+            grain=grain,
         )
         clock.lap("encode")
         job.write(coded, force=force)
@@ -190,6 +193,7 @@ def decode(
     scale: options.Scale = "1",
     slices: options.Slices = None,
     allow_partial: options.AllowPartial = False,
+    grain: options.AddGrain = False,
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
@@ -221,13 +225,16 @@ def decode(
         with job.opened() as (clip, file):
             if clip:
                 check(clip.width, clip.height)
-                if wanted or divisor > 1 or allow_partial or slices is not None:
-                    own = "--region, --scale, --slices and --allow-partial"
+                if wanted or divisor > 1 or allow_partial or grain or slices is not None:
+                    own = "--region, --scale, --slices, --grain and --allow-partial"
                     raise UsageError(f"{job.name} is a clip: {own} are for pictures")
                 source = file if job.source == STREAM or files.is_stream(job.source) else job.source
                 decode_clip(job, source, lambda own: load(model or own), part, progress, force=force)
                 return
-            with job.still(file, wanted, divisor=divisor, slices=slices, partial=allow_partial) as (still, size):
+            still_of = job.still(file, wanted, divisor=divisor, slices=slices, partial=allow_partial, grain=grain)
+            with still_of as (still, size):
+                if grain and still.grain is None:
+                    warn(f"{job.name} tells of no grain: it was made without --grain, or hardly lost any")
                 picture_of(still, size, job, progress)
 
     def picture_of(still: StillFile, size: int, job: Job, progress: Progress) -> None:

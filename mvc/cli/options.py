@@ -222,5 +222,13 @@ Metadata = Annotated[
     str, typer.Option("--metadata", metavar="KINDS", help="What to keep: all, none, or some of icc,exif,xmp,gainmap.")
 ]
 NoGps = Annotated[bool, typer.Option("--no-gps", help="Take the places out of EXIF and XMP.")]
+Grain = Annotated[
+    bool,
+    typer.Option("--grain", help="Tell which noise coding smooths away (16 bytes), for decode --grain to make anew."),
+]
+AddGrain = Annotated[
+    bool,
+    typer.Option("--grain", help="Add noise like that which was smoothed away, if the file tells (encode --grain)."),
+]
 Thumbnail = Annotated[bool, typer.Option("--thumbnail", help="Add a JPEG of 3-6 kB, for programs without a network.")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Show errors only.")]

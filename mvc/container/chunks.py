@@ -118,13 +118,14 @@ SOUND = ChunkType(
     ),
     repeats=True,
 )
+META_KINDS = "icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma", "grain"
 META = ChunkType(
     0x83,
     "META",
     (
         Flags(
             (
-                Bits("kind", 4, ("icc", "exif", "xmp", "cicp", "thumbnail", "gainmap", "depth", "resolution", "gamma")),
+                Bits("kind", 4, META_KINDS),
                 Bits("packed", 1, (False, True)),
             )
         ),

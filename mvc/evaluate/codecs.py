@@ -20,10 +20,12 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image, features
 
+from mvc.choice import with_grain
 from mvc.container import read_head
 from mvc.errors import BackendError, Limit, MvcError
 from mvc.picture import Picture
 from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, quality_index
+from mvc.still_file import StillFile
 from mvc.version import __version__
 
 if TYPE_CHECKING:
@@ -135,7 +137,8 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
     }
 )
 
-NAMES = ("mvc", *_FORMATS)
+OWN = "mvc", "mvc-grain"
+NAMES = (*OWN, *_FORMATS)
 """All codecs by name."""
 
 _PLUGINS = {"jxl": ("pillow_jxl", "pillow-jxl-plugin"), "heic": ("pillow_heif", "pillow-heif")}
@@ -144,7 +147,7 @@ _PLUGINS = {"jxl": ("pillow_jxl", "pillow-jxl-plugin"), "heic": ("pillow_heif", 
 
 def available() -> tuple[str, ...]:
     """The codecs that can be used here."""
-    return tuple(name for name in NAMES if name == "mvc" or _library(name) is not None)
+    return tuple(name for name in NAMES if name in OWN or _library(name) is not None)
 
 
 def adapter(
@@ -160,10 +163,10 @@ def adapter(
     Raises `MvcError` for an unknown name, `BackendError` where a library is missing, and what
     `mvc.codec.load` raises.
     """
-    if name == "mvc":
+    if name in OWN:
         from mvc import codec
 
-        return mvc_adapter(codec.load(model, device, threads), model, effort)
+        return mvc_adapter(codec.load(model, device, threads), model, effort, grain=name != "mvc")
     if name not in _FORMATS:
         raise MvcError(f"there is no codec {name!r} to compare with", hint="known are " + ", ".join(NAMES))
     library = _library(name)
@@ -196,20 +199,34 @@ def adapter(
     return Adapter(name, form.title, library, form.settings, form.lowest, form.highest, False, encode, decode)
 
 
-def mvc_adapter(codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT) -> Adapter:
-    """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled."""
+def mvc_adapter(
+    codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT, *, grain: bool = False
+) -> Adapter:
+    """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled.
+
+    Its network alone; with `grain` as "mvc-grain", with noise like that which was lost.
+    """
     coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
     codec.decode(coded)
+
+    def encode(samples: Samples, quality: float) -> bytes:
+        picture = Picture(samples)
+        data = codec.encode(picture, quality_index(quality), effort)
+        return with_grain(data, picture, codec) if grain else data
+
+    def decode(data: bytes) -> Samples:
+        return StillFile(data, grain=grain).decode(lambda model_id: codec).samples
+
     return Adapter(
-        "mvc",
-        f"mvc, {name}, effort {effort}",
+        "mvc-grain" if grain else "mvc",
+        f"mvc, {name}, effort {effort}" + ", grain" * grain,
         f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
         8,
         True,
-        lambda samples, quality: codec.encode(Picture(samples), quality_index(quality), effort),
-        lambda data: codec.decode(data).samples,
+        encode,
+        decode,
         anchor=False,
     )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mvc.evaluate.codecs import Adapter, Samples
+from mvc.evaluate.codecs import OWN, Adapter, Samples
 from mvc.evaluate.metrics import Measure
 from mvc.evaluate.sweep import comparable
 from mvc.metrics import ms_ssim, psnr
@@ -99,7 +99,7 @@ def steps(codec: Adapter) -> list[float]:
 
     Of mvc those that files know, of a codec without bounds or with fractions the ones its description names.
     """
-    if codec.name == "mvc":
+    if codec.name in OWN:
         return [MIN_QUALITY + n * (MAX_QUALITY - MIN_QUALITY) / (INDICES - 1) for n in range(INDICES)]
     if codec.fractions:
         return sorted(codec.settings)
