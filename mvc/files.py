@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mvc import urls
 from mvc.errors import MvcError, SourceError
 
 MVC_SUFFIX = ".mvc"
@@ -85,6 +86,8 @@ def identity(path: Name) -> Hashable:
 
     A link to nothing is not followed: it is what would be replaced.
     """
+    if urls.is_url(path):
+        return str(path)
     with suppress(OSError, ValueError):
         found = os.stat(path)
         if found.st_ino:
@@ -102,7 +105,9 @@ def cache_folder() -> Path:
 
 
 def check_input(path: Name) -> None:
-    """Raise `SourceError` with one clear line unless `path` is something that can be read."""
+    """Raise `SourceError` with one clear line unless `path` is something that can be read, and no URL."""
+    if urls.is_url(path):
+        raise SourceError(f"{path} is a URL, and what is to be read here is a local file", hint="copy it here first")
     try:
         if stat.S_ISDIR(os.stat(path).st_mode):
             os.scandir(path).close()  # one that cannot be listed says why
@@ -111,8 +116,22 @@ def check_input(path: Name) -> None:
         raise SourceError(f"cannot read {os.fspath(path)}: {reason(error)}") from error
 
 
+def opened(path: Name, most_bytes: int) -> BinaryIO:
+    """A file, or what a URL names, open to be read, and to be closed; `SourceError` where that cannot be.
+
+    What cannot be read but from the front by its URL is read at once, and no more of it than `most_bytes`.
+    """
+    if isinstance(path, str) and urls.is_url(path):
+        return urls.opened(path, most_bytes)
+    check_input(path)
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise SourceError(f"cannot read {os.fspath(path)}: {reason(error)}") from error
+
+
 def read_up_to(source: Name | BinaryIO, limit: int, *, name: str | None = None) -> bytes:
-    """At most `limit` bytes of a file, a pipe or an open file; `SourceError` where it cannot be read.
+    """At most `limit` bytes of a file, a URL, a pipe or an open file; `SourceError` where it cannot be read.
 
     Raises `TypeError` for a file that is open for reading text.
     """
@@ -121,8 +140,7 @@ def read_up_to(source: Name | BinaryIO, limit: int, *, name: str | None = None) 
         raise TypeError(f"{label} is open for text; open it with mode 'rb'")
     try:
         if isinstance(source, (str, os.PathLike)):
-            check_input(source)
-            with open(source, "rb") as file:
+            with opened(source, limit) as file:
                 return read_up_to(file, limit, name=label)
         buffer = io.BytesIO()  # grows with what comes: a pipe does not say how much that will be
         while buffer.tell() < limit and (part := source.read(min(_CHUNK_BYTES, limit - buffer.tell()))):
@@ -175,6 +193,9 @@ def descriptor(path: Name) -> int | None:
 def refuse_existing(path: Name, *, force: bool) -> None:
     """Raise `MvcError` when `path` is a folder, or, without `force`, a regular file or a link to nothing."""
     name = os.fspath(path)
+    if urls.is_url(name):
+        urls.refuse_existing(str(name), force=force)
+        return
     try:
         mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
@@ -196,7 +217,10 @@ def _exists(path: Name) -> MvcError:
 
 
 def write_atomic(path: Name, data: bytes, *, force: bool = False) -> None:
-    """Write `data` to `path` in one step, as `atomic` does."""
+    """Write `data` to `path` in one step, as `atomic` does; or to a URL, as `urls.write` does."""
+    if isinstance(path, str) and urls.is_url(path):
+        urls.write(path, data, force=force)
+        return
     with atomic(path, force=force) as file:
         file.write(data)
 
@@ -207,11 +231,13 @@ def atomic(path: Name, *, force: bool = False) -> Iterator[BinaryIO]:
 
     How a file is replaced `mvc.replacing` says. Without `force` a file of that name is kept, however late it appears.
     Of a symbolic link the file it leads to is replaced and not the link, and a link to nothing is replaced itself.
-    Devices and pipes are written directly.
+    Devices and pipes are written directly; URLs are for `write_atomic`.
     Raises `MvcError` when the file exists and `force` is not given, or when writing fails.
     """
     from mvc.replacing import NameTaken, replacing
 
+    if urls.is_url(path):
+        raise MvcError(f"cannot write {path} bit by bit", hint="write a local file, and copy that")
     refuse_existing(path, force=force)
     try:
         if is_stream(path):

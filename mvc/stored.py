@@ -1,8 +1,7 @@
-"""Where an .mvc file lies: a path, its bytes, or an open file. Read as often as is asked for, but for a pipe."""
+"""Where an .mvc file lies: a path, a URL, its bytes, or an open file. Read as often as is asked for, but for a pipe."""
 
 from __future__ import annotations
 
-import builtins
 import io
 import os
 from collections.abc import Iterator
@@ -16,6 +15,15 @@ from mvc.errors import MvcError, SourceError
 HEAD_BYTES = 64
 """More than a file has before its first unit."""
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+
+def whole_head(source: str | os.PathLike[str]) -> tuple[Head, int]:
+    """The head of a file, by its path or URL, all of which was read and is right, and its bytes; raises what is not."""
+    with files.opened(source, whole.MAX_BYTES + 1) as file:
+        reader = Reader(file)
+        for _ in reader:
+            pass
+        return reader.head, file.seek(0, os.SEEK_END)
 
 
 class Stored:
@@ -69,12 +77,7 @@ class Stored:
         if isinstance(source, (bytes, bytearray, memoryview)):
             yield io.BytesIO(source)
         elif isinstance(source, (str, os.PathLike)):
-            files.check_input(source)
-            try:
-                file = builtins.open(source, "rb")  # noqa: SIM115 (errors inside the block are not of opening)
-            except OSError as error:
-                raise SourceError(f"cannot read {self.name}: {files.reason(error)}") from error
-            with file:
+            with files.opened(source, whole.MAX_BYTES + 1) as file:
                 yield file
         else:
             if not self.piped:

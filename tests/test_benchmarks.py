@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 from tiny_model import picture, tiny_paper_weights
 
-from benchmarks import gpu, gpu_parts, models, speed
+from benchmarks import gpu, gpu_parts, many, models, speed
 
 
 def test_memory_and_time_are_those_of_the_process_alone() -> None:
@@ -104,3 +106,22 @@ def test_a_part_of_the_gpu_table_runs_on_a_cpu(
     assert rows["same symbols"] == "yes"
     assert rows["samples against the CPU's"].startswith("at most 0,")
     assert len(rows) == 6
+
+
+def test_many_pictures_are_counted_and_their_processes_watched(tmp_path: Path) -> None:
+    Image.fromarray(picture(40, 50).samples).save(tmp_path / "p.png")
+    many.squares(tmp_path / "p.png", tmp_path / "in", 3, 8)
+    command = many.command(tmp_path / "in", tmp_path / "out", 0, "--lossless")
+    done = many.call(command, 3)
+    assert 0 < done.rest < done.whole and len(list((tmp_path / "out").rglob("*.mvc"))) == 3
+    with pytest.raises(SystemExit, match="failed"):
+        many.call(command, 4)
+    script = "import time; a = b'x' * 100_000_000; print(flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}])"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, start_new_session=True)
+    try:
+        assert process.stdout and process.stdout.readline()
+        assert 95 < many.resident_mib(process.pid) < 300
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -22,8 +22,8 @@ from PIL import Image
 import mvc
 from mvc.cli import progress as progress_module
 from mvc.cli import terminal
-from mvc.cli.jobs import plan
 from mvc.cli.options import parse_size
+from mvc.cli.plan import plan
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 import mvc
 from mvc import files
-from mvc.cli import convert, options, terminal
+from mvc.cli import encoding, options, terminal
 from mvc.cli.progress import Progress
 from mvc.container import whole
 from mvc.errors import BackendError, WeightsError
@@ -289,7 +289,7 @@ def test_help_and_version_by_all_their_names() -> None:
     for arguments in (["encode", "-h"], ["help", "encode"]):
         result = run(*arguments)
         assert result.exit_code == 0
-        assert "--skip-existing" in result.stdout
+        assert "--resume" in result.stdout
     assert run("-V").stdout == run("--version").stdout == f"mvc {mvc.__version__}\n"
 
 
@@ -362,17 +362,35 @@ def test_folders_that_hold_nothing_and_pictures_that_collide(codec: FakeCodec, f
     assert codec.calls == []
 
 
-def test_skip_existing(codec: FakeCodec, folder: Path) -> None:
-    pictures("a.png", "b.png")
-    (folder / "a.mvc").write_bytes(b"precious")
-    result = run("encode", "a.png", "b.png", "--skip-existing")
-    assert result.exit_code == 0
-    assert result.stderr.splitlines()[-1] == "encoding: 1 of 2 files done, 1 skipped"
-    assert (folder / "a.mvc").read_bytes() == b"precious" and (folder / "b.mvc").is_file()
+def test_resuming(codec: FakeCodec, folder: Path) -> None:
+    pictures("a.png", "b.png", "c.png")
+    run("encode", "a.png")
+    whole = (folder / "a.mvc").read_bytes()
+    (folder / "c.mvc").write_bytes(whole[:-3])
+    for option in ("--resume", "--skip-existing"):
+        result = run("encode", "a.png", "b.png", "c.png", option)
+        words = "a.png: skipped, a.mvc is there and whole\n", "error: c.png: c.mvc is there, and not whole: the file "
+        fails(result, 1, *words, "hint: -f with --resume makes those anew", "failed: c.png\n")
+        assert (folder / "c.mvc").read_bytes() == whole[:-3]
+    assert result.stderr.splitlines()[-1] == "encoding: 0 of 3 files done, 2 skipped, 1 failed"
+    codec.calls.clear()
+    assert run("encode", "a.png", "b.png", "c.png", "--resume", "-f").exit_code == 0
+    assert len([call for call in codec.calls if call[0] == "encode"]) == 1  # of what was not whole
+    assert (folder / "c.mvc").read_bytes() == whole
     result = run("encode", "a.png", "b.png")
     fails(result, 1, "a.mvc already exists", "0 of 2 files done, 2 failed")
     assert result.stderr.count("hint: ") == 1  # the same advice once
-    fails(run("encode", "k.png", "-f", "--skip-existing"), 2, "exclude each other")
+
+
+def test_resuming_of_decoding(codec: FakeCodec, folder: Path) -> None:
+    run("encode", "k.png", "-o", "coded/")
+    (folder / "coded" / "l.mvc").write_bytes((folder / "coded" / "k.mvc").read_bytes())
+    run("decode", "coded/k.mvc", "-o", "back/")
+    (folder / "back" / "l.png").write_bytes((folder / "back" / "k.png").read_bytes()[:-80])
+    result = run("decode", "coded", "-o", "back", "--resume")
+    fails(result, 1, "coded/k.mvc: skipped, back/k.png is there and whole", "back/l.png is there, and not whole: ")
+    assert run("decode", "coded", "-o", "back", "--resume", "-f").exit_code == 0
+    assert np.array_equal(pixels(folder / "back" / "l.png"), SAMPLES)
 
 
 def test_quiet(codec: FakeCodec, folder: Path) -> None:
@@ -473,7 +491,7 @@ def test_what_every_file_would_fail_by_ends_a_batch(
         raise error
 
     pictures("a.png")
-    monkeypatch.setattr(convert, "codec_loader", lambda *_: load)
+    monkeypatch.setattr(encoding, "codec_loader", lambda *_: load)
     result = run("encode", "a.png", "k.png")
     fails(result, 1, f"error: {error}")
     assert result.stderr.count("error: ") == 1

@@ -18,7 +18,7 @@ PACKAGE = Path(mvc.__file__).parent
 # else of the package. A part that is new must be added here: the layers are a decision, not an accident.
 LAYERS = (
     ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata", "threads"),
-    ("jit",),
+    ("jit", "urls"),
     ("quality",),
     ("arguments",),
     ("picture", "files", "colour"),
@@ -47,7 +47,7 @@ LAYERS = (
     ("train", "evaluate"),
     ("analysis",),
     ("__init__",),
-    ("pillow_plugin", "imageio_plugin"),
+    ("pillow_plugin", "imageio_plugin", "ray"),
     ("cli",),
     ("__main__",),
 )
@@ -105,7 +105,7 @@ def test_layers(path: Path) -> None:
 
 
 LIGHT = ["arguments.py", "environment.py", "errors.py", "files.py", "quality.py", "replacing.py", "tiling.py"]
-LIGHT += ["version.py", "__init__.py", "__main__.py", "cli", "container"]
+LIGHT += ["urls.py", "version.py", "__init__.py", "__main__.py", "cli", "container"]
 
 
 @pytest.mark.parametrize("name", LIGHT)

@@ -1,21 +1,18 @@
-"""`mvc encode` and `mvc decode`: files in, files out, the weights loaded once."""
+"""`mvc encode` and `mvc decode`: files in, files out, the weights loaded once, or once in each of several processes."""
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 import mvc
 from mvc import files
-from mvc.cli import large, options
-from mvc.cli.jobs import STREAM, Job, plan
+from mvc.cli import options
+from mvc.cli.decoding import Decoding, suffix_of
+from mvc.cli.encoding import Encoding
 from mvc.cli.large import Kept
-from mvc.cli.loading import codec_loader
+from mvc.cli.many import do_all
 from mvc.cli.options import (
     DeviceOption,
     Effort,
@@ -26,36 +23,21 @@ from mvc.cli.options import (
     MaxPixels,
     Model,
     Output,
+    Processes,
     Quiet,
-    SkipExisting,
+    Report,
+    Resume,
     StatsOption,
     Threads,
 )
-from mvc.cli.progress import Progress, run_all
-from mvc.cli.terminal import UsageError, note, set_quiet, warn
-from mvc.cli.video import FramesOption, Jobs, NoAudio, Recover, StartOption, decode_clip, start_of
-from mvc.container import Head, read_head
-from mvc.quality import MAX_NEAR, Coder, bits_per_pixel, check_coder
+from mvc.cli.plan import plan
+from mvc.cli.reports import Reports
+from mvc.cli.terminal import UsageError, set_quiet
+from mvc.cli.video import FramesOption, NoAudio, Recover, StartOption, start_of
+from mvc.quality import MAX_NEAR, Coder, check_coder
 from mvc.video.moments import Part, threads_of
 
-if TYPE_CHECKING:
-    from mvc.codec import Codec
-    from mvc.still_file import StillFile
-
 WITH_QUALITY = (".jpg", ".jpeg", ".webp", ".avif")
-
-
-class _Clock:
-    """Seconds spent in named stages, for --stats."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage] = round(self.seconds.get(stage, 0) + now - self._last, 4)
-        self._last = now
 
 
 def encode(
@@ -96,72 +78,36 @@ def encode(
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Decode every result, and tell its PSNR: also in --stats and --report.")
+    ] = False,
+    report: Report = None,
+    jobs: Processes = 1,
     force: Force = False,
-    skip_existing: SkipExisting = False,
+    resume: Resume = False,
     quiet: Quiet = False,
 ) -> None:
     """Encode pictures into .mvc files: mvc encode k.png -q 4 -o k.mvc
 
+    Whole folders keep their trees: mvc encode photos -o coded -j 4 --resume --report coded.html
+
     Of two inputs the second is the output if its name ends in .mvc and it does not exist.
     """
-    _set_up(force, skip_existing, quiet)
+    set_quiet(quiet)
     target = _target(quality, bpp, size, psnr)
     chosen, near = _coder(coder, lossless, near_lossless, quality is not None or bool(target))
-    kinds, tile_px = options.parse_metadata(metadata), options.parse_tile(tile)
-    jobs = plan(inputs, output, files.MVC_SUFFIX)
-    load = codec_loader(device, threads)
-
-    def action(job: Job, progress: Progress) -> None:
-        from mvc import choice, media
-
-        clock = _Clock()
-        job.start(force=force, skip=skip_existing)
-        deep = chosen == "exact"
-        if rows := large.rows_of(job, deep, not no_alpha):
-            made = {"index": quality_index(quality), "effort": effort, "near": near, "tile_px": tile_px}
-            kept = Kept(kinds, not no_gps)
-            for name, asked in (("thumbnail", thumbnail), ("grain", grain)):
-                if asked:
-                    warn(f"{job.name}: no {name} is made of a picture that is read by rows")
-            large.encode(rows, job, progress, lambda: load(model), kept, target, chosen, made, force=force)
-            return
-        source = media.read_picture(job.picture(), name=job.name, deep=deep, keep_alpha=not no_alpha)
-        source = source.keeping(kinds, not no_gps)
-        source.tell(warn)
-        picture = source.picture
-        if thumbnail:
-            from mvc.media.thumbnails import with_thumbnail
-
-            picture = with_thumbnail(picture)
-        clock.lap("read")
-
-        def loaded() -> Codec:
-            clock.lap("encode")
-            codec = load(model)
-            if codec.rates == 1 and quality is not None:
-                warn(f"{model} has one rate: -q changes nothing")
-            if not codec.refines and effort not in (0, mvc.DEFAULT_EFFORT):
-                warn(f"{model} has no efforts: --effort changes nothing")
-            clock.lap("load")
-            return codec
-
-        coded = choice.encode(
-            picture,
-            loaded,
-            index=quality_index(quality),
-            effort=effort,
-            target=target,
-            coder=chosen,
-            near=near,
-            tile_px=tile_px,
-            grain=grain,
-        )
-        clock.lap("encode")
-        job.write(coded, force=force)
-        clock.lap("write")
-        _tell(job, read_head(coded), len(coded), len(coded), progress, stats, clock)
-
-    run_all("encoding", jobs, lambda job: job.name, action)
+    kept, tile_px = Kept(options.parse_metadata(metadata), not no_gps), options.parse_tile(tile)
+    pairs = plan(inputs, output, files.MVC_SUFFIX)
+    reports = Reports(report or [], inputs, "Encoded pictures", force=force)
+    count = min(jobs, len(pairs))
+    task = Encoding(
+        index=quality_index(quality), asked=quality is not None, target=target, coder=chosen, near=near,
+        alpha=not no_alpha, kept=kept, thumbnail=thumbnail, grain=grain, tile_px=tile_px, effort=effort, model=model,
+        device=device, threads=threads_of(threads, count), force=force, resume=resume, measure=measure,
+        sheet=reports.pictures,
+    )  # fmt: skip
+    how = {"force": force, "resume": resume, "stats": stats is not None}
+    do_all("encoding", pairs, task, workers=count, reports=reports, **how)
 
 
 def decode(
@@ -181,14 +127,24 @@ def decode(
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
+    report: Report = None,
     force: Force = False,
-    skip_existing: SkipExisting = False,
+    resume: Resume = False,
     quiet: Quiet = False,
     start: StartOption = None,
     frames: FramesOption = None,
     recover: Recover = False,
     no_audio: NoAudio = False,
-    jobs: Jobs = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            "-j",
+            "--jobs",
+            min=1,
+            max=64,
+            help="Files at a time, each by a process with a model of its own; of a single clip GOPs, in this one.",
+        ),
+    ] = 1,
     region: options.RegionOption = None,
     scale: options.Scale = "1",
     slices: options.Slices = None,
@@ -206,84 +162,27 @@ def decode(
 
     Of two inputs the second is the output if it is named like a picture and does not exist.
     """
-    _set_up(force, skip_existing, quiet)
-    check, kinds = options.limits(max_pixels, max_memory), options.parse_metadata(metadata)
-    wanted, divisor = options.parse_region(region), options.parse_scale(scale)
-    default = f".{(form or options.Format.png).value}"
-    plans = plan(inputs, output, default)
-    for job in plans:
-        suffix = _suffix(job, default)
+    set_quiet(quiet)
+    options.limits(max_pixels, max_memory)  # which are told before anything is read
+    kept, wanted = Kept(options.parse_metadata(metadata), not no_gps), options.parse_region(region)
+    divisor, default = options.parse_scale(scale), f".{(form or options.Format.png).value}"
+    pairs = plan(inputs, output, default)
+    for job in pairs:
+        suffix = suffix_of(job, default)
         if form and suffix.lower() != default:
             raise UsageError(f"-o {job.target} and --format {form.value} exclude each other")
         if quality is not None and suffix.lower() not in WITH_QUALITY:
             raise UsageError("--quality is for jpg, webp and avif", hint="say --format jpg, or -o NAME.jpg")
-    load = codec_loader(device, threads_of(threads, jobs))
-    part = Part(start_of(start), frames, recover, not no_audio, jobs)
-
-    def action(job: Job, progress: Progress) -> None:
-        job.start(force=force, skip=skip_existing)
-        with job.opened() as (clip, file):
-            if clip:
-                check(clip.width, clip.height)
-                if wanted or divisor > 1 or allow_partial or grain or slices is not None:
-                    own = "--region, --scale, --slices, --grain and --allow-partial"
-                    raise UsageError(f"{job.name} is a clip: {own} are for pictures")
-                source = file if job.source == STREAM or files.is_stream(job.source) else job.source
-                decode_clip(job, source, lambda own: load(model or own), part, progress, force=force)
-                return
-            still_of = job.still(file, wanted, divisor=divisor, slices=slices, partial=allow_partial, grain=grain)
-            with still_of as (still, size):
-                if grain and still.grain is None:
-                    warn(f"{job.name} tells of no grain: it was made without --grain, or hardly lost any")
-                picture_of(still, size, job, progress)
-
-    def picture_of(still: StillFile, size: int, job: Job, progress: Progress) -> None:
-        from mvc import media
-
-        clock = _Clock()
-        check(*still.size, still.head.has_exact)
-        if part != Part(jobs=jobs):
-            raise UsageError(f"{job.name} is a still picture: --start, --frames, --recover, --no-audio are for clips")
-        suffix = _suffix(job, default)
-        if suffix != default:
-            media.check_extension(job.target)
-        clock.lap("read")
-
-        def loaded(model_id: bytes) -> Codec:
-            codec = load(model or model_id)
-            clock.lap("load")
-            return codec
-
-        if large.by_rows(still, suffix):
-            large.decode(still, job, progress, loaded, Kept(kinds, not no_gps), suffix, force=force)
-            large.tell_missing(still, job.name)
-            return
-        picture = still.decode(loaded)
-        large.tell_missing(still, job.name)
-        clock.lap("decode")
-        picture, unsure = media.keeping(picture, kinds, gps=not no_gps)
-        picture, losses = media.fitted(picture, suffix)
-        for loss in (*unsure, *losses):
-            warn(f"{job.target_name}: {loss}")
-        data = media.to_bytes(picture, suffix, quality)
-        job.write(data, force=force)
-        clock.lap("write")
-        shown = replace(still.head, width=picture.width, height=picture.height)  # of a region its own
-        _tell(job, shown, size, len(data), progress, stats, clock)
-
-    run_all("decoding", plans, lambda job: job.name, action)
-
-
-def _suffix(job: Job, default: str) -> str:
-    """The extension that says what to write; pipes have none of their own."""
-    named = "" if job.target == STREAM else Path(job.target).suffix
-    return default if job.target == STREAM or (not named and files.is_stream(job.target)) else named
-
-
-def _set_up(force: bool, skip_existing: bool, quiet: bool) -> None:
-    if force and skip_existing:
-        raise UsageError("-f and --skip-existing exclude each other")
-    set_quiet(quiet)
+    reports = Reports(report or [], inputs, "Decoded pictures", force=force)
+    count = min(jobs, len(pairs))
+    part = Part(start_of(start), frames, recover, not no_audio, 1 if count > 1 else jobs)
+    task = Decoding(
+        suffix=default, quality=quality, kept=kept, part=part, region=wanted, divisor=divisor, slices=slices,
+        partial=allow_partial, grain=grain, max_pixels=max_pixels, max_memory=max_memory, model=model, device=device,
+        threads=threads_of(threads, jobs), force=force, resume=resume, sheet=reports.pictures,
+    )  # fmt: skip
+    how = {"force": force, "resume": resume, "stats": stats is not None}
+    do_all("decoding", pairs, task, workers=count, reports=reports, **how)
 
 
 def _target(quality: float | None, bpp: float | None, size: str | None, psnr: float | None) -> dict[str, Any]:
@@ -319,37 +218,3 @@ def quality_index(quality: float | None) -> int:
     except ValueError as error:
         hint = "1 is small and 8 is fine, with fractions; this is no JPEG scale"
         raise UsageError(f"-q: {error}", hint=hint) from error
-
-
-def _tell(
-    job: Job, head: Head, coded: int, written: int, progress: Progress, stats: options.Stats | None, clock: _Clock
-) -> None:
-    """The result for people on stderr, or as JSON on stdout (stderr while stdout carries the file itself)."""
-    bpp = bits_per_pixel(coded, head.width, head.height)
-    if stats is None:
-        seconds = sum(clock.seconds.values())
-        size = f"{head.width}x{head.height}"
-        how = " by the exact coder" if head.coder == "exact" else ""
-        note(f"{job.name} -> {job.target_name}: {size}, {written} bytes, {bpp:.3f} bpp{how}, {seconds:.2f} s")
-        return
-    line = json.dumps(
-        {
-            "input": job.name,
-            "output": job.target_name,
-            "width": head.width,
-            "height": head.height,
-            "colour": head.colour,
-            "alpha": head.alpha,
-            "depth": head.depth,
-            "coder": head.coder,
-            "quality_index": head.quality_index,
-            "mvc_bytes": coded,
-            "output_bytes": written,
-            "bpp": round(bpp, 6),
-            "seconds": clock.seconds,
-        }
-    )
-    if job.target == STREAM:
-        note(line)
-    else:
-        progress.data(line)

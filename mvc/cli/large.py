@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc import files
 from mvc.cli.jobs import STREAM, Job
-from mvc.cli.progress import Progress
-from mvc.cli.terminal import note, warn
+from mvc.cli.outcome import Told
+from mvc.cli.terminal import warn
+from mvc.container import Head
 from mvc.errors import Limit
-from mvc.quality import Coder, bits_per_pixel
+from mvc.quality import Coder
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
@@ -47,7 +48,7 @@ def rows_of(job: Job, deep: bool, keep_alpha: bool) -> RowSource | None:
     from mvc import picture
     from mvc.media.rows import open_rows
 
-    if job.source == STREAM or files.is_stream(job.source):
+    if not job.local:
         return None
     return open_rows(job.source, deep=deep, keep_alpha=keep_alpha, beyond=picture.MAX_READ_PIXELS)
 
@@ -55,7 +56,7 @@ def rows_of(job: Job, deep: bool, keep_alpha: bool) -> RowSource | None:
 def encode(
     source: RowSource,
     job: Job,
-    progress: Progress,
+    told: Told,
     load: Callable[[], Codec],
     kept: Kept,
     target: Mapping[str, Any],
@@ -63,8 +64,8 @@ def encode(
     made: Mapping[str, Any],
     *,
     force: bool,
-) -> None:
-    """Encode a picture by rows as `made` says (`mvc.large.encode`)."""
+) -> tuple[Head, int]:
+    """Encode a picture by rows as `made` says (`mvc.large.encode`); its head, and how many bytes it has."""
     from mvc import large
 
     with ExitStack() as stack:
@@ -75,15 +76,13 @@ def encode(
         source.metadata = kept.of(source.metadata, source.losses, job.name)
         file: BinaryIO = sys.stdout.buffer
         if job.target != STREAM:
-            stack.enter_context(job.writing())
+            job.make_folder()
             file = stack.enter_context(files.atomic(job.target, force=force))
 
-        def told(done: int, tiles: int) -> None:
-            progress.now(f"{job.name}, {done} of {tiles} tiles")
+        def now(done: int, tiles: int) -> None:
+            told.now(f"{job.name}, {done} of {tiles} tiles")
 
-        head, size = large.encode(source, file, load, coder=coder, told=told, **made)
-    bpp = bits_per_pixel(size, head.width, head.height)
-    note(f"{job.name} -> {job.target_name}: {head.width}x{head.height}, {size} bytes, {bpp:.3f} bpp")
+        return large.encode(source, file, load, coder=coder, told=now, **made)
 
 
 def by_rows(still: StillFile, suffix: str) -> bool:
@@ -98,7 +97,7 @@ def by_rows(still: StillFile, suffix: str) -> bool:
 def decode(
     still: StillFile,
     job: Job,
-    progress: Progress,
+    told: Told,
     load: Callable[[bytes], Codec],
     kept: Kept,
     suffix: str,
@@ -116,18 +115,17 @@ def decode(
         if name == STREAM:
             name = "/dev/stdout"
         else:
-            stack.enter_context(job.writing())
+            job.make_folder()
         depth: Any = head.depth
         shape = width, height, head.colour, depth, head.alpha
         target = stack.enter_context(open_rows_out(name, *shape, metadata, suffix=suffix, force=force))
         for loss in target.losses:
             warn(f"{job.target_name}: {loss}")
 
-        def told(row: int) -> None:
-            progress.now(f"{job.name}, {row} of {height} rows")
+        def now(row: int) -> None:
+            told.now(f"{job.name}, {row} of {height} rows")
 
-        large.write(still.strips(load), target, told)
-    note(f"{job.name} -> {job.target_name}: {width}x{height}")
+        large.write(still.strips(load), target, now)
 
 
 def tell_missing(still: StillFile, name: str) -> None:

@@ -153,7 +153,9 @@ def parse_region(text: str | None) -> Region | None:
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUTS", help="Files, or folders of them (at any depth); `-` is stdin.", show_default=False
+        metavar="INPUTS",
+        help="Files, or folders of them (at any depth), also by URLs; `-` is stdin.",
+        show_default=False,
     ),
 ]
 Output = Annotated[
@@ -186,8 +188,25 @@ Threads = Annotated[
 ]
 StatsOption = Annotated[Stats | None, typer.Option("--stats", help="One line of JSON per file on stdout.")]
 Force = Annotated[bool, typer.Option("-f", "--force", help="Overwrite existing files.")]
-SkipExisting = Annotated[
-    bool, typer.Option("--skip-existing", help="Leave out inputs whose output exists, instead of failing.")
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        "--skip-existing",
+        help="Leave out inputs whose output is there and whole; one that is not is an error, or with -f made anew.",
+    ),
+]
+Report = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="A row for every picture: .csv, .json, or .html, a page with small pictures. Repeatable.",
+    ),
+]
+Processes = Annotated[
+    int,
+    typer.Option("-j", "--jobs", min=1, max=64, help="Pictures at a time, each by a process with a model of its own."),
 ]
 Tile = Annotated[
     int | None,

@@ -20,10 +20,6 @@ Job = TypeVar("Job")
 PROGRESS_DELAY_S = 1.0
 
 
-class Skipped(Exception):
-    """Raised by a job that has nothing to do."""
-
-
 class Progress:
     """A bar on stderr that appears when the work takes more than a second, if stderr is a terminal at all."""
 
@@ -104,31 +100,38 @@ class Progress:
                 self._bar.start()
 
 
+ENDING = (BackendError, WeightsError, UsageError, StdoutError, BrokenPipeError)
+"""Errors that are not about a file (no model, no device, nobody to tell results to, wrong usage)."""
+
+
 def run_all(
     verb: str, jobs: Sequence[Job], name: Callable[[Job], str], action: Callable[[Job, Progress], None]
 ) -> None:
     """Do `action` for every job under one progress bar; exit with 1 at the end if any of them failed.
 
-    An error in one job is told at once and the rest goes on, whatever it is; only one that is not about a file (no
-    model, no device, nobody to tell results to, wrong usage) ends the run. Several jobs end with a summary.
+    An error in one job is told at once and the rest goes on, whatever it is; only one of `ENDING` ends the run. Several
+    jobs end with a summary.
     """
-    failed = skipped = 0
+    failed = 0
     hints: set[str] = set()
     with Progress(verb, len(jobs)) as progress:
         for job in jobs:
             progress.step(name(job))
             try:
                 action(job, progress)
-            except (BackendError, WeightsError, UsageError, StdoutError, BrokenPipeError):
+            except ENDING:
                 raise
-            except Skipped:
-                skipped += 1
             except Exception as error:
                 report(error, name(job), known_hints=hints)
                 failed += 1
     if len(jobs) > 1:
-        counts = [f"{len(jobs) - failed - skipped} of {len(jobs)} files done"]
-        counts += [f"{skipped} skipped"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
-        (tell if failed else note)(f"{verb}: {', '.join(counts)}")
+        (tell if failed else note)(counted(verb, len(jobs), len(jobs) - failed, failed))
     if failed:
         sys.exit(1)
+
+
+def counted(verb: str, total: int, done: int, failed: int, skipped: int = 0) -> str:
+    """The last line about many files."""
+    counts = [f"{done} of {total} files done"]
+    counts += [f"{skipped} skipped"] * bool(skipped) + [f"{failed} failed"] * bool(failed)
+    return f"{verb}: {', '.join(counts)}"

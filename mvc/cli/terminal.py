@@ -7,12 +7,14 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import NoReturn
 
 from mvc.errors import MvcError, missing_library
 
 _debug = _quiet = False
 _command = "mvc"
+_elsewhere: Callable[[str], None] | None = None
 
 
 class UsageError(Exception):
@@ -37,6 +39,17 @@ def set_quiet(wanted: bool) -> None:
     """Whether only errors are shown: no notes, warnings or progress."""
     global _quiet
     _quiet = wanted
+
+
+def is_debug() -> bool:
+    """Whether errors come with tracebacks."""
+    return _debug
+
+
+def tell_elsewhere(way: Callable[[str], None]) -> None:
+    """Give every line that would go to stderr to `way`: a worker has its parent say it."""
+    global _elsewhere
+    _elsewhere = way
 
 
 def is_quiet() -> bool:
@@ -87,6 +100,9 @@ def print_line(text: str, stream: str) -> None:
 
 def tell(text: str) -> None:
     """One line on stderr, also if only errors are shown."""
+    if _elsewhere is not None:
+        _elsewhere(text)
+        return
     try:
         print_line(text, "stderr")
     except BrokenPipeError:
@@ -119,24 +135,39 @@ def warn(text: str) -> None:
     note(f"warning: {text}")
 
 
-def report(error: BaseException, name: str = "", *, known_hints: set[str] | None = None) -> None:
+@dataclass(frozen=True)
+class Failure:
+    """What is said of an error: a line, what to do about it, and where it happened if that is wanted."""
+
+    message: str
+    hint: str | None = None
+    trace: tuple[str, ...] = ()
+
+
+def failure_of(error: BaseException) -> Failure:
+    """What is to be said of an error."""
+    trace: tuple[str, ...] = ()
+    if _debug:
+        import traceback
+
+        trace = tuple(line for part in traceback.format_exception(error) for line in part.splitlines())
+    return Failure(*_explain(error), trace)
+
+
+def report(error: BaseException | Failure, name: str = "", *, known_hints: set[str] | None = None) -> None:
     """Print an error as `error:` and `hint:` lines, after its traceback if that is wanted.
 
     `name` is the file it is about; the message starts with it unless it has it already. A hint that is among
     `known_hints` is left out, one that is not joins them.
     """
-    if _debug:
-        import traceback
-
-        for part in traceback.format_exception(error):
-            for line in part.splitlines():
-                tell(line)
-    message, hint = _explain(error)
-    tell(f"error: {message}" if name in message else f"error: {name}: {message}")
-    if hint and (known_hints is None or hint not in known_hints):
-        tell(f"hint: {hint}")
+    failure = error if isinstance(error, Failure) else failure_of(error)
+    for line in failure.trace:
+        tell(line)
+    tell(f"error: {failure.message}" if name in failure.message else f"error: {name}: {failure.message}")
+    if failure.hint and (known_hints is None or failure.hint not in known_hints):
+        tell(f"hint: {failure.hint}")
         if known_hints is not None:
-            known_hints.add(hint)
+            known_hints.add(failure.hint)
 
 
 def _explain(error: BaseException) -> tuple[str, str | None]:

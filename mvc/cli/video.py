@@ -17,6 +17,7 @@ from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, protect
 from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, Force, Model, Output, Quiet, Threads
+from mvc.cli.outcome import Told
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
 from mvc.errors import SourceError
@@ -169,9 +170,10 @@ def _frames_of(source: str, rate: Fraction | None) -> int | None:
 
 
 def decode_clip(
-    job: Job, source: BinaryIO | str, load: Callable[[bytes], Codec], part: Part, progress: Progress, *, force: bool
-) -> None:
-    """Write the frames of a clip where the job says: a video, numbered pictures, or y4m to stdout."""
+    job: Job, source: BinaryIO | str, load: Callable[[bytes], Codec], part: Part, told: Told, *, force: bool
+) -> str:
+    """Write the frames of a clip where the job says: a video, numbered pictures, or y4m to stdout; what to say of it.
+    """
     from mvc.video.decode import decode_as
 
     name = job.target
@@ -185,9 +187,8 @@ def decode_clip(
         part,
         name=job.name,
         force=force,
-        on_frame=lambda count: progress.now(f"{job.name}, {speed.at(count)}"),
+        on_frame=lambda count: told.now(f"{job.name}, {speed.at(count)}"),
     )
     for loss in (*done.losses, *done.lost):
         warn(f"{job.name}: {loss}")
-    shape = f"{done.width}x{done.height}, {done.frames} frames"
-    note(f"{job.name} -> {job.target_name}: {shape}, {speed.whole(done.frames)}")
+    return f"{done.width}x{done.height}, {done.frames} frames, {speed.whole(done.frames)}"

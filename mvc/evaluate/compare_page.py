@@ -6,7 +6,6 @@ the browser's own kind, so that keys, wheels and screen readers work as everywhe
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from html import escape
@@ -16,7 +15,7 @@ from PIL import Image
 
 from mvc.evaluate.codecs import Samples
 from mvc.evaluate.equal_size import Shown
-from mvc.evaluate.html import page, table
+from mvc.evaluate.html import embedded, page, table
 from mvc.evaluate.metrics import METRICS
 from mvc.quality import bits_per_pixel
 from mvc.tiling import Region
@@ -218,4 +217,4 @@ def data_url(samples: Samples) -> str:
     """The samples as lossless WebP, in a URL."""
     buffer = io.BytesIO()
     Image.fromarray(samples).convert("RGB").save(buffer, "WEBP", lossless=True, quality=50, method=3)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return embedded(buffer.getvalue(), "webp")

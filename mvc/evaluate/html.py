@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -34,16 +35,29 @@ a { color: inherit; }
 
 def page(title: str, body: str, *, style: str = "", script: str = "") -> str:
     """A whole page. Its policy forbids whatever is not in it, so that nothing is ever asked of a network."""
+    return page_start(title, style=style) + body + page_end(script=script)
+
+
+def page_start(title: str, *, style: str = "") -> str:
+    """What stands before the body of a page: one that is too long to be held as a whole is written in parts."""
     policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'"
     return (
         f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta name="generator" content="mvc {escape(__version__)}">\n<title>{escape(title)}</title>\n'
-        f"<style>{_STYLE}{style}</style>\n</head>\n<body>\n{body}\n"
-        + (f"<script>{script}</script>\n" if script else "")
-        + "</body>\n</html>\n"
+        f"<style>{_STYLE}{style}</style>\n</head>\n<body>\n"
     )
+
+
+def page_end(*, script: str = "") -> str:
+    """What stands behind the body of a page."""
+    return "\n" + (f"<script>{script}</script>\n" if script else "") + "</body>\n</html>\n"
+
+
+def embedded(data: bytes, kind: str) -> str:
+    """The bytes of a picture file, as what a page has instead of its name; `kind` is "webp" or "jpeg"."""
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode("ascii")
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:

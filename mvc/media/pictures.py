@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mvc import files
+from mvc import files, urls
 from mvc.errors import Limit, SourceError
 from mvc.media import boxes, exif, extras, gainmaps, jpeg, kinds, png, resolution, tiff
 from mvc.media.facts import Facts, maximum_of
@@ -154,9 +154,10 @@ def _bytes_of(source: Readable, name: str | None) -> tuple[str, bytes]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return name or "the picture", bytes(source)
     if isinstance(source, (str, os.PathLike)):
-        files.check_input(source)
-        label = name or os.fspath(source)
-        size = os.stat(source).st_size  # of a large file nothing is read
+        label, size = name or os.fspath(source), 0
+        if not urls.is_url(source):
+            files.check_input(source)
+            size = os.stat(source).st_size  # of a large file nothing is read
     elif hasattr(source, "read"):
         known = getattr(source, "name", None)
         label, size = name or (known if isinstance(known, str) else "the picture"), 0
