@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mvc.arguments import check_device, check_model, check_threads
@@ -38,5 +39,9 @@ def open(
 
         return codec.load(own or found, device, threads)
 
-    stored = Stored(source)
+    return reader_of(Stored(source), load)
+
+
+def reader_of(stored: Stored, load: Callable[[bytes], Codec]) -> PictureFile | ClipFile:
+    """The reader for what a file holds; `load` gives the codec of a model id."""
     return PictureFile(stored, load) if stored.head.kind == "still" else ClipFile(stored, load)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, SupportsIndex
 
@@ -102,6 +103,10 @@ class PictureFile:
                 file, part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain)
             )
             return still.decode_within(*limits, self._load)
+
+    def opened(self) -> AbstractContextManager[BinaryIO]:
+        """The file from its beginning, a new one each time where it has a name. SourceError where that cannot be."""
+        return self._stored.opened()
 
     def close(self) -> None:
         """Nothing can be read any more. A file object that was given stays open."""

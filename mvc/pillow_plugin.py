@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
 from itertools import islice
@@ -27,7 +27,7 @@ from mvc.container.chunks import MAGIC
 from mvc.errors import FormatError, MvcError, as_os_errors
 from mvc.opening import open as open_mvc
 from mvc.picture_file import PictureFile
-from mvc.video.moments import Moment
+from mvc.video.cursor import Cursor
 from mvc.video.reader import ClipFile
 
 FORMAT, MIME = "MVC", "image/x-mvc"
@@ -45,8 +45,8 @@ class MvcImageFile(ImageFile.ImageFile):
     format = FORMAT
     format_description = "mvc learned image and video codec"
     _file: PictureFile | ClipFile | None = None
-    _frames: Iterator[Any] | None = None
-    _next = _number = 0  # the frames that come, and that is wanted
+    _cursor: Cursor | None = None
+    _number = 0
     _loaded = -1
     _draft: Image.Image | None = None
     _divisor = 1
@@ -147,25 +147,16 @@ class MvcImageFile(ImageFile.ImageFile):
             if isinstance(file, PictureFile):  # Pillow has looked at its size
                 options: Any = {"partial": ImageFile.LOAD_TRUNCATED_IMAGES, "scale": Fraction(1, self._divisor)}
                 return file.read(**options, max_pixels=None).to_pil()
-            behind = False
-            with suppress(MvcError):  # the first frame of a damaged file can be had
-                # the file is walked before it is read from two places
-                behind = any(self._next < key <= self._number for key in file.keyframes)
-            if self._frames is None or behind or self._number < self._next:
-                self._frames, self._next = file.frames(Moment(frame=self._number)), self._number
-            while self._next <= self._number:
-                frame = next(self._frames, None)
-                self._next += 1
-            if frame is None:
-                raise OSError(f"{file.name} has no frame {self._number}")
+            if self._cursor is None:
+                self._cursor = Cursor(file)
+            frame = self._cursor.frame(self._number)
             image: Image.Image = frame.to_picture().to_pil()
             return image
 
     def verify(self) -> None:
         """Read the whole file, and compare every checksum; `OSError` where one is wrong."""
         if self._file is not None and self.fp is not None:
-            opened = self._file._stored.opened()
-            with as_os_errors(), opened as stored:
+            with as_os_errors(), self._file.opened() as stored:
                 for _ in Reader(stored):
                     pass
         super().verify()

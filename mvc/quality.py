@@ -36,6 +36,11 @@ def quality_index(quality: float) -> int:
     return round((number - MIN_QUALITY) * (INDICES - 1) / (MAX_QUALITY - MIN_QUALITY))
 
 
+def quality_of(index: SupportsIndex) -> float:
+    """The quality, 1 ... 8, of an index of 0 ... 63."""
+    return MIN_QUALITY + check_index(index) * (MAX_QUALITY - MIN_QUALITY) / (INDICES - 1)
+
+
 def check_index(index: SupportsIndex) -> int:
     """A quality index as an int."""
     return whole_number("the quality index", index, 0, INDICES - 1)

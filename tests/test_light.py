@@ -95,6 +95,29 @@ def test_with_numba_all_that_is_lossless_works(run: Run, tmp_path: Path) -> None
     assert done.returncode == 1 and "torch is not installed, and networks need it" in done.stderr, done.stderr
 
 
+def test_view_shows_what_there_is(run: Run) -> None:
+    done = run(
+        "import json\n"
+        "from mvc.cli.info import lines_of\n"
+        "from mvc.cli.loading import codec_loader\n"
+        "from mvc.cli.options import Device\n"
+        "from mvc.opening import reader_of\n"
+        "from mvc.stored import Stored\n"
+        "from mvc.view.library import Library\n"
+        "from mvc.view.pictures import Pictures\n"
+        "from mvc.view.routes import Routes\n"
+        "load = codec_loader(Device.auto, None)\n"
+        "library = Library([('thumb.mvc', 'a'), ('network.mvc', 'b')], lambda p: reader_of(Stored(p), load))\n"
+        "routes = Routes(library, Pictures(library, load), lines_of, told=print)\n"
+        "for path in ('files/0', 'files/1', 'files/0/thumbnail', 'files/1/blocks/1/0/0/0', 'files/1/bits'):\n"
+        "    answer = routes.answer(path.split('/'))\n"
+        "    print(answer.status, answer.type, json.loads(answer.body).get('error') if answer.status > 200 else '')\n"
+    )
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["200", "200", "200", "501", "501"], done.stdout + done.stderr
+    assert all("is not installed, and" in line for line in lines[3:])
+
+
 def test_the_checksum_alone_is_not_compared_with_a_picture(run: Run) -> None:
     done = run("mvc", "verify", "exact.mvc", "--checksum", "--against", "a.png")
     assert done.returncode == 2 and "--checksum" in done.stderr

@@ -40,6 +40,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shipped() -> set[str]:
     """What a wheel is to hold of the package."""
     kinds = ("*.py", "py.typed", "weights/*/*.safetensors", "weights/*/manifest.json", "weights/*/card.md")
+    kinds += ("view/page/*",)
     return {str(path.relative_to(ROOT)) for kind in kinds for path in (ROOT / "mvc").rglob(kind)}
 
 

@@ -84,18 +84,23 @@ def _owners(count: int, owners: int) -> tuple[NDArray[np.intp], Bits]:
     return own, 1 / np.bincount(own)[own]
 
 
+def map_of(latent: Bits, hyper: Bits) -> Bits:
+    """[h, w]: the bits of each latent position, and its share of the hyperlatent's."""
+    rows, row_share = _owners(latent.shape[0], hyper.shape[0])
+    columns, column_share = _owners(latent.shape[1], hyper.shape[1])
+    spread: Bits = hyper.sum(-1)[rows][:, columns] * np.outer(row_share, column_share)
+    return latent.sum(-1) + spread
+
+
 def allocation(file: bytes, latent: Bits, hyper: Bits, widths: tuple[int, ...], cell_px: int = CELL_PX) -> Allocation:
     """Of an .mvc file and the estimates for its latents [h, w, M], in slices of `widths`, and z [h/4, w/4, Z]."""
     _, (unit,) = read_file(file)
-    rows, row_share = _owners(latent.shape[0], hyper.shape[0])
-    columns, column_share = _owners(latent.shape[1], hyper.shape[1])
-    spread = hyper.sum(-1)[rows][:, columns] * np.outer(row_share, column_share)
     return Allocation(
         file_bits=8 * len(file),
         hyper_bits=8 * len(unit.streams[0]),
         slice_bits=tuple(8 * len(stream) for stream in unit.streams[1:]),
         estimated_hyper_bits=float(hyper.sum()),
         estimated_slice_bits=tuple(float(part.sum()) for part in np.split(latent, np.cumsum(widths)[:-1], -1)),
-        map_bits=latent.sum(-1) + spread,
+        map_bits=map_of(latent, hyper),
         cell_px=cell_px,
     )

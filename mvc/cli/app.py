@@ -25,6 +25,7 @@ from mvc.cli import (
     thumbnail,
     training,
     video,
+    view,
 )
 
 NAME = "mvc"
@@ -105,6 +106,7 @@ for _command in (
     convert.decode,
     video.encode_video,
     play.play,
+    view.view,
     report.info,
     thumbnail.thumbnail,
     report.models,

@@ -32,7 +32,7 @@ def show_info(inputs: list[str], *, as_json: bool, check: Callable[..., None] | 
         if check:
             check(facts["width"], facts["height"], facts["coder"] == "exact" or facts["alpha"])
         if not as_json:
-            progress.data(*_text(job.name, facts))
+            progress.data(*lines_of(job.name, facts))
         elif len(names) == 1:
             progress.data(*json.dumps(facts, indent=2).splitlines())
         else:
@@ -63,7 +63,8 @@ def _facts(job: Job) -> dict[str, Any]:
     return mvc.info(job.source)
 
 
-def _text(name: str, facts: dict[str, Any]) -> list[str]:
+def lines_of(name: str, facts: dict[str, Any]) -> list[str]:
+    """What is printed of a file: what `mvc.info` says, for people."""
     size, bpp = facts["size_bytes"], facts["bits_per_pixel"]
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
     lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES if facts[key] not in (None, False)]

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 import mvc
-from mvc import files
+from mvc import files, previews
 from mvc.cli import options
 from mvc.cli.jobs import STREAM, Job, protect
 from mvc.cli.options import DeviceOption, FileModel, Threads
-from mvc.errors import BackendError, MvcError, WeightsError
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from mvc.picture_file import PictureFile
-    from mvc.video.reader import ClipFile
 
 MOST_PX = 1024
 
@@ -45,29 +38,5 @@ def thumbnail(
     data = job.coded() if source == STREAM or files.is_stream(source) else source
     file = mvc.open(data, model=model, device=device.value, threads=threads)
     buffer = io.BytesIO()
-    _small(file, size).save(buffer, "PNG")
+    previews.preview(file, size).save(buffer, "PNG")
     job.write(buffer.getvalue(), force=force)
-
-
-def _small(file: PictureFile | ClipFile, size: int) -> Image.Image:
-    from mvc.media.thumbnails import image_of, scaled_down
-
-    held = image_of(file.thumbnail()) if file.kind == "still" else None
-    if held is None or max(held.size) < min(size, max(file.size)):
-        try:
-            return _decoded(file, size)
-        except (BackendError, WeightsError):
-            if held is None:
-                raise
-    return scaled_down(held, size)
-
-
-def _decoded(file: Any, size: int) -> Image.Image:
-    from mvc.media.thumbnails import small
-
-    if file.kind == "still":
-        return small(file.read(), size)
-    frame = next(file.frames(), None)
-    if frame is None:
-        raise MvcError(f"{file.name} has no frames")
-    return small(frame.to_picture(), size)

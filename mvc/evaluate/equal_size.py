@@ -16,7 +16,7 @@ from mvc.evaluate.codecs import OWN, Adapter, Samples
 from mvc.evaluate.metrics import Measure
 from mvc.evaluate.sweep import comparable
 from mvc.metrics import ms_ssim, psnr
-from mvc.quality import INDICES, MAX_QUALITY, MIN_QUALITY
+from mvc.quality import INDICES, quality_of
 from mvc.tiling import Region
 
 _CLOSER = 2
@@ -100,7 +100,7 @@ def steps(codec: Adapter) -> list[float]:
     Of mvc those that files know, of a codec without bounds or with fractions the ones its description names.
     """
     if codec.name in OWN:
-        return [MIN_QUALITY + n * (MAX_QUALITY - MIN_QUALITY) / (INDICES - 1) for n in range(INDICES)]
+        return [quality_of(n) for n in range(INDICES)]
     if codec.fractions:
         return sorted(codec.settings)
     return [float(setting) for setting in range(round(codec.lowest), round(codec.highest) + 1)]

@@ -98,8 +98,19 @@ class Network:
         given: Tensor | None = None,
     ) -> Coded:
         """The inverse of `put`, raising as `read` does."""
+        return self._code(self.decoder(reader, index, size, device, dtype), index, None, None, given, device, dtype)
+
+    def decoder(
+        self,
+        reader: Reader,
+        index: int,
+        size: tuple[int, int],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float64,
+    ) -> StreamDecoder:
+        """The coder that reads what that of `encoder` wrote, of a signal of `size`: height and width in pixels."""
         y_size, z_size = self.model.sizes(*size)
-        coder = StreamDecoder(
+        return StreamDecoder(
             reader,
             self.hyper_tables,
             self.latent_tables,
@@ -110,7 +121,6 @@ class Network:
             grid=self.prior.grid,
             device=device,
         )
-        return self._code(coder, index, None, None, given, device, dtype)
 
     def _code(
         self,
