@@ -201,7 +201,10 @@ class Picture:
         """The samples, for `numpy.asarray(picture)`, which does not copy them; with alpha [H, W, 4] or [H, W, 2]."""
         if self.alpha is not None:
             return np.dstack([self.samples, self.alpha]).astype(dtype or self.samples.dtype, copy=False)
-        return np.array(self.samples, dtype, copy=copy)
+        wanted = np.dtype(dtype or self.samples.dtype)
+        if copy is False and wanted != self.samples.dtype:
+            raise ValueError(f"samples of {self.samples.dtype} cannot become {wanted} without a copy")
+        return self.samples.astype(wanted, copy=bool(copy))
 
     def __repr__(self) -> str:
         deep = f", {self.depth} bits" if self.depth != 8 else ""

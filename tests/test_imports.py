@@ -36,7 +36,7 @@ LAYERS = (
     ("exact",),
     ("models",),
     ("effort",),
-    ("painting",),
+    ("painting", "decoder_export"),
     ("codec",),
     ("clip_choice", "estimate"),
     ("choice",),
@@ -48,7 +48,7 @@ LAYERS = (
     ("analysis",),
     ("view",),
     ("__init__",),
-    ("pillow_plugin", "imageio_plugin", "ray"),
+    ("pillow_plugin", "imageio_plugin", "compressai_plugin", "ray"),
     ("cli",),
     ("__main__",),
 )
@@ -130,6 +130,8 @@ def test_optional_packages_are_never_imported_at_start() -> None:
         "pillow_jxl",
         "imagecodecs",
         "matplotlib",
+        "onnx",
+        "onnxruntime",
         "scipy",
     }
     backend = (

@@ -619,6 +619,26 @@ def test_ctrl_c_saves_and_says_how_to_resume(recipe: Recipe, tmp_path: Path) -> 
         run.train(path, resume=True)
 
 
+def test_torchrun_starts_the_processes(recipe: Recipe, tmp_path: Path) -> None:
+    """As docs/training.md has it: two of them meet, train one model, and the first writes."""
+    path = write(replace(recipe, steps=2), tmp_path / "r.toml")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "mvc", "train", str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 process(es) on cpu, from step 0") == 1
+    assert state.read(recipe.checkpoint)["step"] == 2 and len(log(recipe)) == 2
+
+
+def test_torchrun_is_told_that_the_batch_does_not_divide(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(recipe, tmp_path / "r.toml")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(SourceError, match="batch = 4 does not divide among 3"):
+        run.train(path)
+
+
 def test_an_error_in_a_process_is_raised_once(recipe: Recipe, tmp_path: Path) -> None:
     path = write(replace(recipe, processes=2, pictures=str(tmp_path), store=str(tmp_path / "s")), tmp_path / "r.toml")
     with pytest.raises(MvcError, match="no pictures found below"):

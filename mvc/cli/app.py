@@ -18,6 +18,7 @@ from mvc.cli import (
     compare,
     convert,
     desktop,
+    export_decoder,
     metrics,
     play,
     report,
@@ -121,5 +122,6 @@ for _command in (
     training.train,
     training.export,
     training.import_weights,
+    export_decoder.export_decoder,
 ):
     app.command()(_command)

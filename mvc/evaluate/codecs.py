@@ -139,7 +139,9 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
 
 OWN = "mvc", "mvc-grain"
 NAMES = (*OWN, *_FORMATS)
-"""All codecs by name."""
+"""All codecs by name, but for CompressAI's."""
+ZOO = "compressai:"
+"""What the names of CompressAI's models begin with."""
 
 _PLUGINS = {"jxl": ("pillow_jxl", "pillow-jxl-plugin"), "heic": ("pillow_heif", "pillow-heif")}
 """Formats that Pillow has not: the module, and what pip calls it."""
@@ -167,8 +169,13 @@ def adapter(
         from mvc import codec
 
         return mvc_adapter(codec.load(model, device, threads), model, effort, grain=name != "mvc")
+    if name.startswith(ZOO):
+        from mvc.evaluate import compressai_zoo
+
+        return compressai_zoo.adapter(name)
     if name not in _FORMATS:
-        raise MvcError(f"there is no codec {name!r} to compare with", hint="known are " + ", ".join(NAMES))
+        hint = f"known are {', '.join(NAMES)} and {ZOO}ARCHITECTURE"
+        raise MvcError(f"there is no codec {name!r} to compare with", hint=hint)
     library = _library(name)
     if library is None:
         hint = f"pip install {_PLUGINS[name][1]}" if name in _PLUGINS else "install Pillow from its wheel"

@@ -102,17 +102,29 @@ def save(folder: Path, weights: Weights) -> None:
 def load(folder: Path) -> Weights:
     """Read a model's folder; WeightsError if anything is missing, damaged or not what manifest and format say."""
     try:
-        manifest = json.loads(_read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES))
-        data = _read(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
+        files = stored(folder)
+    except OSError as error:
+        raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
+    return of_files(*files, str(folder))
+
+
+def stored(folder: Path) -> tuple[bytes, bytes]:
+    """Manifest and weights of a model's folder, as they lie there; OSError where they do not."""
+    return _read(folder / MANIFEST_FILE, MAX_MANIFEST_BYTES), _read(folder / WEIGHTS_FILE, MAX_WEIGHTS_BYTES)
+
+
+def of_files(text: bytes, data: bytes, place: str) -> Weights:
+    """The model of the two files' bytes, which come from `place`; WeightsError as `load` raises it."""
+    try:
+        manifest = json.loads(text)
         if hashlib.sha256(data).hexdigest() != manifest["sha256"]:
-            raise WeightsError(f"{folder / WEIGHTS_FILE} is damaged", hint="install mvc again")
+            raise WeightsError(f"{Path(place, WEIGHTS_FILE)} is damaged", hint="install mvc again")
         return _assemble(parse(data), manifest)
     except RuntimeError as error:  # of load_state_dict, and many lines long
-        raise WeightsError(
-            f"the weights in {folder} do not fit their configuration", hint="install mvc again"
-        ) from error
-    except (OSError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
-        raise WeightsError(f"the weights in {folder} cannot be used: {error}", hint="install mvc again") from error
+        message = f"the weights in {place} do not fit their configuration"
+        raise WeightsError(message, hint="install mvc again") from error
+    except (ArithmeticError, ValueError, LookupError, TypeError, AttributeError, SafetensorError) as error:
+        raise WeightsError(f"the weights in {place} cannot be used: {error}", hint="install mvc again") from error
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -39,13 +39,14 @@ def train(recipe: Path, *, resume: bool | Path = False, minutes: float | None = 
         )
     os.environ["OMP_NUM_THREADS"] = "1"  # of the processes that follow
     command = f"mvc train {recipe} --resume"
-    if "WORLD_SIZE" in os.environ:
-        _run(plan, checkpoint, minutes, command, "env://", int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]))
-        return
-    processes = plan.chosen_processes()
+    started = int(os.environ.get("WORLD_SIZE", 0))
+    processes = started or plan.chosen_processes()
     for batch in plan.batches:
         if batch % processes:
             raise SourceError(f"batch = {batch} does not divide among {processes} processes")
+    if started:
+        _run(plan, checkpoint, minutes, command, "env://", int(os.environ["RANK"]), started)
+        return
     if processes == 1:
         _run(plan, checkpoint, minutes, command, "", 0, 1)
         return
