@@ -73,6 +73,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
     """Put a fake `mvc.codec` in place of the real one, which is not even imported; returns its codec."""
     monkeypatch.setattr("mvc.choice.least_bytes", lambda *_: float("inf"))  # so that the exact coder is not chosen
     monkeypatch.setattr("mvc.choice.hopeless", lambda _: True)
+    monkeypatch.setattr("mvc.choice.fine", lambda _: False)
     codec = FakeCodec()
 
     def load(model: str | bytes, device: str, threads: int | None) -> FakeCodec:

@@ -40,7 +40,8 @@ def exact_pictures(whole: np.ndarray) -> dict[str, tuple[Picture, int, int]]:
     jpeg = b"\xff\xd8\xff\xe0" + np.random.default_rng(2).bytes(90) + b"\xff\xd9"  # by its looks
     gain_map = GainMap(6, 37, 41, jpeg).packed()
     xmp, size = b"<x:xmpmeta>a packet of XMP</x:xmpmeta>" * 3, b"\1\x2c\1\0\0\x2c\1\0\0"
-    metadata = Metadata(icc, exif, xmp, bytes((12, 13, 0, 1)), jpeg, gain_map, b"\x0a", size, gamma=bytes(34) + b"\1\0")
+    rest = {"gamma": bytes(34) + b"\1\0", "grain": bytes(range(60, 72))}
+    metadata = Metadata(icc, exif, xmp, bytes((12, 13, 0, 1)), jpeg, gain_map, b"\x0a", size, **rest)
     ten_bits = Levels(10, 0).samples()[photograph.astype(np.uint16) * 4 + (x & 3)[..., None]]
     drawn = (photograph >> 6) * np.uint8(85)
     graphic = np.where((x // 4 + y // 3)[..., None] % 3 > 0, np.uint8(250), photograph)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from mvc.cli import compare as command
 from mvc.evaluate import codecs, equal_size
-from mvc.evaluate.codecs import Adapter
+from mvc.evaluate.adapter import Adapter
 from mvc.evaluate.compare_page import data_url
 from mvc.evaluate.equal_size import Shown, best_at, largest_within, places, steps
 from mvc.metrics import psnr

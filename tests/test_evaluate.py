@@ -15,9 +15,9 @@ from PIL import Image
 
 from mvc.errors import BackendError, Limit, MvcError, SourceError
 from mvc.evaluate import codecs
+from mvc.evaluate.adapter import Adapter
 from mvc.evaluate.bdrate import bd_rate, integral, ms_ssim_db, pchip_slopes
 from mvc.evaluate.cache import Cache
-from mvc.evaluate.codecs import Adapter
 from mvc.evaluate.results import FORMAT, Results
 from mvc.evaluate.sweep import measure, picture_key, sweep
 from mvc.files import find_pictures

@@ -26,7 +26,7 @@ LAYERS = (
     ("container", "entropy", "lossless", "media"),
     ("clip_files", "tiled", "stored"),
     ("strips",),
-    ("stills", "scaling"),
+    ("stills", "scaling", "grain"),
     ("still_file",),
     ("picture_file",),
     ("ops",),

@@ -135,7 +135,9 @@ def test_threads_are_divided(codec: FakeCodec, folder: Path, monkeypatch: pytest
 
 SCRIPT = """
 if __name__ == "__main__":
+    import signal
     import test_many
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     from mvc.cli.terminal import exit_after
     exit_after(lambda: test_many.do(["a1", "dawdle1", "a2", "dawdle2", "a3"]))
 """

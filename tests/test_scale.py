@@ -137,7 +137,7 @@ def test_by_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.mvc").write_bytes(FILES["exact in tiles"])
     monkeypatch.setattr("mvc.picture.MAX_READ_PIXELS", 20_000)
     by_rows = run("decode", "a.mvc", "--scale", "1/2", "-o", "rows.tiff")  # 350x150
-    assert "seconds" not in by_rows.stderr and by_rows.stderr.endswith("a.mvc -> rows.tiff: 350x150\n")
+    assert "a.mvc -> rows.tiff: 350x150, " in by_rows.stderr
     at_once = run("decode", "a.mvc", "--scale", "1/4", "-o", "once.tiff")  # 175x75
     assert " bytes, " in at_once.stderr
     monkeypatch.undo()

@@ -16,7 +16,7 @@ from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn
 
 if TYPE_CHECKING:
-    from mvc.evaluate.codecs import Adapter
+    from mvc.evaluate.adapter import Adapter
     from mvc.evaluate.curves import Curve
 
 

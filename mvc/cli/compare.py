@@ -20,7 +20,7 @@ from mvc.errors import Limit
 from mvc.quality import check_target
 
 if TYPE_CHECKING:
-    from mvc.evaluate.codecs import Adapter
+    from mvc.evaluate.adapter import Adapter
 
 USUAL = ("jpeg", "webp", "avif", "mvc")
 VARIANTS = {"jpeg": ("jpeg", "jpeg-420")}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mvc import files
-from mvc.evaluate.codecs import Adapter
+from mvc.evaluate.adapter import Adapter
 from mvc.evaluate.results import Made, Original, Results, Row
 
 

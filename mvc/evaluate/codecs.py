@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 from PIL import Image, features
 
 from mvc.choice import with_grain
 from mvc.container import read_head
-from mvc.errors import BackendError, Limit, MvcError
+from mvc.errors import BackendError, MvcError
+from mvc.evaluate.adapter import ZOO, Adapter, Samples
 from mvc.picture import Picture
 from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, quality_index
 from mvc.still_file import StillFile
@@ -30,37 +30,6 @@ from mvc.version import __version__
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
-
-Samples = NDArray[np.uint8]
-Encode = Callable[[Samples, float], bytes]
-Decode = Callable[[bytes], Samples]
-
-
-@dataclass(frozen=True)
-class Adapter:
-    """A codec ready to be measured.
-
-    `settings` is the default grid, from small files to large ones; `lowest` and `highest` bound a setting.
-    `version` says which library, options and weights made a file: results are comparable where it is equal.
-    """
-
-    name: str
-    title: str
-    version: str
-    settings: tuple[float, ...]
-    lowest: float
-    highest: float
-    fractions: bool
-    encode: Encode
-    decode: Decode
-    anchor: bool = True
-    """Whether its results stay what they are, and so may come from a cache."""
-
-    def check(self, setting: float) -> None:
-        """Raise `Limit` for a setting that the codec does not take."""
-        if not self.lowest <= setting <= self.highest or not (self.fractions or setting == int(setting)):
-            whole = "" if self.fractions else "a whole number "
-            raise Limit(f"{self.name} takes {whole}from {self.lowest:g} to {self.highest:g}, not {setting:g}")
 
 
 @dataclass(frozen=True)
@@ -140,8 +109,6 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
 OWN = "mvc", "mvc-grain"
 NAMES = (*OWN, *_FORMATS)
 """All codecs by name, but for CompressAI's."""
-ZOO = "compressai:"
-"""What the names of CompressAI's models begin with."""
 
 _PLUGINS = {"jxl": ("pillow_jxl", "pillow-jxl-plugin"), "heic": ("pillow_heif", "pillow-heif")}
 """Formats that Pillow has not: the module, and what pip calls it."""

@@ -34,7 +34,8 @@ from PIL import Image
 
 from mvc import files, media
 from mvc.errors import BackendError, MvcError, SourceError
-from mvc.evaluate.codecs import NAMES, Adapter, Samples
+from mvc.evaluate.adapter import Adapter, Samples
+from mvc.evaluate.codecs import NAMES
 
 SUFFIX = ".toml"
 _TIMEOUT_S = 600.0

@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from mvc.evaluate.codecs import Samples
+from mvc.evaluate.adapter import Samples
 from mvc.evaluate.equal_size import Shown
 from mvc.evaluate.html import embedded, page, table
 from mvc.evaluate.metrics import METRICS

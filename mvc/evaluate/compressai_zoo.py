@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from mvc.errors import BackendError, MvcError
-from mvc.evaluate.codecs import ZOO, Adapter, Samples
+from mvc.evaluate.adapter import ZOO, Adapter, Samples
 
 _HEAD = struct.Struct("<BHHHHB")  # quality, width, height, columns and rows of the shape, number of strings
 _STRIDE_PX = 64

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mvc.evaluate.codecs import OWN, Adapter, Samples
+from mvc.evaluate.adapter import Adapter, Samples
+from mvc.evaluate.codecs import OWN
 from mvc.evaluate.metrics import Measure
 from mvc.evaluate.sweep import comparable
 from mvc.metrics import ms_ssim, psnr

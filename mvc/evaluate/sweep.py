@@ -13,8 +13,8 @@ from PIL import Image
 
 from mvc import media
 from mvc.errors import BackendError, MvcError
+from mvc.evaluate.adapter import Adapter, Samples
 from mvc.evaluate.cache import Cache
-from mvc.evaluate.codecs import Adapter, Samples
 from mvc.evaluate.metrics import Measure
 from mvc.evaluate.results import Made, Original, Results, Row
 from mvc.metrics import ms_ssim, psnr
