@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -141,25 +142,40 @@ def _run(
     if world > 1:
         dist.init_process_group("nccl" if cuda else "gloo", init_method=meeting, rank=rank, world_size=world)
     try:
-        trainer = Trainer(recipe)
-        if checkpoint:
-            trainer.load(checkpoint)
-            if trainer.minutes_before >= recipe.minutes or 0 < recipe.steps <= trainer.step:
-                raise SourceError(
-                    f"{checkpoint} has had all its training", hint="more `minutes` or `steps` in the recipe go on"
-                )
-        if rank:
-            trainer.train(minutes=minutes, stopped=lambda: stopper.wanted)
-        else:
-            with Report(trainer.folder) as report:
-                report.say(f"{world} process(es) on {trainer.device}, from step {trainer.step}")
-                if trainer.grown:
-                    report.say(f"grown: {trainer.grown}")
-                done = trainer.train(report, minutes=minutes, stopped=lambda: stopper.wanted)
-            end = "done" if done else f"stopped; `{command}` goes on"
-            report.say(f"{end} ({recipe.checkpoint}, step {trainer.step})")
+        _train(recipe, checkpoint, minutes, command, stopper, rank, world)
     finally:
         if dist.is_initialized():
+            # If what reduces gradients were the last to hold the group, it would wait for threads that wait for Python.
+            gc.collect()
             dist.destroy_process_group()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _train(
+    recipe: Recipe,
+    checkpoint: Path | None,
+    minutes: float | None,
+    command: str,
+    stopper: _Stopper,
+    rank: int,
+    world: int,
+) -> None:
+    """What a rank does once all have met."""
+    trainer = Trainer(recipe)
+    if checkpoint:
+        trainer.load(checkpoint)
+        if trainer.minutes_before >= recipe.minutes or 0 < recipe.steps <= trainer.step:
+            raise SourceError(
+                f"{checkpoint} has had all its training", hint="more `minutes` or `steps` in the recipe go on"
+            )
+    if rank:
+        trainer.train(minutes=minutes, stopped=lambda: stopper.wanted)
+    else:
+        with Report(trainer.folder) as report:
+            report.say(f"{world} process(es) on {trainer.device}, from step {trainer.step}")
+            if trainer.grown:
+                report.say(f"grown: {trainer.grown}")
+            done = trainer.train(report, minutes=minutes, stopped=lambda: stopper.wanted)
+        end = "done" if done else f"stopped; `{command}` goes on"
+        report.say(f"{end} ({recipe.checkpoint}, step {trainer.step})")
