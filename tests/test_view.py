@@ -441,12 +441,13 @@ def test_in_a_browser(server: Server, folder: Path) -> None:
             samples = file.read().samples
         left, top = round((width - 90) / 2), round((height - 70) / 2)
         shown = PIXEL.format(x=left + 30, y=top + 20)
-        browser.until(f"{shown} == '{','.join(map(str, [*samples[20, 30], 255]))}'")
+        before = ",".join(map(str, [*samples[20, 30], 255]))
+        browser.until(f"{shown} == '{before}'")
         browser.key("+")
         assert browser.until(f"{text_of('#zoom-fit')} == '125 %'")
         browser.key("0")
         assert browser.until(f"{text_of('#zoom-fit')} == '100 %'")
-        before = browser.value(shown)
+        browser.until(f"{shown} == '{before}'")  # zooming shows what it had for a moment
         browser.key("b")
         browser.until("!document.querySelector('#legend').hidden")
         browser.until(f"{shown} != {before!r}")

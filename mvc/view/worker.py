@@ -28,12 +28,15 @@ class _Task:
 
 
 class Worker:
-    """Runs what `do` is given in a thread of its own, which ends with the process."""
+    """Runs what `do` is given in a thread of its own, which ends with the main thread.
+
+    What it is at is finished then: a thread that is torn out of torch ends the process with an abort.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting: list[_Task] = []
-        threading.Thread(target=self._run, name="mvc-view", daemon=True).start()
+        threading.Thread(target=self._run, name="mvc-view").start()
 
     def do(self, action: Callable[[], T], wanted: Callable[[], bool] = lambda: True, *, rank: int = 0) -> T:
         """What `action` returns or raises, once it is its turn: of the lowest rank, the one that came last.
@@ -64,9 +67,10 @@ class Worker:
             task.done.set()
 
     def _run(self) -> None:
-        while True:
+        while threading.main_thread().is_alive():
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
+                if not self._changed.wait_for(lambda: self._waiting, LOOK_S):
+                    continue
                 task = min(reversed(self._waiting), key=lambda other: other.rank)
                 self._waiting.remove(task)
             try:
