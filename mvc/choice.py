@@ -60,32 +60,28 @@ def encode(
     smaller and slow, too. With `grain` the file says which noise the network has lost (mvc/grain.py), if it has.
     Raises what the codec raises.
     """
-    told = with_grain if grain else _as_it_is
     if coder == "exact":
         return stills.exact_file(picture, near, effort, tile_px)
     options: Any = target
-    if coder == "network":
-        codec = load()
-
-        def network(index: int) -> bytes:
-            return told(codec.encode(picture, index, effort, tile_px), picture, codec)
-
-        return codec.encode_to(picture, **options, encode=network) if target else network(index)
-    if "psnr" not in target and target:
+    if coder == "auto" and target and "psnr" not in target:
         most = int(target["size"]) if "size" in target else bytes_at(target["bpp"], picture)
         if least_bytes(picture) <= most and len(exact := stills.exact_file(picture, 0, effort, tile_px)) <= most:
             return exact
     codec = load()
 
     def made(index: int) -> bytes:
-        return told(by_both(picture, codec, effort, tile_px, index), picture, codec)
+        if coder == "network":
+            data = codec.encode(picture, index, effort, tile_px)
+        else:
+            data = by_both(picture, codec, effort, tile_px, index)
+        return with_grain(data, picture, codec) if grain else data
 
     if not target:
         return made(index)
     try:
         return codec.encode_to(picture, **options, encode=made)
     except Limit:
-        if codec.rates == 1 or "psnr" not in target:
+        if coder == "network" or codec.rates == 1 or "psnr" not in target:
             raise  # which is no matter of the picture
         return beyond(picture, target["psnr"], effort, tile_px)
 
@@ -108,10 +104,6 @@ def with_grain(data: bytes, picture: Picture, codec: Codec) -> bytes:
     if found is None:
         return data
     return write_file(head, units, replace(decoded.metadata, grain=found.to_bytes()))
-
-
-def _as_it_is(data: bytes, picture: Picture, codec: Codec) -> bytes:
-    return data
 
 
 def beyond(picture: Picture, psnr: float, effort: int, tile_px: int | None = None) -> bytes:

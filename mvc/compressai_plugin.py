@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from mvc.codec import Codec
-from mvc.errors import BackendError, MvcError, WeightsError
+from mvc.errors import MvcError, WeightsError
+from mvc.evaluate.compressai_zoo import modules
 from mvc.models import registry, weights
 from mvc.picture import Picture
 from mvc.quality import DEFAULT_EFFORT, MAX_QUALITY, MIN_QUALITY, quality_index
@@ -118,11 +119,7 @@ def _maker(name: str) -> Callable[..., MvcModel]:
 
 def register() -> tuple[str, ...]:
     """Tell CompressAI the names of the shipped models of pictures; BackendError where it is missing or broken."""
-    try:
-        known, zoo, images = (import_module(f"compressai.{name}") for name in ("registry", "zoo", "zoo.image"))
-    except (ImportError, OSError, RuntimeError) as error:  # the last two of a torchvision made for another torch
-        hint = "pip install 'mvc-codec[compressai]', with a torchvision that was made for this torch"
-        raise BackendError(f"compressai cannot be imported: {error}", hint=hint) from error
+    known, zoo, images = modules("registry", "zoo", "zoo.image")
     names = tuple(preset.name for preset in registry.presets("still") if preset.shipped)
     for name in names:
         known.register_model(name)(MvcModel)

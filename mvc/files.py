@@ -75,6 +75,31 @@ def find_pictures(paths: Iterable[Name]) -> list[Path]:
     return found
 
 
+def below(name: str, suffixes: Collection[str]) -> list[tuple[str, str]]:
+    """The files that a name stands for, by URL or not: itself, or what lies in its folder; and their names below that.
+
+    `SourceError` for a folder that holds nothing of these `suffixes`.
+    """
+    if urls.is_url(name):
+        own = urls.name_of(name)
+        # of what is named like a file no server is asked whether it is a folder
+        if os.path.splitext(own)[1].lower() in suffixes or not urls.is_folder(name):
+            return [(name, own)]
+        found = urls.find(name, suffixes)
+    elif os.path.isdir(name):
+        found = [(str(path), str(path.relative_to(name))) for path in find(name, suffixes)]
+    else:
+        return [(name, Path(name).name)]
+    if not found:
+        raise no_files(name, suffixes)
+    return found
+
+
+def exists(name: Name) -> bool:
+    """Whether something has this name, by URL or not, be it a link to nothing."""
+    return urls.exists(str(name)) if urls.is_url(name) else os.path.lexists(name)
+
+
 def no_files(folder: Name, suffixes: Collection[str]) -> SourceError:
     """The error about a folder in which `find` found nothing."""
     what = "pictures" if len(suffixes) > 1 else f"{min(suffixes)} files"

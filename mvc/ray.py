@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import posixpath
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -94,7 +93,11 @@ def _rows(source: Any, suffixes: tuple[str, ...], output: str | None, suffix: st
     if hasattr(source, "map_batches"):
         return source
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    found = [pair for name in map(str, names) for pair in _found(name, suffixes)]
+    found = [
+        (path if urls.is_url(path) else os.path.abspath(path), kept)
+        for name in map(str, names)
+        for path, kept in files.below(name, suffixes)
+    ]
     if output is not None:
         targets: dict[str, str] = {}
         for path, kept in found:
@@ -104,22 +107,6 @@ def _rows(source: Any, suffixes: tuple[str, ...], output: str | None, suffix: st
                 raise ValueError(f"{other} and {path} would both become {target}")
     blocks = max(min(len(found), actors), math.ceil(len(found) / ROWS_A_BLOCK))
     return data.from_items([{"path": path, "kept": kept} for path, kept in found], override_num_blocks=blocks)
-
-
-def _found(name: str, suffixes: tuple[str, ...]) -> list[tuple[str, str]]:
-    """The files that a name stands for, and their names below it."""
-    if urls.is_url(name):
-        own = urls.name_of(name)
-        if posixpath.splitext(own)[1].lower() in suffixes or not urls.is_folder(name):
-            return [(name, own)]
-        found = urls.find(name, suffixes)
-    else:
-        if not os.path.isdir(name):
-            return [(os.path.abspath(name), PurePath(name).name)]
-        found = [(os.path.abspath(each), str(each.relative_to(name))) for each in files.find(name, suffixes)]
-    if not found:
-        raise files.no_files(name, suffixes)
-    return found
 
 
 def _mapped(kind: type[_Actor], made: dict[str, Any], rows: Any, actors: int, cpus: int, gpus: float) -> Any:
@@ -233,8 +220,7 @@ class _Encoder(_Actor):
         try:
             head, size = whole_head(told["output"])
         except MvcError as error:
-            exists = urls.exists if urls.is_url(told["output"]) else os.path.lexists
-            if not exists(told["output"]) or self.force:
+            if not files.exists(told["output"]) or self.force:
                 return False
             raise MvcError(f"{told['output']} is there, and not whole: {error}") from error
         self.sizes(told, (head.width, head.height), size)

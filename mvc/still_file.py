@@ -106,7 +106,7 @@ class StillFile:
 
     def decode(self, load: Callable[[bytes], Decoder]) -> Picture:
         """The picture, or the region, with its metadata. Raises as `strips`."""
-        picture = stills.whole(self.head, self.strips(load))
+        picture = stills.whole(self.strips(load))
         return Picture(picture.samples, picture.alpha, self.metadata())
 
     def decode_within(

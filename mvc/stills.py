@@ -168,7 +168,7 @@ def decode(
     Raises Unsupported for a clip, Limit for a picture that is too large and a region that is not in it, Corrupt for
     units that are not those of a picture or do not hold it, and what `load` and its codec raise.
     """
-    return whole(head, strips(head, load, region).decode(units), metadata)
+    return whole(strips(head, load, region).decode(units), metadata)
 
 
 def strips(
@@ -198,12 +198,11 @@ def check_region(region: Region, width: int, height: int) -> None:
         raise Limit(f"the region {own} is not within the picture, which is {width}x{height}")
 
 
-def whole(head: Head, made: Iterable[Strip], metadata: Metadata = NONE) -> Picture:
-    """The picture in its strips."""
+def whole(made: Iterable[Strip], metadata: Metadata = NONE) -> Picture:
+    """The picture in its strips, all of which have alpha, or none."""
     parts = list(made)
-    samples = _joined([strip.samples for strip in parts])
-    alpha = _joined([strip.alpha for strip in parts if strip.alpha is not None]) if head.alpha else None
-    return Picture(samples, alpha, metadata)
+    alphas = [strip.alpha for strip in parts if strip.alpha is not None]
+    return Picture(_joined([strip.samples for strip in parts]), _joined(alphas) if alphas else None, metadata)
 
 
 def _joined(parts: list[Samples]) -> Samples:

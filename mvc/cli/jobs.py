@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import os
-import posixpath
 import stat
 import sys
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc import files, urls
@@ -63,7 +61,7 @@ class Job:
         """Whether something has the name of the output, be it a link to nothing."""
         if self.target == STREAM or files.is_stream(self.target):
             return False
-        return urls.exists(self.target) if urls.is_url(self.target) else os.path.lexists(self.target)
+        return files.exists(self.target)
 
     def picture(self) -> str | bytes:
         """The input as `media.read_picture` takes it: a path, or what came out of a pipe or by a URL."""
@@ -147,38 +145,20 @@ class Job:
 def expand(inputs: list[str], suffixes: Collection[str]) -> list[tuple[str, str]]:
     """Every file to read, and the part of its path to keep below an output folder.
 
-    Folders stand for what `files.find` finds in them; `SourceError` for one that holds nothing. Names of this
+    Folders stand for what `files.below` finds in them; `SourceError` for one that holds nothing. Names of this
     process's own stdin are `-`.
     """
     found: list[tuple[str, str]] = []
     for name in inputs:
         if files.descriptor(name) == 0:
             name = STREAM
-        if urls.is_url(name):
-            found += _of_url(name, suffixes)
-        elif name != STREAM and os.path.isdir(name):
-            paths = files.find(name, suffixes)
-            if not paths:
-                raise files.no_files(name, suffixes)
-            found += [(str(path), str(path.relative_to(name))) for path in paths]
-        else:
-            found.append((name, "stdin" if name == STREAM else Path(name).name))
+        found += [(STREAM, "stdin")] if name == STREAM else files.below(name, suffixes)
     return found
 
 
 def is_folder(name: str) -> bool:
     """Whether a name is that of a folder, here or by a URL."""
     return urls.is_folder(name) if urls.is_url(name) else name != STREAM and os.path.isdir(name)
-
-
-def _of_url(url: str, suffixes: Collection[str]) -> list[tuple[str, str]]:
-    name = urls.name_of(url)
-    if posixpath.splitext(name)[1].lower() in suffixes or not urls.is_folder(url):  # no server is asked needlessly
-        return [(url, name)]
-    found = urls.find(url, suffixes)
-    if not found:
-        raise files.no_files(url, suffixes)
-    return found
 
 
 def place_of(name: str, stream: int) -> Hashable | None:

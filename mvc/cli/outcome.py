@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 from mvc.cli.jobs import Job
 from mvc.cli.terminal import Failure
 from mvc.container import Head
-from mvc.quality import INDICES, MAX_QUALITY, MIN_QUALITY, bits_per_pixel
+from mvc.quality import bits_per_pixel, quality_of
 
 
 class Clock:
@@ -125,7 +125,7 @@ class Outcome:
             "output_bytes": self.written_bytes or None,
             "mvc_bytes": self.mvc_bytes or None,
             "bpp": None if self.bpp is None else round(self.bpp, 4),
-            "quality": None if index is None else _quality(index),
+            "quality": None if index is None else round(quality_of(index), 2),
             "coder": head and head.coder,
             "psnr_db": None if self.psnr is None else _plain(self.psnr, 2),
             "seconds": round(self.spent, 3) if self.seconds else None,
@@ -134,10 +134,6 @@ class Outcome:
 
 
 COLUMNS = tuple(Outcome("", "").row())
-
-
-def _quality(index: int) -> float:
-    return round(MIN_QUALITY + index * (MAX_QUALITY - MIN_QUALITY) / (INDICES - 1), 2)
 
 
 def _plain(value: float, digits: int) -> float | str:

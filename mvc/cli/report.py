@@ -162,7 +162,7 @@ def verify(
             with job.still(file) as (still, size):
                 check(*still.size, still.head.has_exact)
                 strips = still.strips(lambda own: load(model or own))
-                picture = None if original is None else stills.whole(still.head, strips)
+                picture = None if original is None else stills.whole(strips)
                 for _ in strips:  # none are left if there was something to compare with
                     pass
         width, height = still.size

@@ -18,6 +18,7 @@ from mvc.decoder_export.prior import described
 from mvc.decoder_export.readme import README
 from mvc.decoder_export.synthesis import LATENT, PICTURE, QUALITY, UNITS, synthesis
 from mvc.errors import BackendError, Unsupported
+from mvc.exact.fixed import COARSE
 from mvc.files import make_folder, refuse_existing, write_atomic
 from mvc.models.lite import MARGIN, PATCH, WINDOW, MambaVCLite
 from mvc.models.network import Network
@@ -97,7 +98,7 @@ def _facts(weights: Weights, tensors: dict[str, Tensor], contents: dict[str, byt
         "files": files,
         "synthesis": {
             "inputs": {
-                LATENT: {"type": "i32", "shape": ["H", "W", latents], "fraction_bits": 8},
+                LATENT: {"type": "i32", "shape": ["H", "W", latents], "fraction_bits": COARSE.fraction_bits},
                 QUALITY: {"type": "i64", "shape": [1], "range": [0, 63]},
             },
             "outputs": {PICTURE: {"type": "f32", "shape": [f"{PATCH} H", f"{PATCH} W", 3], "range": "around 0..1"}},

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mvc.exact.fixed import COARSE, GAIN_BITS
+
 TYPES = {torch.int16: "i16", torch.int32: "i32", torch.uint16: "u16"}
-GAIN_BITS = 12
-ACTIVATION_BITS = 8  # of all values between layers
 
 MEANINGS: tuple[tuple[str, str], ...] = (
     (r"exact\..*\.mix\d?\.layer\.weight", "weights [25, C] of a depthwise 5 x 5 layer: 5 * row + column, channel"),
@@ -43,7 +43,7 @@ def fraction_bits(name: str, tensors: Mapping[str, Tensor]) -> int:
     layer, _, part = name.rpartition(".")
     if part not in ("weight", "bias"):
         return 0
-    return int(tensors[f"{layer}.shift"]) + (ACTIVATION_BITS if part == "bias" else 0)
+    return int(tensors[f"{layer}.shift"]) + (COARSE.fraction_bits if part == "bias" else 0)
 
 
 def described(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Any]]:

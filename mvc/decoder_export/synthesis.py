@@ -22,13 +22,14 @@ from torch import Tensor
 from mvc.blocks.layers import QualityGain
 from mvc.blocks.lite import GroupedScan
 from mvc.decoder_export.graph import Graph
+from mvc.exact.fixed import COARSE
 from mvc.models.lite import PATCH
 from mvc.ops.norm_numba import EPSILON
 from mvc.ops.orders import ORDERS
 from mvc.quality import INDICES
 
 LATENT, QUALITY, PICTURE = "y_hat", "quality_index", "picture"
-UNITS = 256  # to 1 of y_hat: section 5.2
+UNITS = COARSE.one  # to 1 of y_hat: section 5.2
 
 
 def values(tensor: Tensor) -> np.ndarray:

@@ -34,7 +34,7 @@ def adapter(name: str) -> Adapter:
     """The codec of such a name; MvcError for one that is none, BackendError without the package or any weights."""
     architecture, _, metric = name.removeprefix(ZOO).partition(":")
     metric = metric or _METRICS[0]
-    urls, folder = _package().model_urls, _downloads()
+    urls, folder = modules("zoo.image")[0].model_urls, _downloads()
     if metric not in urls.get(architecture, ()):
         hint = f"there are {', '.join(urls)}, and after another colon {' or '.join(_METRICS)}"
         raise MvcError(f"CompressAI has no pretrained {name.removeprefix(ZOO)!r}", hint=hint)
@@ -61,10 +61,10 @@ def adapter(name: str) -> Adapter:
     return Adapter(name, title, made, settings, settings[0], settings[-1], False, encode, lambda d: _decoded(model, d))
 
 
-def _package() -> Any:
-    """The module of the zoo's pictures."""
+def modules(*names: str) -> list[Any]:
+    """Modules of CompressAI; BackendError where it is missing or broken."""
     try:
-        return import_module("compressai.zoo.image")
+        return [import_module(f"compressai.{name}") for name in names]
     except (ImportError, OSError, RuntimeError) as error:  # the last two of a torchvision made for another torch
         hint = "pip install 'mvc-codec[compressai]', with a torchvision that was made for this torch"
         raise BackendError(f"compressai cannot be imported: {error}", hint=hint) from error
@@ -80,7 +80,7 @@ def _downloads() -> Path:
 def _loaded(architecture: str, path: Path) -> Any:
     import torch
 
-    zoo = _package()
+    (zoo,) = modules("zoo.image")
     try:
         state = zoo.load_pretrained(torch.load(path, map_location="cpu", weights_only=True))
         model = zoo.model_architectures[architecture].from_state_dict(state).eval()

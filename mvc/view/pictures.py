@@ -165,19 +165,13 @@ def _read(file: PictureFile, limits: dict[str, Any], **part: Any) -> tuple[Pictu
 
 def _smaller(picture: Picture, region: Region, divisor: int) -> Picture:
     """A part of a picture, on a smaller scale, with its metadata."""
-    import numpy as np
-
-    from mvc.picture import Picture
+    from mvc import stills
     from mvc.scaling import averaged
     from mvc.strips import Strip
 
     part = picture.part(region.rows, region.columns)
-    if divisor == 1:
-        return Picture(part.samples, part.alpha, picture.metadata)
-    strips = list(averaged([Strip(0, part.samples, part.alpha)], divisor))
-    samples = np.concatenate([strip.samples for strip in strips])
-    alphas = [strip.alpha for strip in strips if strip.alpha is not None]
-    return Picture(samples, np.concatenate(alphas) if alphas else None, picture.metadata)
+    strips = [Strip(0, part.samples, part.alpha)]
+    return stills.whole(strips if divisor == 1 else averaged(strips, divisor), picture.metadata)
 
 
 def png_of(picture: Picture) -> bytes:
