@@ -14,15 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from mvc.models.family import make
 
 from mvc.errors import SourceError
 from mvc.evaluate.bdrate import bd_rate
+from mvc.files import PICTURE_SUFFIXES
 from mvc.media import read_picture
+from mvc.models import registry
 from mvc.train import state
-from mvc.train.data import SUFFIXES
 from mvc.train.objective import Objective
-from mvc.train.recipe import Recipe
 from mvc.train.trained import trained_with
 from mvc.train.validate import validate
 
@@ -33,14 +32,14 @@ Curve = list[dict[str, float]]
 def curves(checkpoint: Path, pictures: list[np.ndarray], raw: bool) -> list[Curve]:
     """Estimated bpp and PSNR at each quality, picture by picture."""
     stored = state.read(checkpoint)
-    model = make(trained_with(stored, "model"), stored["config"]).eval()
-    objective = Objective(model, Recipe("", "", ""))
+    model = registry.known(trained_with(stored, "model")).make(stored["config"]).eval()
+    objective = Objective(model, torch.float32)
     weights = {name: value.float() for name, value in stored["model" if raw else "average"].items()}
     return [validate(objective, weights, [picture], "cpu", QUALITIES) for picture in pictures]
 
 
 def read_set(folder: Path, first: int) -> list[np.ndarray]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
+    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
     if not paths:
         raise SourceError(f"no pictures found in {folder}")
     return [read_picture(path).picture.samples for path in paths[:: max(1, len(paths) // first) if first else 1]]

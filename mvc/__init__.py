@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from mvc.arguments import (
     MAX_PIXELS,
     check_device,
+    check_look,
     check_model,
     check_most,
     check_region,
@@ -222,6 +223,7 @@ def decode(
     slices: int | None = None,
     partial: bool = False,
     grain: bool = False,
+    look: str | float = "faithful",
     model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
@@ -239,6 +241,8 @@ def decode(
     damaged: what has arrived is shown, and a `LossWarning` says what is missing.
     With `grain` what a network made gets noise like that which it has smoothed away, if the file tells of any: it looks
     more like the original, at some tenths of a dB, and is the same on every machine and in every region.
+    A `look` "natural" adds detail that the file leaves open, so that what a network made looks more like the original;
+    a number from 0 ("faithful") to 1 ("natural") so much of it. What is added is made up, within what coding has lost.
     `model` is a name or a folder of weights; without it the file's own is taken, if it is installed.
     A file of a few kilobytes may hold a large picture. `max_pixels` refuses it by width times height (8192x8192 if
     not said, None for no limit but this version's own), `max_memory` by the bytes that decoding takes beside the
@@ -253,9 +257,11 @@ def decode(
         from mvc.still_file import StillFile
 
     first = None if slices is None else whole_number("slices", slices, 0)
-    part, divisor = check_region(region), check_scale(scale)
+    part, divisor, share = check_region(region), check_scale(scale), check_look(look)
     # a broken file is told before weights are loaded
-    file = StillFile(_mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain))
+    file = StillFile(
+        _mvc_bytes(source), part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain), look=share
+    )
 
     def load(model_id: bytes) -> Codec:
         with libraries():

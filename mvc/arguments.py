@@ -19,6 +19,7 @@ MAX_PIXELS = 8192 * 8192
 SCALES = (1, 2, 4, 8, 16)
 """By how much the sides of a picture may be divided when it is decoded."""
 DEVICES = ("auto", "cpu", "cuda")
+LOOKS = {"faithful": 0.0, "natural": 1.0}
 MAX_THREADS = max(64, os.cpu_count() or 1)
 """More are only slower, and some thousands end the process."""
 
@@ -81,3 +82,15 @@ def check_scale(scale: str | float | Fraction) -> int:
 def check_most(name: str, most: SupportsIndex | None) -> int | None:
     """An upper limit, at least 1, or None for no limit."""
     return None if most is None else whole_number(name, most, 1)
+
+
+def check_look(look: str | float) -> float:
+    """Which share of the natural look: 0 or "faithful", 1 or "natural", or what lies between, a number or text."""
+    if isinstance(look, bool) or not isinstance(look, (str, int, float)):
+        raise TypeError(f"look must be a name or a number, not {look!r:.40}")
+    if look in LOOKS:
+        return LOOKS[str(look)]
+    with suppress(ValueError):  # of text
+        if 0 <= float(look) <= 1:
+            return float(look)
+    raise ValueError(f"look must be {', '.join(LOOKS)} or a number from 0 to 1, not {look!s:.40}")

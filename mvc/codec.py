@@ -29,8 +29,11 @@ from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.entropy.parts import FirstParts, Joint, JointReader, JointWriter, Reader, SeparateReader, SeparateWriter
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
 from mvc.exact.selfcheck import check_backend
+from mvc.models import looks
 from mvc.models import weights as stored
 from mvc.models.base import CELL_PX
+from mvc.models.comparing import Comparing, Symbols
+from mvc.models.detail import Look
 from mvc.models.prior import Prior
 from mvc.models.registry import PICTURE
 from mvc.models.weights import Weights
@@ -75,7 +78,7 @@ def load(model: str | bytes = DEFAULT_MODEL, device: str = "auto", threads: int 
 def _loaded(folder: Path, device: str) -> Codec:
     check_backend(device)
     set_block_policy()
-    return Codec(stored.load(folder), device)
+    return Codec(stored.load(folder), device, folder=folder)
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Latent:
 
     y_hat: Tensor
     index: int
+    place: tuple[int, int] = (0, 0)  # of its first position in the picture, row and column
 
 
 class Codec:
@@ -92,8 +96,15 @@ class Codec:
     `dtype` is the carrier of the exact prior: float64, or int64 for the slow reference that defines it.
     """
 
-    def __init__(self, weights: Weights, device: str = "cpu", dtype: torch.dtype = torch.float64) -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        device: str = "cpu",
+        dtype: torch.dtype = torch.float64,
+        folder: Path | None = None,
+    ) -> None:
         self.weights, self.device, self.dtype = weights, torch.device(device), dtype
+        self.folder = folder  # of the weights, beside which their looks lie
         self.network = weights.picture.to(self.device)
         self.model = self.network.model
         self.model_id = weights.model_id
@@ -101,6 +112,7 @@ class Codec:
         self.threads: int | None = None
         self.parts: int | None = None  # how many of a unit are read: hyperlatent and slices; None: all
         self._kept: dict[str, Prior] = {}
+        self.look: Look | None = None
 
     @cached_property
     def joint(self) -> Joint:
@@ -122,6 +134,15 @@ class Codec:
         """
         codec = copy.copy(self)
         codec.parts = self.network.streams if slices is None else min(1 + slices, self.network.streams)
+        return codec
+
+    def looking(self, share: float) -> Codec:
+        """The same codec, which shows pictures in its natural look, or so much of it: 0 (faithful) ... 1.
+
+        WeightsError where the model has no such look here.
+        """
+        codec = copy.copy(self)
+        codec.look = looks.look_of(self.model, self.folder, share) if share else None
         return codec
 
     # --- encode ------------------------------------------------------------------------------------------------------
@@ -158,12 +179,10 @@ class Codec:
 
     @torch.no_grad()
     def _unit(self, head: Head, cut: tiled.Cut, effort: int) -> tuple[Unit, Latent]:
-        seen = cut.around if cut.around.alpha is None else Picture(stills.painted(cut.around))
         index, size = head.quality_index, (cut.tile.height, cut.tile.width)
         with computing(self.threads):
-            x = self.to_tensor(seen)
-            alone = (cut.around.height, cut.around.width) == size
-            y, z = self.latents(x, size, index, effort, part=None if alone else _cells(cut.own))
+            x, part = self._seen(cut)
+            y, z = self.latents(x, size, index, effort, part=part)
             writer = JointWriter(self.joint) if head.tile_px else SeparateWriter()
             y_hat = self.network.put(writer, y, z, index, self.dtype).y_hat
             del x, y, z
@@ -171,6 +190,12 @@ class Codec:
         streams = (writer.finish(),) if isinstance(writer, JointWriter) else tuple(writer.streams)
         latent = Latent(y_hat, index)
         return Unit("picture", cut.number, None, streams, self.latent_sum(latent)), latent
+
+    def _seen(self, cut: tiled.Cut) -> tuple[Tensor, Part | None]:
+        """x of a tile, and which part of its latents is wanted where that has others around it."""
+        seen = cut.around if cut.around.alpha is None else Picture(stills.painted(cut.around))
+        alone = (cut.around.height, cut.around.width) == (cut.tile.height, cut.tile.width)
+        return self.to_tensor(seen), None if alone else _cells(cut.own)
 
     @torch.no_grad()
     def latents(
@@ -272,15 +297,17 @@ class Codec:
             index = self.index_of(head, unit, streams if self.parts is None else min(streams, len(unit.streams)))
             if head.tile_px and index != head.quality_index:
                 raise Corrupt(f"a tile has quality index {index}, the picture {head.quality_index}")
-            size = tile.height, tile.width
+            size, corner = (tile.height, tile.width), (tile.top // CELL_PX, tile.left // CELL_PX)
             reader: Reader = JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
             if self.parts is not None:
                 first = FirstParts(reader, self.parts if head.tile_px else min(self.parts, len(unit.streams)))
-                return Latent(self.network.take(first, index, size, self.device, self.dtype).y_hat.contiguous(), index)
+                y_hat = self.network.take(first, index, size, self.device, self.dtype).y_hat
+                return Latent(y_hat.contiguous(), index, corner)
             y_hat = self.network.take(reader, index, size, self.device, self.dtype).y_hat
             if isinstance(reader, JointReader):
                 reader.finish()
-            made = Latent(y_hat.contiguous(), index)  # alone, without the features beside which the prior had it
+            # alone, without the features beside which the prior had it
+            made = Latent(y_hat.contiguous(), index, corner)
             del y_hat
             _tidy(head.width, head.height)
             return made
@@ -304,8 +331,26 @@ class Codec:
             if len(around) > 1:
                 y_hat, inner = amid({place: latent.y_hat for place, latent in around.items()}, self.model.margin)
             index = torch.tensor([own.index], device=self.device)
-            place(self.model.pieces(y_hat, index, inner), samples)
+            if self.look is None:
+                pieces = self.model.pieces(y_hat, index, inner)
+            else:
+                before = (0, 0) if inner is None else (inner[0].start, inner[1].start)
+                start = own.place[0] - before[0], own.place[1] - before[1]
+                pieces = self.look.pieces(y_hat, index, inner, start)
+            place(pieces, samples)
             _tidy(*samples.shape[:2])
+
+    @torch.inference_mode()
+    def same_symbols(self, head: Head, unit: Unit, cut: tiled.Cut) -> Symbols:
+        """How many symbols of a unit "picture" another picture of its tile would have, too, given those before them."""
+        index, size = head.quality_index, (cut.tile.height, cut.tile.width)
+        with computing(self.threads):
+            x, part = self._seen(cut)
+            y, _ = self.latents(x, size, index, part=part)
+            reader: Reader = JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
+            coder = Comparing(self.network.decoder(reader, index, size, self.device, self.dtype), y)
+            self.network.prior.code(coder, torch.tensor([index], device=self.device), None, None, None)
+        return coder.symbols
 
     @torch.inference_mode()
     def decode_latent(self, head: Head, units: Sequence[Unit], number: int = 0) -> Tensor:

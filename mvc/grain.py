@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mvc.container.chunks import crc32c
 from mvc.picture import Picture, Samples
+from mvc.places import VARIANCE, byte_sums
 
 LEVELS = 8
 GRAIN_BYTES = LEVELS + 4
@@ -30,7 +31,6 @@ FEWEST_BLOCKS = 24
 MOST_OF_MEAN = 2.0
 LEAST = 0.5
 """Of the strongest level: what is weaker, in steps of 255, is not to be seen."""
-_BYTES_VARIANCE = 4 * (256**2 - 1) // 12  # of the sum of four bytes
 # Y, and what a unit of each difference adds to red, green and blue, in 1/256 (ITU-T T.871).
 _FROM_CB, _FROM_CR = (0, -88, 454), (359, -183, 0)
 
@@ -192,15 +192,8 @@ def _strengths(grain: Grain) -> NDArray[np.int64]:
 def _noise(grain: Grain, plane: int, place: tuple[int, int], shape: tuple[int, ...]) -> NDArray[np.int64]:
     """Sums of four bytes around 0 for each pixel, weighted with those of its neighbours."""
     (top, left), (height, width) = place, shape
-    rows = np.arange(top, top + height + 2, dtype=np.uint32)[:, None]
-    columns = np.arange(left, left + width + 2, dtype=np.uint32)
-    h = columns * np.uint32(0x9E3779B1) + rows * np.uint32(0x85EBCA77)
-    h += np.uint32((grain.seed + plane * 0xC2B2AE3D) & 0xFFFFFFFF)
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
-        h ^= h >> np.uint32(shift)
-        h *= np.uint32(factor)
-    h ^= h >> np.uint32(16)
-    n = (h & 255).astype(np.int64) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24) - 510
+    rows, columns = range(top, top + height + 2), range(left, left + width + 2)
+    n = byte_sums(rows, columns, grain.seed + plane * 0xC2B2AE3D)
     n = 256 * n[1:-1] + grain.down * (n[:-2] + n[2:])
     return 256 * n[:, 1:-1] + grain.across * (n[:, :-2] + n[:, 2:])
 
@@ -208,6 +201,6 @@ def _noise(grain: Grain, plane: int, place: tuple[int, int], shape: tuple[int, .
 def _scaled(noise: NDArray[np.int64], strength: Any, grain: Grain) -> NDArray[np.int64]:
     """Noise of that strength, in sixteenths."""
     squares = (65536 + 2 * grain.across**2) * (65536 + 2 * grain.down**2)
-    deviation = math.isqrt(_BYTES_VARIANCE * squares)
+    deviation = math.isqrt(VARIANCE * squares)
     made: NDArray[np.int64] = (2 * noise * strength + deviation) // (2 * deviation)
     return made

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, SupportsIndex
 
-from mvc.arguments import MAX_PIXELS, check_most, check_region, check_scale
+from mvc.arguments import MAX_PIXELS, check_look, check_most, check_region, check_scale
 from mvc.container import describe, read_kind, read_metadata, whole
 from mvc.errors import Limit, Unsupported, libraries
 from mvc.metadata import Metadata
@@ -84,6 +84,7 @@ class PictureFile:
         slices: SupportsIndex | None = None,
         partial: bool = False,
         grain: bool = False,
+        look: str | float = "faithful",
         max_pixels: int | None = MAX_PIXELS,
         max_memory: int | None = None,
     ) -> Picture:
@@ -93,14 +94,14 @@ class PictureFile:
         """
         limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
         first = None if slices is None else whole_number("slices", slices, 0)
-        part, divisor = check_region(region), check_scale(scale)
+        part, divisor, share = check_region(region), check_scale(scale), check_look(look)
         with libraries():
             from mvc.still_file import StillFile
 
         with self._stored.opened() as file:
             self._check_length(file)
             still = StillFile(
-                file, part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain)
+                file, part, divisor=divisor, slices=first, partial=bool(partial), grain=bool(grain), look=share
             )
             return still.decode_within(*limits, self._load)
 

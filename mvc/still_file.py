@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 from mvc import stills
-from mvc.container import Arrived, Head, Reader, read_metadata
+from mvc.container import Arrived, Head, Reader, Unit, read_metadata
 from mvc.errors import Corrupt, FormatError
 from mvc.grain import Grain
 from mvc.metadata import Metadata
@@ -27,6 +27,7 @@ class StillFile:
     With `slices` no more than so many of a latent are decoded: a preview. With `partial` the file may be cut or
     damaged: what has arrived is shown, `lost` tells the numbers of the tiles that have not, and `cut` what is missing.
     With `grain` what a network made gets the noise that the file tells of, if it does (mvc/grain.py): `grain` has it.
+    With a `look` it has that share of the natural look, 0 ... 1 (mvc/models/detail.py).
     """
 
     def __init__(
@@ -38,11 +39,12 @@ class StillFile:
         slices: int | None = None,
         partial: bool = False,
         grain: bool = False,
+        look: float = 0.0,
     ) -> None:
         self._file = io.BytesIO(data) if isinstance(data, (bytes, bytearray, memoryview)) else data
         self._start = self._file.tell()
         self.region, self._slices, self._partial = region, slices, partial
-        self._divisor = divisor
+        self._divisor, self._look = divisor, look
         self.lost: set[int] = set()
         self.cut: FormatError | None = None
         if partial:
@@ -92,6 +94,7 @@ class StillFile:
 
         def own(model_id: bytes) -> Decoder:
             codec = load(model_id)
+            codec = codec.looking(self._look) if self._look else codec
             return codec.preview(self._slices) if preview else codec
 
         made = stills.strips(self.head, own, self.region, self._partial, self.grain and self.grain.add)
@@ -123,6 +126,11 @@ class StillFile:
 
             warnings.warn(missing, LossWarning, stacklevel=3)
         return picture
+
+    def units(self) -> list[Unit]:
+        """All units of the file; what is wrong with it is raised."""
+        self._file.seek(self._start)
+        return list(Reader(self._file).units())
 
     def metadata(self) -> Metadata:
         """What the file says of the picture."""

@@ -40,6 +40,10 @@ class Decoder(Protocol):
         """One that does without what is missing of units, or beyond so many slices."""
         ...
 
+    def looking(self, share: float) -> Decoder:
+        """One that shows so much of the natural look, 0 ... 1."""
+        ...
+
     @property
     def margin_px(self) -> int:
         """What its synthesis sees of the tiles around."""

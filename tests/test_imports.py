@@ -17,7 +17,7 @@ PACKAGE = Path(mvc.__file__).parent
 # From the bottom up: a part may import those on the lines before its own, at whatever depth of a function, and nothing
 # else of the package. A part that is new must be added here: the layers are a decision, not an accident.
 LAYERS = (
-    ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata", "threads"),
+    ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata", "threads", "places"),
     ("jit", "urls"),
     ("quality",),
     ("arguments",),
@@ -38,13 +38,14 @@ LAYERS = (
     ("effort",),
     ("painting", "decoder_export"),
     ("codec",),
-    ("clip_choice", "estimate"),
+    ("clip_choice", "estimate", "reencoding"),
     ("choice",),
     ("large",),
     ("clip",),
     ("video",),
     ("opening", "previews"),
-    ("train", "evaluate"),
+    ("evaluate",),
+    ("train",),
     ("analysis",),
     ("view",),
     ("__init__",),

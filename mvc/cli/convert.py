@@ -150,6 +150,7 @@ def decode(
     slices: options.Slices = None,
     allow_partial: options.AllowPartial = False,
     grain: options.AddGrain = False,
+    look: options.Look = "faithful",
     max_pixels: MaxPixels = None,
     max_memory: MaxMemory = None,
 ) -> None:
@@ -166,6 +167,9 @@ def decode(
     options.limits(max_pixels, max_memory)  # which are told before anything is read
     kept, wanted = Kept(options.parse_metadata(metadata), not no_gps), options.parse_region(region)
     divisor, default = options.parse_scale(scale), f".{(form or options.Format.png).value}"
+    share = options.parse_look(look)
+    if share and grain:
+        raise UsageError("--grain and --look natural exclude each other", hint="both add noise: take one")
     pairs = plan(inputs, output, default)
     for job in pairs:
         suffix = suffix_of(job, default)
@@ -178,8 +182,8 @@ def decode(
     part = Part(start_of(start), frames, recover, not no_audio, 1 if count > 1 else jobs)
     task = Decoding(
         suffix=default, quality=quality, kept=kept, part=part, region=wanted, divisor=divisor, slices=slices,
-        partial=allow_partial, grain=grain, max_pixels=max_pixels, max_memory=max_memory, model=model, device=device,
-        threads=threads_of(threads, jobs), force=force, resume=resume, sheet=reports.pictures,
+        partial=allow_partial, grain=grain, look=share, max_pixels=max_pixels, max_memory=max_memory, model=model,
+        device=device, threads=threads_of(threads, jobs), force=force, resume=resume, sheet=reports.pictures,
     )  # fmt: skip
     how = {"force": force, "resume": resume, "stats": stats is not None}
     do_all("decoding", pairs, task, workers=count, reports=reports, **how)

@@ -44,6 +44,7 @@ class Decoding:
     slices: int | None
     partial: bool
     grain: bool
+    look: float
     max_pixels: str | None
     max_memory: str | None
     model: str | None
@@ -73,8 +74,9 @@ class Decoder:
         with job.opened() as (clip, file):
             if clip:
                 self.check(clip.width, clip.height)
-                if wanted.region or wanted.divisor > 1 or wanted.partial or wanted.grain or wanted.slices is not None:
-                    own = "--region, --scale, --slices, --grain and --allow-partial"
+                part = wanted.region or wanted.divisor > 1 or wanted.partial or wanted.slices is not None
+                if part or wanted.grain or wanted.look:
+                    own = "--region, --scale, --slices, --grain, --look and --allow-partial"
                     raise UsageError(f"{job.name} is a clip: {own} are for pictures")
                 if urls.is_url(job.target):
                     raise MvcError(f"{job.name} is a clip: videos are written to local files", hint="and copied then")
@@ -85,7 +87,7 @@ class Decoder:
                 return Outcome(job.name, job.target_name, "done", clip, read, read, written, text=text)
             with job.still(
                 file, wanted.region, divisor=wanted.divisor, slices=wanted.slices, partial=wanted.partial,
-                grain=wanted.grain,
+                grain=wanted.grain, look=wanted.look,
             ) as (still, size):  # fmt: skip
                 if wanted.grain and still.grain is None:
                     warn(f"{job.name} tells of no grain: it was made without --grain, or hardly lost any")

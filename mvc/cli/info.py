@@ -14,6 +14,7 @@ from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError
 from mvc.errors import MvcError
 from mvc.files import MVC_SUFFIX
+from mvc.models import registry
 
 _KINDS = {"icc": "icc profile", "cicp": "colour codes", "gainmap": "gain map", "depth": "source depth"}
 _LINES = ("kind", "colour", "alpha", "depth", "coder", "quality_index", "model_id", "version")
@@ -57,10 +58,11 @@ def write_thumbnail(inputs: list[str], target: str, *, force: bool) -> None:
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    """Of a file by its name, which is walked; what comes through a pipe is read."""
-    if job.source == STREAM or files.is_stream(job.source):
-        return mvc.info(job.coded())
-    return mvc.info(job.source)
+    """Of a file by its name, which is walked; what comes through a pipe is read. With the looks that are here."""
+    facts = mvc.info(job.coded() if job.source == STREAM or files.is_stream(job.source) else job.source)
+    if facts["kind"] == "still" and facts["model_id"]:
+        facts["looks"] = list(registry.looks_of(bytes.fromhex(facts["model_id"])))
+    return facts
 
 
 def lines_of(name: str, facts: dict[str, Any]) -> list[str]:
@@ -69,6 +71,8 @@ def lines_of(name: str, facts: dict[str, Any]) -> list[str]:
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
     lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES if facts[key] not in (None, False)]
     lines.append(f"{'checksum':>13}  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
+    if "looks" in facts:
+        lines.append(f"{'looks':>13}  {', '.join(facts['looks'])}, with the weights that are installed")
     if "frames" in facts:
         rates = f"{facts['frames_per_second']:.4g} frames/s, {facts['bits_per_second'] / 1000:.1f} kbit/s"
         lines.append(f"{'clip':>13}  {facts['frames']} frames, {facts['seconds']:.3f} s, {rates}")

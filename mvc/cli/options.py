@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import mvc
-from mvc.arguments import MAX_THREADS, check_scale, check_tile
+from mvc.arguments import MAX_THREADS, check_look, check_scale, check_tile
 from mvc.cli.terminal import UsageError
 from mvc.metadata import chosen
 from mvc.tiling import Region
@@ -139,6 +139,14 @@ def parse_scale(text: str) -> int:
         raise UsageError(f"--{error}") from error
 
 
+def parse_look(text: str) -> float:
+    """Which share of the natural look --look says; `UsageError` for another."""
+    try:
+        return check_look(text)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
+
+
 def parse_region(text: str | None) -> Region | None:
     """A region from `X,Y,W,H`."""
     if text is None:
@@ -248,6 +256,14 @@ Grain = Annotated[
 AddGrain = Annotated[
     bool,
     typer.Option("--grain", help="Add noise like that which was smoothed away, if the file tells (encode --grain)."),
+]
+Look = Annotated[
+    str,
+    typer.Option(
+        "--look",
+        metavar="NAME",
+        help="Pictures faithful (default), or natural: with detail that files leave open; 0 ... 1: between the two.",
+    ),
 ]
 Thumbnail = Annotated[bool, typer.Option("--thumbnail", help="Add a JPEG of 3-6 kB, for programs without a network.")]
 Quiet = Annotated[bool, typer.Option("-Q", "--quiet", help="Show errors only.")]

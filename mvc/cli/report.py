@@ -69,12 +69,13 @@ def models(
     if complexity:
         _print_complexity(*options.parse_dimensions(size or "768x512"))
         return
-    for preset in registry.presets():
+    for preset in (*registry.presets(), *registry.LOOKS):
         shipped = "weights included" if preset.shipped else "no weights in this installation"
         print(f"{preset.name:<24} {preset.about}; {shipped}")
         if verbose and preset.shipped:
             training = preset.manifest.get("training", {})
-            print(f"\nmodel id {preset.model_id.hex()}, {training.get('steps', 0)} steps of training\n\n{preset.card}")
+            model_id = "" if preset.look_of else f"model id {preset.model_id.hex()}, "
+            print(f"\n{model_id}{training.get('steps', 0)} steps of training\n\n{preset.card}")
 
 
 def _macs(label: str, macs: Mapping[str, int]) -> str:
@@ -120,6 +121,14 @@ def verify(
             help="With --against, of pictures of 8 bits: also lpips, dists, ssimulacra2, cvvdp (see `mvc metrics`).",
         ),
     ] = None,
+    look: Annotated[
+        str,
+        typer.Option(
+            "--look",
+            metavar="NAME",
+            help="Decode that look, natural or 0 ... 1, and tell how many of the file's symbols it has, too.",
+        ),
+    ] = "faithful",
     checksum: Annotated[
         bool, typer.Option("--checksum", help="Compare the checksums alone: quick, and without torch.")
     ] = False,
@@ -136,6 +145,9 @@ def verify(
         raise UsageError("--metrics is for --against", hint="name the original, or the folder of several")
     if checksum and against is not None:
         raise UsageError("--against takes a full decode: give either it or --checksum")
+    share = options.parse_look(look)
+    if share and checksum:
+        raise UsageError("--look takes a full decode: give either it or --checksum")
     check = options.limits(max_pixels, max_memory)
     load = codec_loader(device, threads)
     pairs = expand(inputs, (MVC_SUFFIX,))
@@ -157,17 +169,21 @@ def verify(
         with job.opened() as (clip, file):
             if clip:
                 check(clip.width, clip.height)
+                if share:
+                    raise UsageError(f"{job.name} is a clip: --look is for pictures")
                 progress.data(f"{job.name}: ok, {clip.width}x{clip.height}, {_verified(job, file, load, model)}")
                 return
-            with job.still(file) as (still, size):
+            with job.still(file, look=share) as (still, size):
                 check(*still.size, still.head.has_exact)
                 strips = still.strips(lambda own: load(model or own))
-                picture = None if original is None else stills.whole(strips)
+                picture = None if original is None and not share else stills.whole(strips)
                 for _ in strips:  # none are left if there was something to compare with
                     pass
         width, height = still.size
         bpp = bits_per_pixel(size, width, height)
         line = f"{job.name}: ok, {width}x{height}, {size} bytes, {bpp:.3f} bpp"
+        if share and picture is not None:
+            line += _symbols_text(job, picture, lambda own: load(model or own))
         if original is not None and picture is not None:
             progress.data(f"{line}, {_quality_text(original(job.source), picture, more)}")
         elif not quiet:
@@ -175,6 +191,19 @@ def verify(
 
     jobs = [Job(name) for name, _ in pairs]
     run_all("verifying", jobs, lambda job: job.name, check_sums if checksum else action)
+
+
+def _symbols_text(job: Job, shown: Picture, load: Callable[[bytes], Codec]) -> str:
+    """How much of a file the picture that it is shown as would be coded as again, and how much its faithful one."""
+    from mvc.reencoding import symbols_of
+
+    with job.opened() as (_, file), job.still(file) as (still, _):
+        if still.head.model_id is None:
+            return ", nothing of it is made by a network"
+        codec = load(still.head.model_id)
+        own, faithful = (symbols_of(still, picture, codec) for picture in (shown, still.decode(load)))
+    told = f", {100 * own.share:.2f} % of its symbols are the file's ({100 * faithful.share:.2f} % of the faithful"
+    return f"{told} look), of those not zero {100 * own.share_sent:.1f} % ({100 * faithful.share_sent:.1f} %)"
 
 
 def _originals(against: str | None, pairs: Sequence[tuple[str, str]]) -> Callable[[str], Picture] | None:

@@ -19,6 +19,7 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
+from mvc.arguments import LOOKS
 from mvc.choice import with_grain
 from mvc.container import read_head
 from mvc.errors import BackendError, MvcError
@@ -106,7 +107,7 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
     }
 )
 
-OWN = "mvc", "mvc-grain"
+OWN = "mvc", "mvc-grain", "mvc-natural"
 NAMES = (*OWN, *_FORMATS)
 """All codecs by name, but for CompressAI's."""
 
@@ -135,7 +136,7 @@ def adapter(
     if name in OWN:
         from mvc import codec
 
-        return mvc_adapter(codec.load(model, device, threads), model, effort, grain=name != "mvc")
+        return mvc_adapter(codec.load(model, device, threads), model, effort, shown=name.removeprefix("mvc-"))
     if name.startswith(ZOO):
         from mvc.evaluate import compressai_zoo
 
@@ -174,14 +175,16 @@ def adapter(
 
 
 def mvc_adapter(
-    codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT, *, grain: bool = False
+    codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT, *, shown: str = "mvc"
 ) -> Adapter:
     """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled.
 
-    Its network alone; with `grain` as "mvc-grain", with noise like that which was lost.
+    Its network alone, `shown` as "mvc", the faithful picture; "grain", with noise like that which was lost; or
+    "natural", in that look.
     """
     coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
-    codec.decode(coded)
+    grain, look = shown == "grain", LOOKS.get(shown, 0.0)
+    StillFile(coded, look=look).decode(lambda model_id: codec)
 
     def encode(samples: Samples, quality: float) -> bytes:
         picture = Picture(samples)
@@ -189,11 +192,11 @@ def mvc_adapter(
         return with_grain(data, picture, codec) if grain else data
 
     def decode(data: bytes) -> Samples:
-        return StillFile(data, grain=grain).decode(lambda model_id: codec).samples
+        return StillFile(data, grain=grain, look=look).decode(lambda model_id: codec).samples
 
     return Adapter(
-        "mvc-grain" if grain else "mvc",
-        f"mvc, {name}, effort {effort}" + ", grain" * grain,
+        "mvc" if shown == "mvc" else f"mvc-{shown}",
+        f"mvc, {name}, effort {effort}" + ("" if shown == "mvc" else f", {shown}"),
         f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,

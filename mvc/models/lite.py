@@ -232,9 +232,16 @@ class Synthesis(nn.Module):
 
     def bands(self, y_hat: Tensor, index: Tensor, dtype: torch.dtype = torch.float32) -> Iterator[Tensor]:
         """The picture from top to bottom in bands [B, n, W, 3], so that a large one is never whole in float."""
+        yield from self.painted(*self.features(y_hat, index, dtype))
+
+    def features(self, y_hat: Tensor, index: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """y_hat in samples, [B, h, w, M], and what the last stage makes of it, [B, 2 h, 2 w, C]; both in `dtype`."""
         y = self.gain(y_hat, index).to(dtype)
         del y_hat  # at 4K each of these takes 40 MB or more
-        f = self.stage8(self._at_eighth(self.stage16(self.embed(y)), index))
+        return y, self.stage8(self._at_eighth(self.stage16(self.embed(y)), index))
+
+    def painted(self, y: Tensor, f: Tensor) -> Iterator[Tensor]:
+        """The picture in bands, of what `features` gave."""
         few = y.is_cuda or torch.is_grad_enabled()  # gradients keep it all, and their slopes are joined again
         rows = cells(GPU_BAND_TOKENS if few else BAND_TOKENS, y.shape[0] * y.shape[2])
         for f_band, y_band in zip(f.split(2 * rows, 1), y.split(rows, 1), strict=True):

@@ -34,11 +34,12 @@ class Preset:
     maker: str
     several_rates: bool = False  # one model for all qualities
     flow: str = ""  # of video: MODULE:CLASS of the InterFlow (mvc/models/base.py)
+    look_of: str = ""  # the model that it is a look of: it shows that one's files, and codes none
     packing: int = 1  # of video: pixels to a side for each position of a frame, 1 for RGB, 2 for 4:2:0 (mvc/planes.py)
 
     @property
-    def kind(self) -> Literal["still", "video"]:
-        return "video" if self.flow else "still"
+    def kind(self) -> Literal["still", "video", "look"]:
+        return "look" if self.look_of else "video" if self.flow else "still"
 
     def make(self, config: Mapping[str, Any] | None = None) -> nn.Module:
         """The untrained networks, float32: an Autoencoder, or for video a module of several.
@@ -118,6 +119,18 @@ PRESETS = (
 )
 
 
+LOOKS = (
+    Preset(
+        "mambavc-lite-natural",
+        "the natural look of mambavc-lite: detail that its files leave open",
+        "looks:make",
+        several_rates=True,
+        look_of="mambavc-lite",
+    ),
+)
+"""What shows files in another way, and can be trained. Its folder's name is the model's with that of the look."""
+
+
 def presets(kind: str | None = None) -> tuple[Preset, ...]:
     """All models, or those of one kind, the default first."""
     return tuple(p for p in PRESETS if kind in (None, p.kind))
@@ -130,7 +143,7 @@ def preset(name: str) -> Preset | None:
 
 def known(name: str) -> Preset:
     """The model of this name; WeightsError if there is none."""
-    found = preset(name)
+    found = preset(name) or next((look for look in LOOKS if look.name == name), None)
     if found is None:
         raise WeightsError(f"there is no model {name!r}", hint=f"there are {', '.join(p.name for p in PRESETS)}")
     return found
@@ -139,3 +152,14 @@ def known(name: str) -> Preset:
 def preset_of(model_id: bytes) -> Preset | None:
     """The shipped model that made a file with this id in its header, or None."""
     return next((p for p in PRESETS if p.shipped and p.model_id == model_id), None)
+
+
+def looks_of(model_id: bytes) -> tuple[str, ...]:
+    """What the picture in a file with this id in its header can be shown as, by what is installed: "faithful" first."""
+    made_by = preset_of(model_id)
+    shown = [look.name.removeprefix(f"{look.look_of}-") for look in LOOKS if made_by and look.look_of == made_by.name]
+    return ("faithful", *(name for name in shown if made_by and _is_shipped(made_by.name, name)))
+
+
+def _is_shipped(model: str, look: str) -> bool:
+    return known(f"{model}-{look}").shipped

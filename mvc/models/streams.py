@@ -65,7 +65,15 @@ class _Streams:
         self.hyper_tables, self.latent_tables, self.index = hyper, latent, index
         self.dtype, self.grid = dtype, grid
 
-    def _y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
+    def symbols(self, y: Tensor, mean: Tensor, deadzone: int = 0) -> Tensor:
+        """What an encoder would code of y, given the mean that both ends have in units of 1 / grid.one."""
+        distance = to_fixed(y, self.grid).to(self.dtype) - mean
+        if deadzone:
+            distance = distance.sign() * (distance.abs() - deadzone).clamp_min(0)
+        return shift_round(distance, self.grid.fraction_bits)
+
+    def y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
+        """What both ends make of symbols, in units of 1 / grid.one."""
         return (symbols * self.grid.one + mean).clamp(-self.grid.limit, self.grid.limit)
 
 
@@ -94,13 +102,10 @@ class StreamEncoder(_Streams):
         return (symbols * self.grid.one).to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        distance = to_fixed(y, self.grid).to(self.dtype) - mean
-        if self._deadzone:
-            distance = distance.sign() * (distance.abs() - self._deadzone).clamp_min(0)
-        symbols = shift_round(distance, self.grid.fraction_bits)
+        symbols = self.symbols(y, mean, self._deadzone)
         positions = _positions(mask)
         self._put(_flat(symbols, positions), _flat(scale_rows(log_scale, self.grid), positions))
-        return self._y_hat(symbols, mean)
+        return self.y_hat(symbols, mean)
 
     def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:
         self._writer.put(symbols, rows, self.latent_tables)
@@ -152,7 +157,7 @@ class StreamDecoder(_Streams):
         values = self._sent(self.reader.take(rows.wait(), self.latent_tables)).view(-1, mean.shape[-1])
         symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
         symbols[positions] = values
-        return self._y_hat(symbols.view_as(mean), mean)
+        return self.y_hat(symbols.view_as(mean), mean)
 
     def _expect(self, log_scale: Tensor, mask: Tensor | None) -> None:
         self._expected[id(log_scale)] = self._asked(log_scale, self._at(mask))

@@ -14,7 +14,7 @@ import torch
 from mvc.effort.refine import choose_curvature
 from mvc.entropy.tables import Tables, gaussian_tables, tables_from_pmfs
 from mvc.errors import SourceError
-from mvc.models import registry
+from mvc.models import looks, registry
 from mvc.models.density import FactorizedDensity
 from mvc.models.lite import HyperDensity
 from mvc.models.network import make_network
@@ -90,17 +90,21 @@ def make_weights(
     return assemble(networks, name, model.config.to_dict(), record)
 
 
-def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights:
-    """Write the weights folder of a checkpoint's averaged model.
+def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights | None:
+    """Write the weights folder of a checkpoint's averaged model; what a look has is not what codes, and not given.
 
     With the store of a run the curvatures of refinement are chosen and the latent tables fitted on it; else those are
     careful ones and these Gaussian. SourceError for a model that cannot refine, with a store.
     """
     model, stored = load_checkpoint(checkpoint)
+    record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1)}
+    if isinstance(model, looks.Natural):
+        looks.save(folder, model, record)
+        return None
     name, rd_lambda = (trained_with(stored, field) for field in ("model", "rd_lambda"))
     if store is not None and not model.networks[PICTURE].refines:
         raise SourceError(f"no tables are fitted for {name}", hint="without --store they are Gaussian")
-    record = {"steps": stored["step"], "minutes": round(stored["minutes"], 1), "calibrated": store is not None}
+    record["calibrated"] = store is not None
     if rd_lambda:
         record["rd_lambda"] = rd_lambda
     weights = make_weights(model, record, name=name)

@@ -29,6 +29,7 @@ from mvc.train.device_crops import Ahead, DeviceCrops, sent
 from mvc.train.gops import Gops, InterObjective
 from mvc.train.grow import describe, grow, is_deeper
 from mvc.train.log import COLUMNS, Report
+from mvc.train.look import LookObjective
 from mvc.train.objective import Objective
 from mvc.train.optim import OPTIMIZERS, Adam, MuonAdamW
 from mvc.train.recipe import Recipe
@@ -39,9 +40,11 @@ TOLD = ("loss", "bpp", "hyper_bpp", "mse", "motion_bpp")  # of what an objective
 NOISE_STREAM = 1  # sets the noise's random numbers apart from those of the crops
 
 
-def objective_of(model: nn.Module, recipe: Recipe) -> Objective:
+def objective_of(model: Any, recipe: Recipe) -> Objective | LookObjective:
     """What the recipe trains a model for."""
     dtype = getattr(torch, recipe.dtype)
+    if recipe.for_look:
+        return LookObjective(model, dtype)
     return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda, recipe.parts)
 
 

@@ -15,6 +15,7 @@ import torch
 
 from mvc.errors import BackendError, SourceError, WeightsError
 from mvc.models import registry
+from mvc.models.looks import DETAIL
 from mvc.planes import PACKING
 from mvc.quality import DEFAULT_MODEL
 from mvc.train.augment import Augment
@@ -172,6 +173,9 @@ class Recipe:
             raise SourceError(f"rd_lambda = 0 should be more than 0: {self.model} is trained for one rate")
         if unknown := [part for part in self.parts if part not in model.networks]:
             raise SourceError(f"parts: {unknown[0]!r} should be one of {', '.join(model.networks)}")
+        if (preset.kind == "look") != (self.parts == [DETAIL]) or (preset.kind == "look" and not self.start):
+            hint = f'{self.model} is a look: parts = ["{DETAIL}"], and `start` is a checkpoint of {preset.look_of}'
+            raise SourceError(f"parts = {self.parts} and start = {self.start!r} do not fit", hint=hint)
         clips = preset.kind == "video"
         alone = self.parts == [registry.PICTURE]
         if clips != (self.frames > 0) or (clips and (self.frames == 1) != alone):
@@ -199,6 +203,11 @@ class Recipe:
     def in_gops(self) -> bool:
         """Whether frames are trained one by one, each given what is known of those before it (gops.py)."""
         return self.packing == PACKING and self.frames > 1
+
+    @property
+    def for_look(self) -> bool:
+        """Whether it is a look that is trained, of a model that stays as it is."""
+        return registry.known(self.model).kind == "look"
 
     @property
     def packing(self) -> int:

@@ -9,6 +9,7 @@ from mvc.errors import WeightsError
 from mvc.models import registry
 from mvc.models.lite import MambaVCLite
 from mvc.models.lite_video import LiteVideo, from_still
+from mvc.models.looks import Natural
 from mvc.train import state
 from mvc.train.checkpoints import UNREADABLE
 from mvc.train.recipe import Recipe
@@ -41,12 +42,15 @@ def load_checkpoint(path: Path) -> tuple[Any, dict[str, Any]]:
 def start(model: Any, checkpoint: Path) -> None:
     """Give an untrained model the averaged weights of a checkpoint; WeightsError if they do not fit it.
 
-    A model for clips can begin with one for still pictures: keyframe and residual are coded as those at first.
+    A model for clips can begin with one for still pictures: keyframe and residual are coded as those at first. A look
+    begins with the model that it is of.
     """
     trained, _ = load_checkpoint(checkpoint)
     try:
         if isinstance(model, LiteVideo) and isinstance(trained, MambaVCLite):
             trained = from_still(trained, model.config)
+        if isinstance(model, Natural) and isinstance(trained, MambaVCLite):
+            model = model.picture
         model.load_state_dict(trained.state_dict())
     except UNREADABLE as error:
         raise WeightsError(

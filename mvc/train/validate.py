@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from mvc.tiling import central
+from mvc.train.look import LookObjective
 from mvc.train.objective import Objective
 
 VALIDATED = (9, 27, 45, 63)  # quality indices of -q 2, 4, 6 and 8; a model of one rate has the index 0 alone
@@ -26,7 +27,7 @@ def middle(samples: np.ndarray, stride: int = 64) -> np.ndarray:
 
 @torch.no_grad()
 def validate(
-    objective: Objective,
+    objective: Objective | LookObjective,
     average: dict[str, Tensor],
     pictures: list[np.ndarray],
     device: str,

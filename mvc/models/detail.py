@@ -1,0 +1,129 @@
+"""The natural look: detail that a file leaves open, made beside the faithful picture from what its synthesis knows.
+
+Whatever the network says, what is added to a block of 8 x 8 pixels has in each colour the mean zero, and a root mean
+square below what coding itself may have lost (`limit_of`); and blocks that may be lettering stay as they are. Its noise
+is of places, so that tiles and regions have that of the whole picture, every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mvc.blocks.layers import Linear, QualityGain, shuffle, small, unshuffle
+from mvc.blocks.lite import ConvBlock, Stage
+from mvc.models.base import CELL_PX, Piece
+from mvc.models.lite import MARGIN, WINDOW, MambaVCLite, Synthesis
+from mvc.places import VARIANCE, byte_sums
+from mvc.tiling import Part, scaled, windows
+
+BLOCK_PX = 8
+"""A position of the synthesis's last stage, in pixels to a side."""
+COLOURS = 3
+SHARP, ENDS, AT_ENDS = 0.375, 0.1, 0.7
+"""Lettering: the range of a block's samples, 0..1, from which on it may be; and that at least so many of its pixels lie
+in the lowest or the highest tenth of it."""
+
+
+@dataclass(frozen=True)
+class DetailConfig:
+    width: int = 128  # of the features: that of the synthesis's last stage
+    blocks: int = 4
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Detail(nn.Module):
+    """Features of the synthesis at 1/8 [B, h, w, C] and noise -> what is added to the picture [B, 8 h, 8 w, 3]."""
+
+    stride = BLOCK_PX
+    density = None  # it codes nothing
+
+    def __init__(self, config: DetailConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.gain = QualityGain(config.width)
+        self.noise = Linear(BLOCK_PX**2, config.width, bias=False)
+        self.stage = Stage(*(ConvBlock(config.width) for _ in range(config.blocks)))
+        self.head = small(Linear(config.width, BLOCK_PX**2 * COLOURS))
+        nn.init.zeros_(self.head.weight)  # an untrained look is the faithful one
+
+    def forward(self, features: Tensor, noise: Tensor, index: Tensor, limit: Tensor) -> Tensor:
+        """`noise` [B, h, w, 64] of deviation 1; `limit` [B] as `limit_of` has it."""
+        f = self.stage(self.gain(features, index) + self.noise(noise.to(features.dtype)))
+        return shuffle(bounded(self.head(f).float(), limit), BLOCK_PX)
+
+
+def bounded(detail: Tensor, limit: Tensor) -> Tensor:
+    """Blocks [B, h, w, 64 * 3] whose colours have the mean zero, and whose root mean square is below `limit` [B]."""
+    colours = detail.unflatten(-1, (BLOCK_PX**2, COLOURS))
+    colours = colours - colours.mean(-2, keepdim=True)
+    most = limit.square()[:, None, None, None, None]
+    return (colours * (most / (most + colours.square().mean((-1, -2), keepdim=True))).sqrt()).flatten(-2)
+
+
+def limit_of(synthesis: Synthesis, index: Tensor) -> Tensor:
+    """The root mean square, in samples of 0..1, of errors that are uniform over one quantisation step of each latent.
+
+    For quality indices [B].
+    """
+    rows = synthesis.skip.weight  # what a unit of each latent adds to the samples, [samples, M]
+    variance = (synthesis.gain.gains(index) * rows.norm(dim=0)).square().sum(1) / 12
+    return (variance / len(rows)).sqrt()
+
+
+def noise_of(rows: slice, columns: slice) -> Tensor:
+    """Noise for these blocks of a picture, float32 [1, rows, columns, 64], by the place of each pixel alone.
+
+    The sum of four bytes of a hash of its row and column, of mean 0 and deviation 1.
+    """
+    down, across = (range(BLOCK_PX * part.start, BLOCK_PX * part.stop) for part in (rows, columns))
+    noise = torch.from_numpy((byte_sums(down, across) / VARIANCE**0.5).astype(np.float32))
+    return unshuffle(noise[None, ..., None], BLOCK_PX)
+
+
+def open_blocks(x: Tensor) -> Tensor:
+    """1 where detail may be added to a picture [B, H, W, 3], 0 at lettering and beside it: [B, H, W, 1].
+
+    Lettering is what has two values and hardly any between: not what a texture is like, and nothing to be made up.
+    """
+    luma = unshuffle(x.mean(-1, keepdim=True), BLOCK_PX)
+    low, high = luma.amin(-1, keepdim=True), luma.amax(-1, keepdim=True)
+    place = (luma - low) / (high - low).clamp_min(1e-6)
+    at_ends = ((place < ENDS) | (place > 1 - ENDS)).float().mean(-1)
+    lettered = ((high - low)[..., 0] > SHARP) & (at_ends > AT_ENDS)
+    beside = F.max_pool2d(lettered.float()[:, None], 3, 1, 1)[:, 0]
+    return (1 - beside).repeat_interleave(BLOCK_PX, 1).repeat_interleave(BLOCK_PX, 2)[..., None]
+
+
+@dataclass(frozen=True)
+class Look:
+    """The detail of a model's pictures, of a share from 0 (none: the faithful picture) to 1 (all: the natural one)."""
+
+    model: MambaVCLite
+    detail: Detail
+    share: float
+
+    def pieces(self, y_hat: Tensor, index: Tensor, part: Part | None, place: tuple[int, int]) -> Iterator[Piece]:
+        """As `MambaVCLite.pieces`, of latents y_hat whose first one has that row and column in the picture."""
+        synthesis = self.model.g_s
+        limit = limit_of(synthesis, index)
+        fine = CELL_PX // BLOCK_PX
+        for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part):
+            y, f = synthesis.features(y_hat[:, window.wide[0], window.wide[1]], index)
+            x = torch.cat(list(synthesis.painted(y, f)), 1)
+            blocks = (
+                slice(fine * (at + wide.start), fine * (at + wide.stop))
+                for at, wide in zip(place, window.wide, strict=True)
+            )
+            noise = noise_of(*blocks).to(f.device)
+            x += self.share * open_blocks(x) * self.detail(f, noise, index, limit)
+            own = x[:, scaled(window.own[0], CELL_PX), scaled(window.own[1], CELL_PX)]
+            yield Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)
