@@ -44,6 +44,7 @@ from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 from mvc.quality import (
     DEFAULT_EFFORT,
     DEFAULT_MODEL,
+    Tune,
     best_within,
     check_effort,
     check_index,
@@ -113,6 +114,7 @@ class Codec:
         self.parts: int | None = None  # how many of a unit are read: hyperlatent and slices; None: all
         self._kept: dict[str, Prior] = {}
         self.look: Look | None = None
+        self.tuned_to: Tune = "error"
 
     @cached_property
     def joint(self) -> Joint:
@@ -134,6 +136,14 @@ class Codec:
         """
         codec = copy.copy(self)
         codec.parts = self.network.streams if slices is None else min(1 + slices, self.network.streams)
+        return codec
+
+    def tuned(self, to: Tune) -> Codec:
+        """The same codec, whose efforts go to the squared "error", or to the "look": errors count as they are seen."""
+        if to == self.tuned_to:
+            return self
+        codec = copy.copy(self)
+        codec.tuned_to = to
         return codec
 
     def looking(self, share: float) -> Codec:
@@ -232,7 +242,8 @@ class Codec:
             return network.model.analyse(x, indices, part)
         if name not in self._kept:
             self._kept[name] = float_prior(network).to(self.device)
-        return refine(network, self._kept[name], x, size, indices, iterations, given, part)
+        look = self.tuned_to == "look" and name == PICTURE
+        return refine(network, self._kept[name], x, size, indices, iterations, given, part, look)
 
     def encode_to(
         self,

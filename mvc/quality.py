@@ -22,6 +22,10 @@ Coder = Literal["auto", "network", "exact"]
 CODERS: tuple[Coder, ...] = ("auto", "network", "exact")
 MAX_NEAR = 255
 
+Tune = Literal["error", "look"]
+"""What efforts go to: the squared error, or how errors are seen."""
+TUNES: tuple[Tune, ...] = ("error", "look")
+
 DEFAULT_MODEL = "mambavc-lite"
 DEFAULT_QUALITY = 4.0
 DEFAULT_EFFORT = 1
@@ -49,6 +53,14 @@ def check_index(index: SupportsIndex) -> int:
 def check_effort(effort: SupportsIndex) -> int:
     """An effort, 0 (fastest) ... 3, as an int."""
     return whole_number("effort", effort, 0, MAX_EFFORT)
+
+
+def check_tune(tune: str) -> Tune:
+    """One of `TUNES`."""
+    for known in TUNES:
+        if tune == known:
+            return known
+    raise ValueError(f"tune must be {' or '.join(TUNES)}, not {tune!r:.40}")
 
 
 def check_coder(coder: str = "auto", lossless: bool = False, near: SupportsIndex | None = None) -> tuple[Coder, int]:

@@ -55,6 +55,15 @@ class FakeCodec:
     def preview(self, slices: int | None = None) -> FakeCodec:
         return self
 
+    def looking(self, share: float) -> FakeCodec:
+        self.calls.append(("look", share))
+        return self
+
+    def tuned(self, to: str) -> FakeCodec:
+        if to != "error":
+            self.calls.append(("tune", to))
+        return self
+
     def threads_for(self, head: Head) -> tuple[FakeCodec, int]:
         return self, 1
 

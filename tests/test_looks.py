@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from command import fails, run
+from fake_codec import install
 from test_grain import noisy, ramp
 from test_train import pictures, recipe, store  # noqa: F401  fixtures
 from tiny_model import CONFIG, tiny_codec
@@ -19,6 +20,7 @@ from mvc import choice
 from mvc.blocks.layers import unshuffle
 from mvc.codec import Codec
 from mvc.container import read_file
+from mvc.effort.importance import importance
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
@@ -263,6 +265,50 @@ def test_training_changes_the_detail_alone(recipe: Recipe, networks: None, tmp_p
     for wrong in ({"parts": []}, {"start": ""}, {"config": {"detail": {"width": 48}}}, {"config": {"other": {}}}):
         with pytest.raises(SourceError):
             Recipe.from_dict(values | wrong)
+
+
+# --- what efforts go to ----------------------------------------------------------------------------------------------
+
+
+def test_errors_count_where_it_is_calm() -> None:
+    samples = np.full((128, 256, 3), 120, np.uint8)
+    samples[:, 128:] = noisy(samples[:, 128:].astype(float), 12)
+    weights = importance(torch.from_numpy(samples)[None].float() / 255)
+    assert weights.shape == (1, 128, 256, 1)
+    calm, busy = weights[0, :, :100].mean(), weights[0, :, -100:].mean()
+    assert calm > 1.5 and busy < 0.8
+    torch.testing.assert_close(importance(torch.rand(1, 40, 50, 3), 0.0), torch.ones(1, 40, 50, 1))
+
+
+@pytest.mark.parametrize("effort", [2, 3])
+def test_tuned_to_the_look_errors_go_where_they_are_not_seen(effort: int) -> None:
+    rows, columns = np.indices((128, 256))
+    samples = np.repeat(120 + 4 * np.sin(rows / 3 + columns / 5)[..., None], 3, 2)
+    picture = Picture(np.concatenate([noisy(samples[:, :128], 0), noisy(samples[:, 128:], 20)], 1))
+    codec = mvc.codec.load()
+    assert codec.tuned("error") is codec
+    data = [one.encode(picture, 20, effort) for one in (codec, codec.tuned("look"))]
+    halves = slice(0, 120), slice(136, 256)
+    calm, loud = ([_error(codec.decode(one), picture, half) for one in data] for half in halves)
+    assert calm[1] < calm[0] and loud[1] > loud[0]
+    assert codec.tuned("look").encode(picture, 20, 0) == codec.encode(picture, 20, 0)
+
+
+def _error(shown: Picture, picture: Picture, columns: slice) -> float:
+    return float(((shown.samples.astype(float) - picture.samples)[:, columns] ** 2).mean())
+
+
+def test_tune_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = install(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    mvc.write_picture(Picture(noisy(ramp(40, 60), 2)), "k.png")
+    assert run("encode", "k.png", "--tune", "look").exit_code == 0 and ("tune", "look") in codec.calls
+    codec.calls.clear()
+    mvc.encode("k.png", tune="look")
+    assert ("tune", "look") in codec.calls
+    fails(run("encode", "k.png", "--tune", "look", "--effort", "0", "-f"), 2, "for --effort 1 to 3")
+    with pytest.raises(ValueError, match="tune must be error or look"):
+        mvc.encode("k.png", tune="psnr")
 
 
 # --- as people have it -----------------------------------------------------------------------------------------------

@@ -74,6 +74,10 @@ def encode(
     grain: options.Grain = False,
     tile: options.Tile = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
+    tune: Annotated[
+        options.Tune,
+        typer.Option("--tune", help="What effort goes to: the squared error, or the look: errors as they are seen."),
+    ] = options.Tune.error,
     model: Model = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
@@ -94,6 +98,8 @@ def encode(
     Of two inputs the second is the output if its name ends in .mvc and it does not exist.
     """
     set_quiet(quiet)
+    if tune == options.Tune.look and not effort:
+        raise UsageError("--tune look is for --effort 1 to 3: 0 makes none")
     target = _target(quality, bpp, size, psnr)
     chosen, near = _coder(coder, lossless, near_lossless, quality is not None or bool(target))
     kept, tile_px = Kept(options.parse_metadata(metadata), not no_gps), options.parse_tile(tile)
@@ -102,9 +108,9 @@ def encode(
     count = min(jobs, len(pairs))
     task = Encoding(
         index=quality_index(quality), asked=quality is not None, target=target, coder=chosen, near=near,
-        alpha=not no_alpha, kept=kept, thumbnail=thumbnail, grain=grain, tile_px=tile_px, effort=effort, model=model,
-        device=device, threads=threads_of(threads, count), force=force, resume=resume, measure=measure,
-        sheet=reports.pictures,
+        alpha=not no_alpha, kept=kept, thumbnail=thumbnail, grain=grain, tile_px=tile_px, effort=effort,
+        tune=tune.value, model=model, device=device, threads=threads_of(threads, count), force=force, resume=resume,
+        measure=measure, sheet=reports.pictures,
     )  # fmt: skip
     how = {"force": force, "resume": resume, "stats": stats is not None}
     do_all("encoding", pairs, task, workers=count, reports=reports, **how)

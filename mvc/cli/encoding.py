@@ -17,7 +17,7 @@ from mvc.cli.resuming import already
 from mvc.cli.sheet import contact
 from mvc.cli.terminal import warn
 from mvc.container import Head, read_head
-from mvc.quality import Coder
+from mvc.quality import Coder, Tune
 from mvc.stored import whole_head
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Encoding:
     grain: bool
     tile_px: int | None
     effort: int
+    tune: Tune
     model: str
     device: options.Device
     threads: int | None
@@ -109,7 +110,7 @@ class Encoder:
             if not codec.refines and wanted.effort not in (0, mvc.DEFAULT_EFFORT):
                 warn(f"{wanted.model} has no efforts: --effort changes nothing")
             clock.lap("load")
-            return codec
+            return codec.tuned(wanted.tune)
 
         return choice.encode(
             picture,
@@ -132,8 +133,8 @@ class Encoder:
             if asked:
                 warn(f"{job.name}: no {what} of a picture that is read by rows")
         head, size = large.encode(
-            rows, job, told, lambda: self.load(wanted.model), wanted.kept, wanted.target, wanted.coder, made,
-            force=wanted.force,
+            rows, job, told, lambda: self.load(wanted.model).tuned(wanted.tune), wanted.kept, wanted.target,
+            wanted.coder, made, force=wanted.force,
         )  # fmt: skip
         clock.lap("encode")
         read = os.path.getsize(job.source)

@@ -45,6 +45,13 @@ class Format(StrEnum):
     avif = "avif"
 
 
+class Tune(StrEnum):
+    """What efforts go to; as `mvc.quality.Tune`."""
+
+    error = "error"
+    look = "look"
+
+
 class Coder(StrEnum):
     """What makes the file of a picture; as `mvc.quality.Coder`."""
 

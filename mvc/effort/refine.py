@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mvc.blocks.layers import at_quality
+from mvc.effort.importance import importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
 from mvc.models.lite import MambaVCLite
@@ -52,11 +53,13 @@ def refine(
     iterations: int,
     given: Tensor | None = None,
     part: Part | None = None,
+    look: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C], or of a part of y.
 
     `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
-    nothing. `prior` is that of `float_prior`, `given` what it sees beside. Works patch by patch, in bfloat16 where the
+    nothing. `prior` is that of `float_prior`, `given` what it sees beside. For the `look` errors count as they are seen
+    (importance.py), else all alike. Works patch by patch, in bfloat16 where the
     processor has it.
     """
     factors = factors_at(network, index)
@@ -69,12 +72,14 @@ def refine(
             features = features + cast("TemporalPrior", prior).temporal(given)
     if part is not None:
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
+    weights = importance(x) if look else None
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
             top, left = rows.start * cell, columns.start * cell
-            target = x[:, top : top + real[0], left : left + real[1]]
-            patch = _patch(network, prior, target, features[:, rows, columns], index)
+            there = slice(top, top + real[0]), slice(left, left + real[1])
+            own_weights = None if weights is None else weights[:, *there]
+            patch = _patch(network, prior, x[:, *there], features[:, rows, columns], index, own_weights)
             own = y[:, rows, columns]
             if iterations < FEWEST_JUDGED:
                 own = patch.refined(own, iterations, factors)
@@ -84,9 +89,11 @@ def refine(
     return y, z
 
 
-def _patch(network: Network, prior: Prior, target: Tensor, features: Tensor, index: Tensor) -> Patch:
+def _patch(
+    network: Network, prior: Prior, target: Tensor, features: Tensor, index: Tensor, weights: Tensor | None = None
+) -> Patch:
     g_s = cast("MambaVCLite", network.model).g_s
-    return Patch(g_s, prior, target, features, index, fast_dtype(target.device), network.model.watched)
+    return Patch(g_s, prior, target, features, index, fast_dtype(target.device), network.model.watched, weights)
 
 
 def _patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:

@@ -16,6 +16,7 @@ docs/decisions.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -102,8 +103,9 @@ class Patch:
     """A part of the picture with what is constant while its symbols change.
 
     target [1, h, w, C] are the samples that count, features [1, H, W, P] the hyperlatent's. With `sparse` nothing is
-    decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). The factors of its methods
-    are curvatures over that of the linear path: in the first iteration, where all latents may move, and in the others.
+    decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). `importance` [1, h, w, 1] is
+    what errors count, 1 if not said. The factors of its methods are curvatures over that of the linear path: in the
+    first iteration, where all latents may move, and in the others.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class Patch:
         index: Tensor,
         dtype: torch.dtype,
         sparse: bool = False,
+        importance: Tensor | None = None,
     ) -> None:
         self.sparse = sparse
         self.g_s, self.prior, self.target, self.index, self.dtype = g_s, prior, target, index, dtype
@@ -122,6 +125,9 @@ class Patch:
         self.weights = error_weights(target.shape[-1]).sqrt().to(target.device)
         self.bits_per_error = float(rd_lambda(index)) * 255**2 / 3  # mean over the channels, sum over the pixels
         self.linear_curvature = self.bits_per_error * self.weights[0] ** 2 * g_s.gain.gains(index)[0] ** 2
+        if importance is not None:
+            self.weights = self.weights * importance.sqrt()
+            self.linear_curvature = self.linear_curvature * self._cells(importance[..., 0], features.shape[1:3])
 
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
@@ -183,10 +189,13 @@ class Patch:
 
     def _by_position(self, difference: Tensor, y: Tensor) -> Tensor:
         """The squared error, in bits, at each of the latent's positions: [1, H, W, 1]."""
+        return self.bits_per_error * self.g_s.patch**2 * self._cells(difference.square().sum(-1), y.shape[1:3])
+
+    def _cells(self, values: Tensor, size: Sequence[int]) -> Tensor:
+        """The means of values [1, h, w] at each of the latent's positions, [1, H, W, 1]; beyond them there is 0."""
         cell = self.g_s.patch
-        beyond = [cell * y.shape[k] - difference.shape[k] for k in (1, 2)]  # padding, which costs nothing
-        each = F.pad(difference.square().sum(-1), (0, beyond[1], 0, beyond[0]))
-        return self.bits_per_error * cell**2 * F.avg_pool2d(each[:, None], cell).permute(0, 2, 3, 1)
+        beyond = [cell * side - own for side, own in zip(size, values.shape[1:], strict=True)]
+        return F.avg_pool2d(F.pad(values, (0, beyond[1], 0, beyond[0]))[:, None], cell).permute(0, 2, 3, 1)
 
     @torch.no_grad()
     def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:

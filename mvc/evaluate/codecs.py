@@ -8,7 +8,7 @@ All run on one thread (mvc on as many as it is told), so that times can be compa
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -107,7 +107,7 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
     }
 )
 
-OWN = "mvc", "mvc-grain", "mvc-natural"
+OWN = "mvc", "mvc-grain", "mvc-natural", "mvc-tuned", "mvc-tuned-natural"
 NAMES = (*OWN, *_FORMATS)
 """All codecs by name, but for CompressAI's."""
 
@@ -136,7 +136,7 @@ def adapter(
     if name in OWN:
         from mvc import codec
 
-        return mvc_adapter(codec.load(model, device, threads), model, effort, shown=name.removeprefix("mvc-"))
+        return mvc_adapter(codec.load(model, device, threads), model, effort, ways=name.split("-")[1:])
     if name.startswith(ZOO):
         from mvc.evaluate import compressai_zoo
 
@@ -175,15 +175,15 @@ def adapter(
 
 
 def mvc_adapter(
-    codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT, *, shown: str = "mvc"
+    codec: Codec, name: str = DEFAULT_MODEL, effort: int = DEFAULT_EFFORT, *, ways: Sequence[str] = ()
 ) -> Adapter:
     """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled.
 
-    Its network alone, `shown` as "mvc", the faithful picture; "grain", with noise like that which was lost; or
-    "natural", in that look.
+    Its network alone, in these ways: "tuned" to the look; shown in the "natural" look, or with "grain".
     """
+    codec = codec.tuned("look") if "tuned" in ways else codec
     coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
-    grain, look = shown == "grain", LOOKS.get(shown, 0.0)
+    grain, look = "grain" in ways, LOOKS["natural" if "natural" in ways else "faithful"]
     StillFile(coded, look=look).decode(lambda model_id: codec)
 
     def encode(samples: Samples, quality: float) -> bytes:
@@ -195,8 +195,8 @@ def mvc_adapter(
         return StillFile(data, grain=grain, look=look).decode(lambda model_id: codec).samples
 
     return Adapter(
-        "mvc" if shown == "mvc" else f"mvc-{shown}",
-        f"mvc, {name}, effort {effort}" + ("" if shown == "mvc" else f", {shown}"),
+        "-".join(["mvc", *ways]),
+        ", ".join(["mvc", name, f"effort {effort}", *ways]),
         f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
