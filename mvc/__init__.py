@@ -202,6 +202,7 @@ def encode(
         own = with_thumbnail(own)
     with libraries():
         from mvc import choice
+        from mvc.threads import sharing
 
     def load() -> Codec:
         with libraries():
@@ -214,9 +215,9 @@ def encode(
             warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=4)
         return codec.tuned(tuned)
 
-    return choice.encode(
-        own, load, index=index, effort=wanted, target=target, coder=chosen, near=near, tile_px=side, grain=bool(grain)
-    )
+    made: dict[str, Any] = {"index": index, "effort": wanted, "near": near, "tile_px": side, "grain": bool(grain)}
+    with sharing(threads):
+        return choice.encode(own, load, target=target, coder=chosen, **made)
 
 
 def decode(
@@ -259,6 +260,7 @@ def decode(
     limits = check_most("max_pixels", max_pixels), check_most("max_memory", max_memory)
     with libraries():
         from mvc.still_file import StillFile
+        from mvc.threads import sharing
 
     first = None if slices is None else whole_number("slices", slices, 0)
     part, divisor, share = check_region(region), check_scale(scale), check_look(look)
@@ -273,7 +275,8 @@ def decode(
 
         return load(named or model_id, device, threads)
 
-    return file.decode_within(*limits, load)
+    with sharing(threads):
+        return file.decode_within(*limits, load)
 
 
 def info(source: Stored) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -17,6 +16,7 @@ from mvc.media.rows import RowSource
 from mvc.picture import Picture
 from mvc.quality import Coder
 from mvc.strips import Strip
+from mvc.threads import share
 from mvc.tiled import Cut
 from mvc.tiling import Tiling, extent
 
@@ -62,7 +62,7 @@ def encode(
     """
     rows = Rows(source)
     if coder == "exact":
-        head, threads = stills.exact_head(rows, tile_px or tiled.EXACT_TILE_PX), os.cpu_count() or 1
+        head, threads = stills.exact_head(rows, tile_px or tiled.EXACT_TILE_PX), share()
 
         def code(cut: Cut) -> list[Unit]:
             return stills.exact_tile(cut, near, effort)

@@ -215,14 +215,13 @@ class _Encoder(_Actor):
             self.put(told, data)
 
     def there(self, told: dict[str, Any]) -> bool:
-        from mvc.stored import whole_head
+        from mvc.stored import whole_already, whole_head
 
-        try:
-            head, size = whole_head(told["output"])
-        except MvcError as error:
-            if not files.exists(told["output"]) or self.force:
-                return False
-            raise MvcError(f"{told['output']} is there, and not whole: {error}") from error
+        output = told["output"]
+        found = whole_already(output, lambda: whole_head(output), force=self.force)
+        if found is None:
+            return False
+        head, size = found
         self.sizes(told, (head.width, head.height), size)
         told["state"] = "skipped"
         return True

@@ -7,7 +7,6 @@ container -> units -> [exact coder, or the codec of the model that HEAD names] -
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -26,6 +25,7 @@ from mvc.metadata import NONE, Metadata
 from mvc.picture import Picture, Samples, check_size
 from mvc.quality import DEFAULT_EFFORT
 from mvc.strips import Decoder, Finish, Strip, Strips
+from mvc.threads import share
 from mvc.tiled import Cut, Source, encode, usual_exact_tile
 from mvc.tiling import Region, Tile, meet
 
@@ -48,7 +48,7 @@ def exact_file(picture: Picture, near: int = 0, effort: int = DEFAULT_EFFORT, ti
     for one; None: what is usual at its size.
     """
     head = exact_head(picture, tile_px)
-    made = encode(picture, head.tile_px, partial(exact_tile, near=near, effort=effort), os.cpu_count() or 1)
+    made = encode(picture, head.tile_px, partial(exact_tile, near=near, effort=effort), share())
     return file_of(head, list(chain.from_iterable(made)), picture.metadata)
 
 

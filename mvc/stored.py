@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from mvc import files
 from mvc.container import Head, Reader, read_head, whole
 from mvc.errors import MvcError, SourceError
+
+T = TypeVar("T")
 
 HEAD_BYTES = 64
 """More than a file has before its first unit."""
@@ -24,6 +26,22 @@ def whole_head(source: str | os.PathLike[str]) -> tuple[Head, int]:
         for _ in reader:
             pass
         return reader.head, file.seek(0, os.SEEK_END)
+
+
+def whole_already(name: files.Name, look: Callable[[], T], *, force: bool, hint: str | None = None) -> T | None:
+    """What `look` finds of an output that is there; None where nothing is, or with `force` what is not whole.
+
+    `MvcError`, with this hint, for what is not whole, where `look` raises one.
+    """
+    if not files.exists(name):
+        return None
+    try:
+        return look()
+    except MvcError as error:
+        if force:
+            return None
+        said = str(error).removeprefix(f"{name}: ")
+        raise MvcError(f"{name} is there, and not whole: {said}", hint=hint) from error
 
 
 class Stored:

@@ -5,7 +5,6 @@ No more is in memory than three rows of tiles, and the tiles of a row are decode
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 from mvc.container import Head, Unit
 from mvc.errors import Corrupt, FormatError, Unsupported
 from mvc.picture import Samples
-from mvc.threads import Run, in_threads
+from mvc.threads import Run, in_threads, share
 from mvc.tiling import Part, Region, Tile, Tiling, extent, grown, meet, moved
 
 
@@ -134,7 +133,7 @@ class Strips:
         if not self.head.tile_px:
             return 1
         if self.head.model_id is None:
-            return os.cpu_count() or 1
+            return share()
         decoder, threads = self._load().threads_for(self.head)
         self._load = lambda: decoder
         return threads

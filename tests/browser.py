@@ -44,8 +44,10 @@ class Browser:
         self._session = self._ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._ask(f"{domain}.enable")
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": touch}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 2 if touch else 1, "mobile": touch}
         self._ask("Emulation.setDeviceMetricsOverride", **metrics)
+        if touch:
+            self._ask("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
 
     def __enter__(self) -> Browser:
         return self
@@ -83,6 +85,11 @@ class Browser:
 
     def mouse(self, kind: str, x: float, y: float, **more: Any) -> None:
         self._ask("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
+
+    def touch(self, kind: str, **fingers: tuple[float, float]) -> None:
+        """All fingers that are down and where; with "touchEnd" those that go, or none if all do."""
+        points = [{"id": ord(name), "x": x, "y": y} for name, (x, y) in fingers.items()]
+        self._ask("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
     def screenshot(self) -> bytes:
         return base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"])

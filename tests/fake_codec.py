@@ -83,6 +83,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:
     monkeypatch.setattr("mvc.choice.least_bytes", lambda *_: float("inf"))  # so that the exact coder is not chosen
     monkeypatch.setattr("mvc.choice.hopeless", lambda _: True)
     monkeypatch.setattr("mvc.choice.fine", lambda _: False)
+    monkeypatch.setattr("mvc.threads.cores", lambda: 2)  # so that small pictures are coded side by side
     codec = FakeCodec()
 
     def load(model: str | bytes, device: str, threads: int | None) -> FakeCodec:

@@ -17,6 +17,7 @@ from mvc.evaluate import commands, curves, page, ssimulacra2
 from mvc.evaluate.cache import Cache
 from mvc.evaluate.results import Made, Original, Results, Row
 
+RECIPES = Path(__file__).parents[1] / "recipes"
 SCRIPT = """
 import sys
 from PIL import Image
@@ -105,6 +106,20 @@ def test_a_line_is_split_as_a_shell_would(folder: Path) -> None:
         folder, decode=f'"{sys.executable}" "{{here}}/codec.py" decode {{input}} {{output}}', picture="ppm"
     )
     assert run("bench", str(folder / "a.png"), "--codec", str(described)).exit_code == 0
+
+
+def test_vvc_as_it_is_shipped(folder: Path) -> None:
+    """With the ffmpeg of imageio-ffmpeg, where that is: real bytes, and pixels that are read back."""
+    pytest.importorskip("imageio_ffmpeg")
+    codec = commands.read(RECIPES / "codecs" / "vvc.toml")
+    picture = np.asarray(Image.open(folder / "a.png"))
+    errors, sizes = [], []
+    for setting in (22, 42):
+        data = codec.encode(picture, setting)
+        assert data[:4] == b"\0\0\0\1" or data[:3] == b"\0\0\1"  # a stream of NAL units
+        errors.append(float(np.square(codec.decode(data) - picture.astype(float)).mean()))
+        sizes.append(len(data))
+    assert sizes[0] > 2 * sizes[1] and errors[0] < errors[1] < 300 and "ffmpeg version" in codec.version
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_several_inputs_load_the_weights_once(codec: FakeCodec, folder: Path) ->
         Image.fromarray(SAMPLES).save(name)
     assert run("encode", "a.png", "b.png", "k.png", "-o", "new/out").exit_code == 0
     assert sorted(path.name for path in (folder / "new" / "out").iterdir()) == ["a.mvc", "b.mvc", "k.mvc"]
-    assert [call for call in codec.calls if call[0] == "load"] == [("load", ("mambavc-lite", "auto", None))]
+    assert [call for call in codec.calls if call[0] == "load"] == [("load", ("mambavc-lite", "auto", 1))]
     assert run("decode", "new/out/a.mvc", "new/out/k.mvc", "-o", "back/").exit_code == 0
     assert np.array_equal(pixels(folder / "back" / "k.png"), SAMPLES)
 

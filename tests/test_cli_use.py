@@ -20,7 +20,7 @@ from PIL import Image
 
 import mvc
 from mvc import files
-from mvc.cli import encoding, options, terminal
+from mvc.cli import options, parts, terminal
 from mvc.cli.progress import Progress
 from mvc.container import whole
 from mvc.errors import BackendError, WeightsError
@@ -337,7 +337,7 @@ def test_folders_there_and_back(codec: FakeCodec, folder: Path) -> None:
     assert tree(folder / "back") == ["a.ppm", "deep/b.ppm", "deep/er/c.ppm"]
     assert np.array_equal(pixels(folder / "back" / "a.ppm"), SAMPLES)
     assert run("verify", "coded").stdout.count(": ok, ") == 3
-    assert next(call for call in codec.calls if call[0] == "load") == ("load", ("mambavc-lite", "auto", None))
+    assert next(call for call in codec.calls if call[0] == "load") == ("load", ("mambavc-lite", "auto", 1))
 
 
 def test_folders_without_o_keep_results_beside(codec: FakeCodec, folder: Path) -> None:
@@ -491,7 +491,7 @@ def test_what_every_file_would_fail_by_ends_a_batch(
         raise error
 
     pictures("a.png")
-    monkeypatch.setattr(encoding, "codec_loader", lambda *_: load)
+    monkeypatch.setattr(parts, "codec_loader", lambda *_: load)
     result = run("encode", "a.png", "k.png")
     fails(result, 1, f"error: {error}")
     assert result.stderr.count("error: ") == 1

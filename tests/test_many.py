@@ -121,7 +121,7 @@ def test_results_that_may_be_one_file_wait_for_each_other(folder: Path, monkeypa
 def test_threads_are_divided(codec: FakeCodec, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr("mvc.cli.convert.do_all", lambda verb, plan, task, **how: asked.append((task, how["workers"])))
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr("mvc.video.moments.cores", lambda: 8)
     pictures("a.png", "b.png", "c.png")
     for jobs, threads, processes in (("2", 4, 2), ("16", 2, 3), ("1", None, 1)):
         run("encode", "a.png", "b.png", "c.png", "-j", jobs)

@@ -450,7 +450,7 @@ def test_wrong_arguments_of_decoding(wrong: dict[str, object]) -> None:
 
 
 def test_jobs_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("mvc.video.moments.cores", lambda: 8)
     assert [threads_of(None, jobs) for jobs in (1, 2, 3, 20)] == [None, 4, 2, 1] and threads_of(5, 2) == 5
 
 

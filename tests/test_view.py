@@ -477,3 +477,43 @@ def test_clips_and_damage_in_a_browser(server: Server) -> None:
         browser.key("PageUp")
         browser.until("!document.querySelector('#message').hidden")
         assert browser.value(text_of("h1")) == "broken.mvc"
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no headless Chromium here")
+def test_fingers_in_a_browser(server: Server) -> None:
+    """Two fingers zoom and move, what is below them stays there; one drags; two taps come and go."""
+    with Browser(500, 700, touch=True) as browser:
+        browser.open(server.address + f"#{1 + NAMES.index('tiles')}")
+        browser.until("document.querySelector('#badges')?.textContent")
+        browser.until(f"{text_of('#zoom-fit')} == '83.3 %'")  # 600 pixels in 500
+        box = json.loads(
+            browser.value("JSON.stringify(document.querySelector('#stage > canvas').getBoundingClientRect())")
+        )
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+        def below(wanted: int) -> None:
+            """The finger that moved last has this column of the picture below it."""
+            browser.until(f"Math.abs(parseInt({text_of('#status')}) - {wanted}) <= 2")
+
+        browser.touch("touchStart", a=(x - 40, y))
+        browser.touch("touchStart", a=(x - 40, y), b=(x + 40, y))
+        for more in range(5, 45, 5):
+            browser.touch("touchMove", a=(x - 40 - more, y), b=(x + 40 + more, y))
+        browser.until(f"{text_of('#zoom-fit')} == '167 %'")
+        browser.touch("touchMove", a=(x - 50, y), b=(x + 80, y))  # the left one, 30 to the right: 130 instead of 160
+        browser.until(f"{text_of('#zoom-fit')} == '135 %'")
+        below(300 - 48)
+        browser.touch("touchMove", a=(x - 50, y + 30), b=(x + 80, y + 30))
+        browser.touch("touchEnd", b=(x + 80, y + 30))
+        browser.touch("touchMove", a=(x - 90, y + 30))
+        below(300 - 48)
+        assert browser.value(text_of("#zoom-fit")) == "135 %"
+        browser.touch("touchEnd")
+        assert browser.value("visualViewport.scale") == 1  # it is not the page that was zoomed
+        for shown in ("83.3 %", "100 %"):
+            browser.value("new Promise(done => setTimeout(done, 600))")  # taps before are of another double tap
+            for _ in range(2):
+                browser.touch("touchStart", a=(x, y))
+                browser.touch("touchEnd")
+            browser.until(f"{text_of('#zoom-fit')} == {shown!r}")
+        assert browser.errors == [] or all("422" in error for error in browser.errors)

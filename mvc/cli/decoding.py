@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +14,16 @@ from mvc import files, urls
 from mvc.cli import large, options
 from mvc.cli.jobs import STREAM, Job
 from mvc.cli.large import Kept
-from mvc.cli.loading import codec_loader
+from mvc.cli.loading import Load, on_cpu
 from mvc.cli.outcome import Act, Clock, Outcome, Told
+from mvc.cli.parts import SMALL_PX, InParts, put
 from mvc.cli.resuming import already
 from mvc.cli.sheet import contact
 from mvc.cli.terminal import UsageError, warn
 from mvc.cli.video import decode_clip
-from mvc.container import Head
+from mvc.container import Head, read_head
 from mvc.errors import MvcError
+from mvc.stored import HEAD_BYTES
 from mvc.tiling import Region
 from mvc.video.moments import Part
 
@@ -59,18 +63,36 @@ class Decoding:
         return Decoder(self)
 
 
-class Decoder:
+class Decoder(InParts):
     """Decodes files with the models that they ask for, each loaded by the first file that needs it."""
 
     def __init__(self, wanted: Decoding) -> None:
-        self.wanted, self.load = wanted, codec_loader(wanted.device, wanted.threads)
+        super().__init__(wanted.device, wanted.threads)
+        self.wanted = wanted
         self.check = options.limits(wanted.max_pixels, wanted.max_memory)
 
-    def __call__(self, job: Job, told: Told) -> Outcome:
-        """Decode one file. Raises what is wrong with it."""
+    def small(self, job: Job) -> bool:
+        """See `InParts`."""
+        if not job.local:
+            return False
+        try:
+            head = read_head(files.read_up_to(job.source, HEAD_BYTES))
+        except MvcError:
+            return False
+        if head.kind != "still" or head.width * head.height > SMALL_PX:
+            return False
+        return head.model_id is None or on_cpu(self.wanted.device)
+
+    def begun(self, job: Job, told: Told, load: Load) -> Callable[[], Outcome]:
+        """What writes the picture in a file, which is decoded; a clip is written by now."""
         wanted = self.wanted
         if found := already(job, wanted.resume, wanted.force, _written):
-            return found
+            return lambda: found
+
+        def codec(model_id: bytes) -> Codec:
+            """Of the model that is wanted, or of a file's own."""
+            return load(wanted.model or model_id)
+
         with job.opened() as (clip, file):
             if clip:
                 self.check(clip.width, clip.height)
@@ -81,24 +103,23 @@ class Decoder:
                 if urls.is_url(job.target):
                     raise MvcError(f"{job.name} is a clip: videos are written to local files", hint="and copied then")
                 source = job.source if job.local else file
-                text = decode_clip(job, source, self.codec, wanted.part, told, force=wanted.force)
+                text = decode_clip(job, source, codec, wanted.part, told, force=wanted.force)
                 read = os.path.getsize(job.source) if job.local else 0
                 written = os.path.getsize(job.target) if os.path.isfile(job.target) else 0
-                return Outcome(job.name, job.target_name, "done", clip, read, read, written, text=text)
+                outcome = Outcome(job.name, job.target_name, "done", clip, read, read, written, text=text)
+                return lambda: outcome
             with job.still(
                 file, wanted.region, divisor=wanted.divisor, slices=wanted.slices, partial=wanted.partial,
                 grain=wanted.grain, look=wanted.look,
             ) as (still, size):  # fmt: skip
                 if wanted.grain and still.grain is None:
                     warn(f"{job.name} tells of no grain: it was made without --grain, or hardly lost any")
-                return self.picture(still, size, job, told)
+                return self._picture(still, size, job, told, codec)
 
-    def codec(self, model_id: bytes) -> Codec:
-        """The codec of the model that is wanted, or of a file's own."""
-        return self.load(self.wanted.model or model_id)
-
-    def picture(self, still: StillFile, size: int, job: Job, told: Told) -> Outcome:
-        """Decode the picture in a file of so many bytes."""
+    def _picture(
+        self, still: StillFile, size: int, job: Job, told: Told, load: Callable[[bytes], Codec]
+    ) -> Callable[[], Outcome]:
+        """What writes the picture in a file of so many bytes."""
         from mvc import media
 
         wanted, clock = self.wanted, Clock()
@@ -113,7 +134,7 @@ class Decoder:
         clock.lap("read")
 
         def loaded(model_id: bytes) -> Codec:
-            codec = self.codec(model_id)
+            codec = load(model_id)
             clock.lap("load")
             return codec
 
@@ -124,7 +145,8 @@ class Decoder:
             clock.lap("decode")
             shown = replace(still.head, width=width, height=height)
             written = 0 if job.target == STREAM else os.path.getsize(job.target)
-            return Outcome(job.name, job.target_name, "done", shown, size, size, written, clock.seconds)
+            outcome = Outcome(job.name, job.target_name, "done", shown, size, size, written, clock.seconds)
+            return lambda: outcome
         picture = still.decode(loaded)
         large.tell_missing(still, job.name)
         clock.lap("decode")
@@ -133,13 +155,13 @@ class Decoder:
         for loss in (*unsure, *losses):
             warn(f"{job.target_name}: {loss}")
         data = media.to_bytes(picture, suffix, wanted.quality)
-        job.write(data, force=wanted.force)
         clock.lap("write")
         shown = replace(still.head, width=picture.width, height=picture.height)  # of a region its own
-        return Outcome(
+        made = Outcome(
             job.name, job.target_name, "done", shown, size, size, len(data), clock.seconds,
             thumbnail=contact(picture) if wanted.sheet else b"",
         )  # fmt: skip
+        return partial(put, job, data, made, clock, wanted.force)
 
 
 def suffix_of(job: Job, default: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import mvc
 from mvc.cli import large, options
 from mvc.cli.jobs import Job
 from mvc.cli.large import Kept
-from mvc.cli.loading import codec_loader
+from mvc.cli.loading import Load, on_cpu
 from mvc.cli.outcome import Act, Clock, Outcome, Told
+from mvc.cli.parts import SMALL_PX, InParts, put
 from mvc.cli.resuming import already
 from mvc.cli.sheet import contact
 from mvc.cli.terminal import warn
@@ -59,23 +61,34 @@ class Encoding:
         return Encoder(self)
 
 
-class Encoder:
+class Encoder(InParts):
     """Encodes pictures with one model, which is loaded by the first that needs it."""
 
     def __init__(self, wanted: Encoding) -> None:
-        self.wanted, self.load = wanted, codec_loader(wanted.device, wanted.threads)
+        super().__init__(wanted.device, wanted.threads)
+        self.wanted = wanted
 
-    def __call__(self, job: Job, told: Told) -> Outcome:
-        """Encode one picture. Raises what is wrong with it."""
+    def small(self, job: Job) -> bool:
+        """See `InParts`."""
+        from mvc.media.pictures import size_of
+
+        size = size_of(job.source) if job.local else None
+        if size is None or size[0] * size[1] > SMALL_PX:
+            return False
+        return self.wanted.coder == "exact" or on_cpu(self.wanted.device)
+
+    def begun(self, job: Job, told: Told, load: Load) -> Callable[[], Outcome]:
+        """What writes the file of a picture, which is made."""
         wanted = self.wanted
         if found := already(job, wanted.resume, wanted.force, _whole):
-            return found
+            return lambda: found
         from mvc import media
 
         clock = Clock()
         deep = wanted.coder == "exact"
         if rows := large.rows_of(job, deep, wanted.alpha):
-            return self._by_rows(rows, job, told, clock)
+            outcome = self._by_rows(rows, job, told, clock)
+            return lambda: outcome
         data = job.picture()
         source = media.read_picture(data, name=job.name, deep=deep, keep_alpha=wanted.alpha)
         source = source.keeping(wanted.kept.kinds, wanted.kept.gps)
@@ -86,25 +99,24 @@ class Encoder:
 
             picture = with_thumbnail(picture)
         clock.lap("read")
-        coded = self._coded(picture, clock)
+        coded = self._coded(picture, clock, load)
         clock.lap("encode")
-        job.write(coded, force=wanted.force)
-        clock.lap("write")
-        psnr = self._psnr(picture, coded) if wanted.measure else None
+        psnr = self._psnr(picture, coded, load) if wanted.measure else None
         size = len(data) if isinstance(data, bytes) else os.path.getsize(data)
-        return Outcome(
+        made = Outcome(
             job.name, job.target_name, "done", read_head(coded), size, len(coded), len(coded), clock.seconds, psnr,
             thumbnail=contact(picture) if wanted.sheet else b"",
         )  # fmt: skip
+        return partial(put, job, coded, made, clock, wanted.force)
 
-    def _coded(self, picture: Picture, clock: Clock) -> bytes:
+    def _coded(self, picture: Picture, clock: Clock, load: Load) -> bytes:
         from mvc import choice
 
         wanted = self.wanted
 
         def loaded() -> Codec:
             clock.lap("encode")
-            codec = self.load(wanted.model)
+            codec = load(wanted.model)
             if codec.rates == 1 and wanted.asked:
                 warn(f"{wanted.model} has one rate: -q changes nothing")
             if not codec.refines and wanted.effort not in (0, mvc.DEFAULT_EFFORT):
@@ -140,12 +152,11 @@ class Encoder:
         read = os.path.getsize(job.source)
         return Outcome(job.name, job.target_name, "done", head, read, size, size, clock.seconds)
 
-    def _psnr(self, picture: Picture, coded: bytes) -> float:
+    def _psnr(self, picture: Picture, coded: bytes, load: Load) -> float:
         from mvc import stills
         from mvc.still_file import StillFile
 
-        model = self.wanted.model
-        return stills.psnr(picture, StillFile(coded).decode(lambda own: self.load(model)))
+        return stills.psnr(picture, StillFile(coded).decode(lambda own: load(self.wanted.model)))
 
 
 def _whole(job: Job) -> tuple[Head, int, int]:

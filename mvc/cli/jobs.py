@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import sys
+import unicodedata
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -140,6 +141,12 @@ class Job:
         """The folder of the result, where that is to be made."""
         if self.into and not urls.is_url(self.target):
             files.make_folder(os.path.dirname(self.target) or os.curdir)
+
+
+def alike(one: Job, other: Job) -> bool:
+    """Whether outputs may be one file, where a file system takes A and a for one name: their turns come in order."""
+    names = (unicodedata.normalize("NFC", job.target).casefold() for job in (one, other))
+    return len(set(names)) == 1
 
 
 def expand(inputs: list[str], suffixes: Collection[str]) -> list[tuple[str, str]]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
+from functools import partial
+from typing import TypeVar
 
 from mvc.cli.jobs import STREAM, Job
 from mvc.cli.outcome import Outcome, Task
+from mvc.cli.parts import InParts
 from mvc.cli.plan import Plan
 from mvc.cli.progress import ENDING, Progress, counted
 from mvc.cli.reports import Reports
 from mvc.cli.terminal import failure_of, note, report, tell
 from mvc.cli.workers import Workers
+
+T = TypeVar("T")
 
 MOST_NAMES = 20
 """Failures that are named at the end."""
@@ -61,16 +66,16 @@ class _Run:
     def here(self) -> Generator[tuple[Job, Outcome]]:
         """One after another, in this process."""
         act = self._task.begin()
+        if len(self._plan) > 1 and isinstance(act, InParts) and act.abreast > 1:
+            from mvc.cli.abreast import abreast
+
+            yield from self._counted(abreast(self._plan, act, self._progress, self._refused, self._attempt))
+            return
         for job in self._plan:
             self._progress.step(job.name)
             outcome = self._refused(job)
             if outcome is None:
-                try:
-                    outcome = act(job, self._progress)
-                except ENDING:
-                    raise
-                except Exception as error:
-                    outcome = Outcome.failed(job, failure_of(error))
+                outcome = self._attempt(job, partial(act, job, self._progress))
             yield job, outcome
 
     def by_workers(self, count: int) -> Generator[tuple[Job, Outcome]]:
@@ -92,13 +97,17 @@ class _Run:
 
     def _refused(self, job: Job) -> Outcome | None:
         """The outcome of a job that cannot even begin."""
+        return self._attempt(job, lambda: self._plan.start(job, **self._how))
+
+    @staticmethod
+    def _attempt(job: Job, action: Callable[[], T]) -> T | Outcome:
+        """What an action for a job gives; an error, but for one of `ENDING`, is its outcome."""
         try:
-            self._plan.start(job, **self._how)
+            return action()
         except ENDING:
             raise
         except Exception as error:
             return Outcome.failed(job, failure_of(error))
-        return None
 
 
 class Tally:

@@ -19,6 +19,10 @@ class Clock:
         self.seconds: dict[str, float] = {}
         self._last = time.perf_counter()
 
+    def go_on(self) -> None:
+        """What has passed since the lap before belongs to no stage."""
+        self._last = time.perf_counter()
+
     def lap(self, stage: str) -> None:
         """What has passed since the lap before belongs to this stage."""
         now = time.perf_counter()

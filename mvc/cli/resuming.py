@@ -8,7 +8,7 @@ from collections.abc import Callable
 from mvc.cli.jobs import Job
 from mvc.cli.outcome import Outcome
 from mvc.container import Head
-from mvc.errors import MvcError
+from mvc.stored import whole_already
 
 Look = Callable[[Job], tuple[Head | None, int, int]]
 """Reads an output that is there: a head, the bytes of the .mvc file, and of the output. Raises what is wrong with it.
@@ -22,12 +22,9 @@ def already(job: Job, resume: bool, force: bool, look: Look) -> Outcome | None:
     """
     if not resume or not job.exists():
         return None
-    try:
-        head, coded, written = look(job)
-    except MvcError as error:
-        if force:
-            return None
-        reason = str(error).removeprefix(f"{job.target}: ")
-        hint = "-f with --resume makes those anew that are not whole"
-        raise MvcError(f"{job.target} is there, and not whole: {reason}", hint=hint) from error
+    hint = "-f with --resume makes those anew that are not whole"
+    found = whole_already(job.target, lambda: look(job), force=force, hint=hint)
+    if found is None:
+        return None
+    head, coded, written = found
     return Outcome(job.name, job.target_name, "skipped", head, 0, coded, written)

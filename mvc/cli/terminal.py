@@ -95,7 +95,9 @@ def print_line(text: str, stream: str) -> None:
     """One line, with what the stream's encoding does not have as escapes."""
     file = getattr(sys, stream)
     encoding = getattr(file, "encoding", None) or "utf-8"
-    print(printable(text).encode(encoding, "backslashreplace").decode(encoding), file=file, flush=True)
+    line = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+    file.write(f"{line}\n")  # at once, as several threads may have something to say
+    file.flush()
 
 
 def tell(text: str) -> None:

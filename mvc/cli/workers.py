@@ -10,7 +10,6 @@ import atexit
 import os
 import signal
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context
@@ -18,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mvc.cli import terminal
-from mvc.cli.jobs import Job
+from mvc.cli.jobs import Job, alike
 from mvc.cli.outcome import Outcome, Task
 from mvc.cli.progress import ENDING
 from mvc.errors import BackendError
@@ -48,7 +47,10 @@ class Workers:
 
     def room(self, job: Job) -> Iterator[tuple[Job, Outcome]]:
         """What becomes of other jobs, until there is a worker for this one and nobody writes what may be its output."""
-        while all(worker.job for worker in self._all) or any(_alike(job, other.job) for other in self._all):
+        while True:
+            others = [worker.job for worker in self._all if worker.job]
+            if len(others) < len(self._all) and not any(alike(job, other) for other in others):
+                return
             yield from self._next()
 
     def give(self, job: Job) -> None:
@@ -78,14 +80,6 @@ class Workers:
             elif kind == "done" and worker.job:
                 job, worker.job = worker.job, None
                 yield job, value
-
-
-def _alike(one: Job, other: Job | None) -> bool:
-    """Whether outputs may be one file, where a file system takes A and a for one name: their turns come in order."""
-    if other is None:
-        return False
-    names = (unicodedata.normalize("NFC", job.target).casefold() for job in (one, other))
-    return len(set(names)) == 1
 
 
 class _Worker:

@@ -12,8 +12,8 @@
     range = [1, 100]                    # of settings
 
 A command is a list of arguments, or a line that is split into arguments as a shell would; no shell ever sees it. In
-each argument {input}, {output}, {quality} and {here}, the folder of the TOML file, are replaced. Commands run in an
-empty temporary folder, and their seconds include the start of a process.
+each argument {input}, {output}, {quality}, {here}, the folder of the TOML file, and {python}, the Python that runs mvc,
+are replaced. Commands run in an empty temporary folder, and their seconds include the start of a process.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import hashlib
 import re
 import shlex
 import subprocess
+import sys
 import tempfile
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -60,7 +61,7 @@ class _Tool:
 
     def run(self, folder: Path, values: Mapping[str, str]) -> str:
         """Run it in `folder`; what it wrote, for people. `BackendError` for a failure."""
-        known = {**values, "here": self.here}
+        known = {**values, "here": self.here, "python": sys.executable}
         command = [_PLACE.sub(lambda match: known[match[1]], argument) for argument in self.arguments]
         try:
             done = subprocess.run(
@@ -170,7 +171,7 @@ def _arguments(key: str, command: str | list[Any], needs: Sequence[str]) -> tupl
     for name in needs:
         if name not in places:
             raise ValueError(f"{key} has no {{{name}}}")
-    if strange := sorted(places - {*needs, "here"}):
+    if strange := sorted(places - {*needs, "here", "python"}):
         raise ValueError(f"{key} has {{{strange[0]}}}, which stands for nothing there")
     return tuple(parts)
 

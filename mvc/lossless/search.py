@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from itertools import chain
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from mvc.lossless.fit import MATCHING, bands, colours_of, repeating, ways_of
 from mvc.lossless.planes import turned
 from mvc.lossless.state import Coder
 from mvc.lossless.tables import MAX_DEPTH, Way
-from mvc.threads import in_threads
+from mvc.threads import in_threads, share
 
 __all__ = ["Choice", "choices"]
 
@@ -109,4 +108,4 @@ def _costs(part: NDArray[np.int32], depth: int, tried: list[Choice]) -> list[int
         code_body(coder, choice.plan(depth, part[0].size), turned(part, depth) if choice.turn else part, part.shape)
         return int(coder.state[2])
 
-    return list(in_threads(os.cpu_count() or 1)(cost, tried))  # kernels release the GIL
+    return list(in_threads(share())(cost, tried))  # kernels release the GIL

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from mvc.errors import SourceError
 from mvc.media.window import cut_off
+from mvc.threads import share
 
 _MOST_THREADS = 8
 _LEVEL = 3
@@ -59,8 +59,7 @@ class InOrder:
     """Packs parts in several threads; `take` gets what comes of them, in the order in which they were given."""
 
     def __init__(self, take: Callable[[bytes], object]) -> None:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.take, self.threads = take, min(count, _MOST_THREADS)
+        self.take, self.threads = take, min(share(), _MOST_THREADS)
         self.pool = ThreadPoolExecutor(self.threads)
         self.waiting: deque[Future[bytes]] = deque()
 

@@ -8,6 +8,8 @@ READABLE = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF", "PPM", "JPEG200
 """Formats Pillow may try. EPS is left out on purpose (it would start Ghostscript), raw and stub formats too."""
 UNSIGNED = ("TGA", "PCX", "PPM")
 """Those of them that may come without a signature that is known here."""
+TOLD = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
+"""Those whose size is known at once, by a signature and a header."""
 BY_EXTRAS = {"HEIC": "HEIC", "JXL": "JPEG XL"}
 """Kinds that other libraries read, which are extras of this package, with their names for people."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mvc import files, urls
-from mvc.errors import Limit, SourceError
+from mvc.errors import Limit, MvcError, SourceError
 from mvc.media import boxes, exif, extras, gainmaps, jpeg, kinds, png, resolution, tiff
 from mvc.media.facts import Facts, maximum_of
 from mvc.media.samples import convert
@@ -96,6 +96,15 @@ def read_picture(
             with libtiff_silenced(kind == "TIFF"):
                 picture, losses = convert(image, facts, label, deep=deep, keep_alpha=keep_alpha)
     return Source(picture, losses, label)
+
+
+def size_of(path: str) -> tuple[int, int] | None:
+    """Width and height that the file of a picture states, where Pillow by itself can tell without reading all of it."""
+    try:
+        with pillow_errors(path), Image.open(path, formats=kinds.TOLD) as image:
+            return image.size
+    except MvcError:
+        return None
 
 
 def as_source(

@@ -21,6 +21,35 @@ _ONE_AT_A_TIME = threading.Lock()
 _OF_LIBTIFF = re.compile(rb"[\w.]+: .*\.")
 
 
+class _Unwarned:
+    """No warnings while anyone is in here: filters belong to the process, so of several threads the last restores them.
+
+    Our own size limit is stricter than the one that Pillow warns of; other warnings are about file damage that it could
+    repair or about metadata, which is not kept anyway.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._filters = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._filters.__exit__(None, None, None)
+
+
+_unwarned = _Unwarned()
+
+
 @contextmanager
 def pillow_errors(label: str, kind: str | None = None) -> Iterator[None]:
     """Turn whatever Pillow raises on bad input (its plugins leak nearly every built-in error) into ours.
@@ -28,10 +57,7 @@ def pillow_errors(label: str, kind: str | None = None) -> Iterator[None]:
     `kind` is the format that the signature promises, if any.
     """
     try:
-        with warnings.catch_warnings():
-            # Our own size limit is stricter than the one behind this warning; other ones are about file
-            # damage that Pillow could repair or about metadata, which is not kept anyway.
-            warnings.simplefilter("ignore")
+        with _unwarned:
             yield
     except MvcError:
         raise

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from dataclasses import dataclass
 from fractions import Fraction
 
 from mvc.quality import whole_number
+from mvc.threads import cores
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)", re.ASCII)
 _SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|sec|seconds|min|h)", re.ASCII)
@@ -48,7 +48,7 @@ class Part:
 
 def threads_of(threads: int | None, jobs: int) -> int | None:
     """How many threads each of several jobs has, if it is not said: together one for each core."""
-    return threads if threads is not None or jobs == 1 else max(1, (os.cpu_count() or 1) // jobs)
+    return threads if threads is not None or jobs == 1 else max(1, cores() // jobs)
 
 
 Start = Moment | str | float | int | Fraction
