@@ -30,8 +30,9 @@ def bench(
         typer.Option(
             "--codec",
             metavar="NAME|FILE.toml",
-            help="mvc, jpeg, jpeg-420, webp, jpeg2000, avif, jxl, heic, compressai:ARCHITECTURE, or a file that "
-            "describes the command line of another one (docs/metrics.md). Repeatable. Default: mvc, webp.",
+            help="mvc (mvc-natural, mvc-tuned, mvc-tuned-natural, mvc-grain: docs/looks.md), jpeg, jpeg-420, webp, "
+            "jpeg2000, avif, jxl, heic, compressai:ARCHITECTURE, or a file that describes the command line of another "
+            "one (docs/metrics.md). Repeatable. Default: mvc, webp.",
         ),
     ] = None,
     quality: Annotated[
