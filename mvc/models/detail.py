@@ -20,6 +20,7 @@ from mvc.blocks.layers import Linear, QualityGain, shuffle, small, unshuffle
 from mvc.blocks.lite import ConvBlock, Stage
 from mvc.models.base import CELL_PX, Piece
 from mvc.models.lite import MARGIN, WINDOW, MambaVCLite, Synthesis
+from mvc.ops.product import linear
 from mvc.places import VARIANCE, byte_sums
 from mvc.tiling import Part, scaled, windows
 
@@ -55,18 +56,23 @@ class Detail(nn.Module):
         self.head = small(Linear(config.width, BLOCK_PX**2 * COLOURS))
         nn.init.zeros_(self.head.weight)  # an untrained look is the faithful one
 
-    def forward(self, features: Tensor, noise: Tensor, index: Tensor, limit: Tensor) -> Tensor:
-        """`noise` [B, h, w, 64] of deviation 1; `limit` [B] as `limit_of` has it."""
+    def forward(self, features: Tensor, noise: Tensor, index: Tensor, limit: Tensor, shares: Tensor) -> Tensor:
+        """`noise` [B, h, w, 64] of deviation 1; `limit` [B] as `limit_of` has it; `shares` [B, h, w, 1] of the result."""
         f = self.stage(self.gain(features, index) + self.noise(noise.to(features.dtype)))
-        return shuffle(bounded(self.head(f).float(), limit), BLOCK_PX)
+        weight, bias = (centred(own).to(f.dtype) for own in (self.head.weight, self.head.bias))
+        return shuffle(bounded(linear(f, weight, bias).float(), limit, shares), BLOCK_PX)
 
 
-def bounded(detail: Tensor, limit: Tensor) -> Tensor:
-    """Blocks [B, h, w, 64 * 3] whose colours have the mean zero, and whose root mean square is below `limit` [B]."""
-    colours = detail.unflatten(-1, (BLOCK_PX**2, COLOURS))
-    colours = colours - colours.mean(-2, keepdim=True)
-    most = limit.square()[:, None, None, None, None]
-    return (colours * (most / (most + colours.square().mean((-1, -2), keepdim=True))).sqrt()).flatten(-2)
+def centred(rows: Tensor) -> Tensor:
+    """What makes the samples of a block, [64 * 3, ...], less the mean of each colour: so is what it makes."""
+    colours = rows.unflatten(0, (BLOCK_PX**2, COLOURS))
+    return (colours - colours.mean(0)).flatten(0, 1)
+
+
+def bounded(blocks: Tensor, limit: Tensor, shares: Tensor) -> Tensor:
+    """Blocks [B, h, w, 64 * 3] with a root mean square that is below `limit` [B], times their `shares` [B, h, w, 1]."""
+    most = limit.square()[:, None, None, None]
+    return blocks * (shares * (most / (most + blocks.square().mean(-1, keepdim=True))).sqrt())
 
 
 def limit_of(synthesis: Synthesis, index: Tensor) -> Tensor:
@@ -90,7 +96,7 @@ def noise_of(rows: slice, columns: slice) -> Tensor:
 
 
 def open_blocks(x: Tensor) -> Tensor:
-    """1 where detail may be added to a picture [B, H, W, 3], 0 at lettering and beside it: [B, H, W, 1].
+    """Of the blocks of a picture [B, H, W, 3], 1 where detail may be added, 0 at lettering and beside it: [B, h, w, 1].
 
     Lettering is what has two values and hardly any between: not what a texture is like, and nothing to be made up.
     """
@@ -100,7 +106,7 @@ def open_blocks(x: Tensor) -> Tensor:
     at_ends = ((place < ENDS) | (place > 1 - ENDS)).float().mean(-1)
     lettered = ((high - low)[..., 0] > SHARP) & (at_ends > AT_ENDS)
     beside = F.max_pool2d(lettered.float()[:, None], 3, 1, 1)[:, 0]
-    return (1 - beside).repeat_interleave(BLOCK_PX, 1).repeat_interleave(BLOCK_PX, 2)[..., None]
+    return (1 - beside)[..., None]
 
 
 @dataclass(frozen=True)
@@ -124,6 +130,6 @@ class Look:
                 for at, wide in zip(place, window.wide, strict=True)
             )
             noise = noise_of(*blocks).to(f.device)
-            x += self.share * open_blocks(x) * self.detail(f, noise, index, limit)
+            x += self.detail(f, noise, index, limit, self.share * open_blocks(x))
             own = x[:, scaled(window.own[0], CELL_PX), scaled(window.own[1], CELL_PX)]
             yield Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)

@@ -50,8 +50,7 @@ class LookObjective(nn.Module):
             open_ = open_blocks(faithful)
             limit = limit_of(self.model.picture.g_s, index)
         noise_in = torch.randn(*features.shape[:3], self.model.detail.noise.in_features, device=x.device)
-        detail = self.model.detail(features, noise_in, index, limit)
-        x_hat = faithful + open_ * detail
+        x_hat = faithful + self.model.detail(features, noise_in, index, limit, open_)
         mse, _ = squared_errors(x_hat, x)
         pixels = pixels_of(x)
         result = {"bpp": coder.bits / pixels, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse}
