@@ -57,7 +57,7 @@ class Detail(nn.Module):
         nn.init.zeros_(self.head.weight)  # an untrained look is the faithful one
 
     def forward(self, features: Tensor, noise: Tensor, index: Tensor, limit: Tensor, shares: Tensor) -> Tensor:
-        """`noise` [B, h, w, 64] of deviation 1; `limit` [B] as `limit_of` has it; `shares` [B, h, w, 1] of the result."""
+        """`noise` [B, h, w, 64] of deviation 1; `limit` [B] of `limit_of`; `shares` [B, h, w, 1] of the result."""
         f = self.stage(self.gain(features, index) + self.noise(noise.to(features.dtype)))
         weight, bias = (centred(own).to(f.dtype) for own in (self.head.weight, self.head.bias))
         return shuffle(bounded(linear(f, weight, bias).float(), limit, shares), BLOCK_PX)
