@@ -1,11 +1,15 @@
-"""MambaVC, SwinVC and ConvVC at lite size: one frame with three kinds of blocks, trained alike, compared on real files.
+"""MambaVC, SwinVC, ConvVC and SAMIC at lite size: one frame with their blocks, trained alike, compared on real files.
 
     python -m benchmarks.blocks --minutes 20 --store STORE --run FOLDER
+    python -m benchmarks.blocks --kinds vss conv sass+rrm sass vss+rrm --seed 0 1 --loss samic --store ... --run ...
     python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot]
 
-This gives each kind of block the same crops, seed, recipe and processor time. A few steps of each are timed first,
+This gives each kind of block the same crops, seeds, recipe and processor time. A few steps of each are timed first,
 in turn; from that follow the steps that each takes in --minutes on each core, and with them its learning rates,
-whatever else the machine does. Stopped at any time, the same command goes on.
+whatever else the machine does. Stopped at any time, the same command goes on; with more seeds it goes on with those.
+
+A kind is one of Config.block, the first being what the others are compared with; `+rrm` adds SAMIC's low-rank latents
+(SVD-RRM). `sass+rrm` is samic-lite. The loss is the recipe's, or samic's: lambda MSE + bits per pixel + 3.5 LPIPS.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import argparse
 import json
 import math
 import resource
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +33,12 @@ from mvc.train.recipe import Recipe
 from mvc.train.run import train as train_recipe
 
 ROOT = Path(__file__).parent.parent
-RESULT = ROOT / "benchmarks" / "results" / "blocks.md"
-NAMES = dict(zip(BLOCKS, ("MambaVC-lite", "SwinVC-lite", "ConvVC-lite"), strict=True))
-SIZES_PX = (128, 256, 384, 512)
+NAMES = dict(zip(BLOCKS, ("MambaVC-lite", "SwinVC-lite", "ConvVC-lite", "SASS-lite"), strict=True))
+RRM = "+rrm"
+KINDS = (*BLOCKS, *(block + RRM for block in BLOCKS))
+DEFAULT_KINDS = BLOCKS[:3]  # those of MambaVC's comparison
+LOSSES: dict[str, dict[str, float]] = {"ours": {}, "samic": {"ms_ssim": 0.0, "lpips": 3.5}}
+"""What the recipe has otherwise, by the name of the loss."""
 ROUNDS = 3  # of timing
 ENDLESS_MINUTES = 1e6  # steps end a run, and no clock does
 COOLDOWN = 0.3
@@ -43,8 +51,15 @@ class Plan:
     minutes: float  # of processor time, on each of the processes
     processes: int
     batch_px: int  # pixels of a step
-    step_s: dict[str, float]  # processor time of a step, on each process
-    used_s: dict[str, float] = field(default_factory=dict)  # over all processes, start and validation included
+    step_s: dict[str, float]  # processor time of a step of each kind, on each process
+    loss: str = "ours"
+    seeds: list[int] = field(default_factory=lambda: [0])
+    used_s: dict[str, float] = field(default_factory=dict)  # by run, over all processes, start and validation included
+
+    @property
+    def kinds(self) -> list[str]:
+        """In the order of the tables; the first is what the others are compared with."""
+        return list(self.step_s)
 
     def steps(self, kind: str) -> int:
         """How many steps the kind takes in its time."""
@@ -62,19 +77,31 @@ class Plan:
         files.write_atomic(run / "plan.json", text.encode(), force=True)
 
 
-def recipe_of(kind: str, base: Recipe, store: Path, run: Path) -> Recipe:
-    """The recipe of one kind: `base`, but for its blocks, its folders and its end."""
+def name_of(kind: str) -> str:
+    """What a kind is called in tables."""
+    return NAMES[kind.removesuffix(RRM)] + (" with SVD-RRM" if kind.endswith(RRM) else "")
+
+
+def run_of(kind: str, seed: int) -> str:
+    """The name of a kind's run with a seed, and of its folder."""
+    return f"{kind}-{seed}"
+
+
+def recipe_of(kind: str, base: Recipe, store: Path, run: Path, seed: int = 0, loss: str = "ours") -> Recipe:
+    """The recipe of one kind: `base`, but for its blocks, its seed and loss, its folders and its end."""
     made_with: dict[str, Any] = CropStore(store).settings if store.with_suffix(".json").exists() else {}
     return replace(
         base,
-        config={**base.config, "block": kind},
+        config={**base.config, "block": kind.removesuffix(RRM), "rrm": kind.endswith(RRM)},
+        seed=seed,
         store=str(store),
-        run=str(run / kind),
+        run=str(run / run_of(kind, seed)),
         cooldown=COOLDOWN,
         steps=0,
         minutes=ENDLESS_MINUTES,
         validate_minutes=ENDLESS_MINUTES,
         **made_with,
+        **LOSSES[loss],
     )
 
 
@@ -112,32 +139,60 @@ def processor_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def train(base: Recipe, store: Path, run: Path, minutes: float, timing_s: float) -> bool:
-    """Train what has not had its steps yet; False if that was stopped before its end."""
-    recipes = {kind: recipe_of(kind, base, store, run) for kind in BLOCKS}
-    processes = recipes[BLOCKS[0]].chosen_processes()
-    files.make_folder(run)
+def planned(base: Recipe, store: Path, run: Path, wanted: Plan, timing_s: float) -> Plan:
+    """The plan in a run's folder with its seeds and those that are wanted, or a new one; MvcError for another plan."""
     if not (run / "plan.json").is_file():
         note(f"timing steps: {timing_s:g} s of each kind of block")
-        step_s = time_steps(recipes, timing_s, processes)
-        Plan(minutes, processes, base.batch * base.crop_px**2, step_s).write(run)
+        recipes = {kind: recipe_of(kind, base, store, run, loss=wanted.loss) for kind in wanted.kinds}
+        wanted.step_s = time_steps(recipes, timing_s, wanted.processes)
+        wanted.write(run)
     plan = Plan.read(run)
-    if (plan.minutes, plan.processes) != (minutes, processes):
-        planned = f"{run} was planned for {plan.minutes:g} minutes on {plan.processes} processes"
-        raise MvcError(planned, hint="go on with those, or name another folder")
-    for kind, recipe in recipes.items():
-        steps, done = plan.steps(kind), steps_done(recipe.checkpoint)
-        note(f"{NAMES[kind]}: {done} of {steps} steps done, {plan.step_s[kind]:.3f} s each")
-        if done >= steps:
-            continue
-        path = run / f"{kind}.toml"
-        files.write_atomic(path, to_toml(replace(recipe, steps=steps)).encode(), force=True)
-        before = processor_s()
-        train_recipe(path, resume=done > 0)
-        plan.used_s[kind] = plan.used_s.get(kind, 0.0) + processor_s() - before
-        plan.write(run)
-        if steps_done(recipe.checkpoint) < steps:
-            return False
+    if (plan.minutes, plan.processes, plan.loss) != (wanted.minutes, wanted.processes, wanted.loss):
+        was = f"{plan.minutes:g} minutes on {plan.processes} processes with the loss {plan.loss!r}"
+        raise MvcError(f"{run} was planned for {was}", hint="go on with those, or name another folder")
+    if plan.kinds != wanted.kinds:
+        hint = "their steps were timed together: go on with those, or name another folder"
+        raise MvcError(f"{run} was planned for {' '.join(plan.kinds)}", hint=hint)
+    plan.seeds = sorted({*plan.seeds, *wanted.seeds})
+    plan.write(run)
+    return plan
+
+
+def train(
+    base: Recipe,
+    store: Path,
+    run: Path,
+    minutes: float,
+    timing_s: float,
+    kinds: Sequence[str] = DEFAULT_KINDS,
+    seeds: Sequence[int] = (0,),
+    loss: str = "ours",
+) -> bool:
+    """Train what has not had its steps yet, all kinds with a seed and then with the next.
+
+    False if that was stopped before its end.
+    """
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise MvcError(f"there is no kind of block {unknown[0]!r}", hint="known are " + ", ".join(KINDS))
+    processes = recipe_of(kinds[0], base, store, run).chosen_processes()
+    files.make_folder(run)
+    step_s, batch_px = dict.fromkeys(kinds, math.inf), base.batch * base.crop_px**2
+    plan = planned(base, store, run, Plan(minutes, processes, batch_px, step_s, loss, list(seeds)), timing_s)
+    for seed in plan.seeds:
+        for kind in plan.kinds:
+            name, recipe = run_of(kind, seed), recipe_of(kind, base, store, run, seed, loss)
+            steps, done = plan.steps(kind), steps_done(recipe.checkpoint)
+            note(f"{name_of(kind)}, seed {seed}: {done} of {steps} steps done, {plan.step_s[kind]:.3f} s each")
+            if done >= steps:
+                continue
+            path = run / f"{name}.toml"
+            files.write_atomic(path, to_toml(replace(recipe, steps=steps)).encode(), force=True)
+            before = processor_s()
+            train_recipe(path, resume=done > 0)
+            plan.used_s[name] = plan.used_s.get(name, 0.0) + processor_s() - before
+            plan.write(run)
+            if steps_done(recipe.checkpoint) < steps:
+                return False
     return True
 
 
@@ -148,9 +203,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="processor time of each kind on each core")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes" / "mambavc-lite.toml")
     parser.add_argument("--timing", type=float, default=60.0, help="seconds for which steps of each kind are timed")
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=DEFAULT_KINDS, metavar="KIND", help="see above")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="one run of each kind for each")
+    parser.add_argument("--loss", choices=LOSSES, default="ours", help="samic's needs LPIPS: mvc metrics --fetch")
     options = parser.parse_args()
+    chosen = options.kinds, options.seed, options.loss
     try:
-        if not train(Recipe.read(options.recipe), options.store, options.run, options.minutes, options.timing):
+        base = Recipe.read(options.recipe)
+        if not train(base, options.store, options.run, options.minutes, options.timing, *chosen):
             raise SystemExit("stopped; the same command goes on")
     except MvcError as error:
         raise SystemExit(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")) from error

@@ -1,10 +1,10 @@
 """The kinds of blocks that benchmarks/blocks.py trained, compared on real files, in the whole and by size.
 
-    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot]
+    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot] [--metrics lpips,dists]
 
-Exports the three, writes and reads files of every picture with effort 0, and prints a Markdown table that it also
+Exports all, writes and reads files of every picture with effort 0, and prints a Markdown table that it also
 leaves in benchmarks/results/blocks.md, or --output (figures beside it as .json, curves as .svg). BD-rates are against
-the state-space blocks.
+the first kind of the plan, which is state space; of several seeds each is compared with the same seed of that.
 
 Three ways to other sizes: pictures scaled down, as the paper does (MambaVC, section 4.3 and figure 1b), where detail
 per pixel grows as the size falls; cut out of the middle, where detail stays and context goes; and four joined to one,
@@ -17,54 +17,65 @@ import argparse
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
-from benchmarks.blocks import NAMES, ROOT, Plan, steps_done
+from benchmarks.blocks import ROOT, Plan, name_of, run_of, steps_done
+from benchmarks.other_sizes import cropped, joined, scaled
 from mvc import files
 from mvc.cli.terminal import note
 from mvc.errors import MvcError
-from mvc.evaluate import codecs, curves, plots
+from mvc.evaluate import codecs, curves, metrics, plots
 from mvc.evaluate.cache import Cache
 from mvc.evaluate.results import Results
 from mvc.evaluate.sweep import sweep
 from mvc.files import find_pictures
 from mvc.models.complexity import Complexity, measure
-from mvc.models.lite import BLOCKS, Config, MambaVCLite
+from mvc.models.lite import Config, MambaVCLite
 from mvc.train import export
 
 RESULT = ROOT / "benchmarks" / "results" / "blocks.md"
 SIZES_PX = (128, 256, 384, 512)
-RIVALS = BLOCKS[1:]
 CODING = {"encode": ("g_a", "h_a", "h_s", "contexts"), "decode": ("h_s", "contexts", "g_s")}
 WHOLE = "as they are"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """BD-rate in percent: the mean over pictures of each one's own, the mean's standard error, and their number."""
+    """BD-rate in percent: the mean over pictures of each one's own, the mean's standard error, and their number.
+
+    A picture's own is the mean over the seeds; `seeds` are the means over the pictures with each.
+    """
 
     mean: float
     error: float
     pictures: int
+    seeds: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.mean:+.2f} ± {self.error:.2f}" if self.pictures else "-"
 
 
-def spread(results: Results, kind: str, metric: str) -> Spread:
-    """Of a kind against VSS. Pictures without a BD-rate (no MS-SSIM, or no quality in common) are left out."""
-    each = list(curves.bd_rate_by_picture(results, BLOCKS[0], kind, metric).values())
-    if len(each) < 2:
-        return Spread(sum(each), 0.0, len(each))
-    return Spread(float(np.mean(each)), float(np.std(each, ddof=1) / len(each) ** 0.5), len(each))
+def spread(results: Results, plan: Plan, kind: str, metric: str) -> Spread:
+    """Of a kind against the first. Pictures without a BD-rate (no MS-SSIM, or no quality in common) are left out."""
+    found = [
+        curves.bd_rate_by_picture(results, run_of(plan.kinds[0], seed), run_of(kind, seed), metric)
+        for seed in plan.seeds
+    ]
+    each = np.array([[rates[key] for rates in found] for key in found[0] if all(key in rates for rates in found)])
+    if not len(each):
+        return Spread(0.0, 0.0, 0)
+    own, seeds = each.mean(1), tuple(each.mean(0).tolist())
+    error = float(np.std(own, ddof=1) / len(own) ** 0.5) if len(own) > 1 else 0.0
+    return Spread(float(np.mean(own)), error, len(own), seeds)
 
 
+@cache
 def cost_of(config: Config) -> Complexity:
     """Of the model on a picture of 768 x 512."""
     with torch.device("meta"):
@@ -72,111 +83,81 @@ def cost_of(config: Config) -> Complexity:
     return measure(model, 768, 512)
 
 
-def scaled(paths: Iterable[Path], side: int, folder: Path) -> list[Path]:
-    """The pictures that are larger, scaled down (Lanczos) to `side` as their shorter side."""
-    made = []
-    for path, picture in _opened(paths):
-        if (shorter := min(picture.size)) > side:
-            width, height = (round(length * side / shorter) for length in picture.size)
-            made.append(folder / f"{path.stem}.png")
-            picture.resize((width, height), Image.Resampling.LANCZOS).save(made[-1])
-    return made
-
-
-def cropped(paths: Iterable[Path], side: int, folder: Path) -> list[Path]:
-    """The middle square of the pictures that are larger."""
-    made = []
-    for path, picture in _opened(paths):
-        if min(picture.size) >= side and max(picture.size) > side:
-            left, top = ((length - side) // 2 for length in picture.size)
-            made.append(folder / f"{path.stem}.png")
-            picture.crop((left, top, left + side, top + side)).save(made[-1])
-    return made
-
-
-def joined(paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Every four pictures of one size as one, 2 x 2; what is left over of a size is left out."""
-    made: list[Path] = []
-    waiting: dict[tuple[int, int], list[Image.Image]] = {}
-    for path, picture in _opened(paths):
-        four = waiting.setdefault(picture.size, [])
-        four.append(picture)
-        if len(four) == 4:
-            width, height = picture.size
-            sheet = Image.new("RGB", (2 * width, 2 * height))
-            for place in range(4):
-                sheet.paste(four[place], (place % 2 * width, place // 2 * height))
-            made.append(folder / f"{path.stem}.png")
-            sheet.save(made[-1])
-            four.clear()
-    return made
-
-
-def _opened(paths: Iterable[Path]) -> Iterable[tuple[Path, Image.Image]]:
-    for path in paths:
-        with Image.open(path) as opened:
-            yield path, opened.convert("RGB")
-
-
 def exported(run: Path, plan: Plan) -> dict[str, codecs.Adapter]:
-    """A codec for each kind, from the averaged weights of its checkpoint."""
+    """A codec for each run, from the averaged weights of its checkpoint."""
     adapters = {}
-    for kind in BLOCKS:
-        checkpoint, weights = run / kind / "last.pt", run / kind / "weights"
+    for kind, seed in ((kind, seed) for seed in plan.seeds for kind in plan.kinds):
+        name = run_of(kind, seed)
+        checkpoint, weights = run / name / "last.pt", run / name / "weights"
         if (done := steps_done(checkpoint)) < (steps := plan.steps(kind)):
-            raise MvcError(f"{NAMES[kind]} has had {done} of {steps} steps", hint="`train` goes on with it")
+            what = f"{name_of(kind)} has had {done} of {steps} steps with seed {seed}"
+            raise MvcError(what, hint="`python -m benchmarks.blocks` goes on with it")
         export.export(checkpoint, weights)
         # Its version names the weights, so its rows may come from the cache.
-        adapters[kind] = replace(codecs.adapter("mvc", model=str(weights), effort=0), name=kind, anchor=True)
+        adapters[name] = replace(codecs.adapter("mvc", model=str(weights), effort=0), name=name, anchor=True)
     return adapters
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that was measured; `sizes` holds the BD-rates (PSNR) of Swin and convolution by set of pictures."""
+    """All that was measured; `sizes` holds the BD-rates (PSNR) of all kinds but the first by set of pictures."""
 
     plan: Plan
     configs: dict[str, Config]
     results: Results
     sizes: dict[str, dict[str, Spread]]
 
+    @property
+    def rivals(self) -> list[str]:
+        return self.plan.kinds[1:]
+
     def markdown(self) -> str:
-        """Three tables: what each kind costs, BD-rates on the pictures, BD-rates by size."""
-        count = len(self.results.pictures)
+        """Tables: what each kind costs, BD-rates on the pictures, those of each seed, and those by size."""
+        count, first = len(self.results.pictures), name_of(self.plan.kinds[0])
+        heads = " | ".join(metrics.METRICS[metric].title for metric in self.results.metrics())
+        seeds = "one seed" if len(self.plan.seeds) == 1 else f"{len(self.plan.seeds)} seeds"
         cores, load = os.cpu_count(), os.getloadavg()[0]
         lines = [
             f"Trained for {self.plan.minutes:g} minutes of processor time on each of {self.plan.processes} processes, "
-            f"one seed; {count} pictures, effort 0; {cores} cores, load {load:.1f}. MACs are full ones at 768 x 512.",
+            f"{seeds}, loss: {self.plan.loss}; {count} pictures, effort 0; {cores} cores, load {load:.1f}. "
+            "MACs are full ones at 768 x 512.",
             "",
             "| model | parameters, M | encode, kMAC/px | decode, kMAC/px | steps | Mpx per core and s | used, min "
             "| encode, s | decode, s |",
             "|---|" + "---:|" * 8,
-            *(f"| {NAMES[kind]} | {' | '.join(self._costs(kind))} |" for kind in BLOCKS),
+            *(f"| {name_of(kind)} | {' | '.join(self._costs(kind))} |" for kind in self.plan.kinds),
             "",
-            "BD-rate against MambaVC-lite in percent, negative is better: mean over the pictures ± its standard error, "
+            f"BD-rate against {first} in percent, negative is better: mean over the pictures ± its standard error, "
             "and in brackets that of the mean curves. The error is of the choice of pictures, not of the seed.",
             "",
-            "| model | PSNR | MS-SSIM |",
-            "|---|---:|---:|",
-            *(f"| {NAMES[kind]} | {' | '.join(self._rates(kind))} |" for kind in RIVALS),
+            f"| model | {heads} |",
+            "|---|" + "---:|" * len(self.results.metrics()),
+            *(f"| {name_of(kind)} | {' | '.join(self._rates(kind))} |" for kind in self.rivals),
         ]
+        if len(self.plan.seeds) > 1:
+            listed = ", ".join(map(str, self.plan.seeds))
+            lines += ["", f"The means over the pictures with each seed ({listed}):", "", f"| model | {heads} |"]
+            lines.append("|---|" + "---:|" * len(self.results.metrics()))
+            lines += [f"| {name_of(kind)} | {' | '.join(self._by_seed(kind))} |" for kind in self.rivals]
         if self.sizes:
-            heads = " | ".join(NAMES[kind] for kind in RIVALS)
-            lines += ["", f"| pictures | number | {heads} |", "|---|---:|" + "---:|" * len(RIVALS)]
+            heads = " | ".join(map(name_of, self.rivals))
+            lines += ["", f"| pictures | number | {heads} |", "|---|---:|" + "---:|" * len(self.rivals)]
             for name, spreads in self.sizes.items():
-                number = spreads[RIVALS[0]].pictures
-                lines.append(f"| {name} | {number} | {' | '.join(str(spreads[kind]) for kind in RIVALS)} |")
+                number = spreads[self.rivals[0]].pictures
+                lines.append(f"| {name} | {number} | {' | '.join(str(spreads[kind]) for kind in self.rivals)} |")
         return "\n".join(lines)
 
     def document(self) -> str:
         """The tables as a file of benchmarks/results."""
-        command = "    python -m benchmarks.blocks --minutes MINUTES --store STORE --run FOLDER\n"
+        seeds = " ".join(map(str, self.plan.seeds))
+        what = f"--kinds {' '.join(self.plan.kinds)} --seed {seeds} --loss {self.plan.loss}"
+        command = f"    python -m benchmarks.blocks --minutes MINUTES {what} --store STORE --run FOLDER\n"
         command += "    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES\n"
         return f"# Kinds of blocks at equal size\n\n{command}\n{self.markdown()}\n"
 
     def json(self) -> str:
         """Everything behind the tables."""
-        rates = {m: {kind: asdict(spread(self.results, kind, m)) for kind in RIVALS} for m in curves.METRICS}
+        rates = {m: {kind: asdict(self._spread(kind, m)) for kind in self.rivals} for m in self.results.metrics()}
         figures = {
             "plan": asdict(self.plan),
             "costs": {kind: asdict(cost_of(config)) for kind, config in self.configs.items()},
@@ -194,16 +175,19 @@ class Report:
 
         figure = Figure(figsize=(13, 5), layout="constrained")
         left, right = figure.subplots(1, 2)
-        for curve in curves.measured(self.results):
-            left.plot(*curve.points("psnr"), "o-", ms=4, color=_colour(curve.name), label=NAMES[curve.name])
+        lines = {curve.name: curve for curve in curves.measured(self.results)}
+        for kind, seed in ((kind, seed) for seed in self.plan.seeds for kind in self.plan.kinds):
+            label = name_of(kind) if seed == self.plan.seeds[0] else None
+            points = lines[run_of(kind, seed)].points("psnr")
+            left.plot(*points, "o-", ms=4, color=self._colour(kind), label=label)
         left.set(xlabel="bits per pixel", ylabel="PSNR, dB")
         names = list(self.sizes)
-        for kind in RIVALS:
+        for kind in self.rivals:
             means = [self.sizes[name][kind].mean for name in names]
             errors = [self.sizes[name][kind].error for name in names]
-            places = np.arange(len(names)) + 0.12 * (BLOCKS.index(kind) - 1.5)
-            right.errorbar(places, means, errors, fmt="o", capsize=3, color=_colour(kind), label=NAMES[kind])
-        right.axhline(0, color=_colour(BLOCKS[0]), label=NAMES[BLOCKS[0]])
+            places = np.arange(len(names)) + 0.12 * (self.rivals.index(kind) - (len(self.rivals) - 1) / 2)
+            right.errorbar(places, means, errors, fmt="o", capsize=3, color=self._colour(kind), label=name_of(kind))
+        right.axhline(0, color=self._colour(self.plan.kinds[0]), label=name_of(self.plan.kinds[0]))
         right.set_xticks(range(len(names)), names, rotation=30, ha="right")
         right.set_ylabel("BD-rate (PSNR), %")
         for axes in (left, right):
@@ -213,50 +197,77 @@ class Report:
             figure.savefig(path, metadata={"Date": None})
 
     def _costs(self, kind: str) -> list[str]:
-        cost, rows = cost_of(self.configs[kind]), [row for row in self.results.rows if row.codec == kind]
+        runs = [run_of(kind, seed) for seed in self.plan.seeds]
+        cost, rows = cost_of(self.configs[kind]), [row for row in self.results.rows if row.codec in runs]
         macs = [sum(cost.full_macs[part] for part in parts) / cost.width / cost.height for parts in CODING.values()]
         seconds = [np.mean([row.encode_s for row in rows]), np.mean([row.decode_s for row in rows])]
         plan = self.plan
+        used_s = [plan.used_s[name] for name in runs if name in plan.used_s]
         return [
             f"{sum(cost.parameters.values()) / 1e6:.3f}",
             *(f"{value / 1e3:.2f}" for value in macs),
             str(plan.steps(kind)),
             f"{plan.batch_px / plan.processes / 1e6 / plan.step_s[kind]:.3f}",
-            f"{plan.used_s[kind] / 60:.1f}" if kind in plan.used_s else "-",
+            f"{np.mean(used_s) / 60:.1f}" if used_s else "-",
             *(f"{value:.3f}" for value in seconds),
         ]
 
     def _rates(self, kind: str) -> list[str]:
         lines = {curve.name: curve for curve in curves.measured(self.results)}
         cells = []
-        for metric in curves.METRICS:
-            whole = curves.bd_rate_of(lines[BLOCKS[0]], lines[kind], metric)
-            cells.append(f"{spread(self.results, kind, metric)} ({'-' if whole is None else format(whole, '+.2f')})")
+        for metric in self.results.metrics():
+            wholes = [
+                curves.bd_rate_of(*(lines[run_of(each, seed)] for each in (self.plan.kinds[0], kind)), metric)
+                for seed in self.plan.seeds
+            ]
+            known = [whole for whole in wholes if whole is not None]
+            mean = f"{np.mean(known):+.2f}" if len(known) == len(wholes) else "-"
+            cells.append(f"{self._spread(kind, metric)} ({mean})")
         return cells
 
+    def _by_seed(self, kind: str) -> list[str]:
+        spreads = [self._spread(kind, metric) for metric in self.results.metrics()]
+        return [", ".join(f"{mean:+.2f}" for mean in found.seeds) or "-" for found in spreads]
 
-def _colour(kind: str) -> str:
-    return f"C{BLOCKS.index(kind)}"
+    def _spread(self, kind: str, metric: str) -> Spread:
+        return spread(self.results, self.plan, kind, metric)
+
+    def _colour(self, kind: str) -> str:
+        return f"C{self.plan.kinds.index(kind)}"
 
 
-def measure_all(run: Path, pictures: Sequence[str], quality: Sequence[float], sizes_px: Sequence[int]) -> Report:
-    """Export, code and decode; `sizes_px` are the shorter sides of the study by size, none for no study."""
+def config_of(run: Path) -> Config:
+    """Of the model in a run's folder."""
+    return Config.from_dict(export.load_checkpoint(run / "last.pt")[1]["config"])
+
+
+def measure_all(
+    run: Path,
+    pictures: Sequence[str],
+    quality: Sequence[float],
+    sizes_px: Sequence[int],
+    measures: Mapping[str, metrics.Measure] | None = None,
+) -> Report:
+    """Export, code and decode; `sizes_px` are the shorter sides of the study by size, none for no study.
+
+    `measures` are metrics beside PSNR and MS-SSIM, of the pictures as they are.
+    """
     plan = Plan.read(run)
     adapters = exported(run, plan)
-    configs = {kind: Config.from_dict(export.load_checkpoint(run / kind / "last.pt")[1]["config"]) for kind in BLOCKS}
-    settings, cache = {kind: list(quality) for kind in BLOCKS}, Cache(run / "sweep.json")
+    configs = {kind: config_of(run / run_of(kind, plan.seeds[0])) for kind in plan.kinds}
+    settings, cache = {name: list(quality) for name in adapters}, Cache(run / "sweep.json")
 
-    def swept(name: str, paths: Sequence[Path]) -> Results:
+    def swept(name: str, paths: Sequence[Path], measures: Mapping[str, metrics.Measure] | None = None) -> Results:
         note(f"{name}: {len(paths)} pictures")
-        return sweep(paths, list(adapters.values()), settings, cache=cache)
+        return sweep(paths, list(adapters.values()), settings, measures=measures, cache=cache)
 
     paths = find_pictures(pictures)
-    results = swept(WHOLE, paths)
+    results = swept(WHOLE, paths, measures)
     sizes: dict[str, dict[str, Spread]] = {}
 
     def add(name: str, found: Results) -> None:
         if found.pictures:
-            sizes[name] = {kind: spread(found, kind, "psnr") for kind in RIVALS}
+            sizes[name] = {kind: spread(found, plan, kind, "psnr") for kind in plan.kinds[1:]}
 
     with tempfile.TemporaryDirectory(prefix="mvc-sizes-") as folder:
 
@@ -282,6 +293,7 @@ def main() -> None:
     parser.add_argument("--pictures", nargs="+", required=True)
     parser.add_argument("--quality", default="1,2,3,4,5,6,7,8")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES_PX)), help="shorter sides in pixels; empty: none")
+    parser.add_argument("--metrics", default="lpips", help="beside PSNR and MS-SSIM, as of mvc bench; empty: none")
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--json", action="store_true", help="all figures too, beside the table")
     parser.add_argument("--plot", action="store_true", help="curves too, beside the table")
@@ -289,7 +301,8 @@ def main() -> None:
     try:
         quality = [float(q) for q in options.quality.split(",")]
         sizes_px = [int(size) for size in options.sizes.split(",") if size]
-        report = measure_all(options.run, options.pictures, quality, sizes_px)
+        measures = metrics.load([name for name in options.metrics.split(",") if name])
+        report = measure_all(options.run, options.pictures, quality, sizes_px, measures)
         print(report.markdown())
         files.write_atomic(options.output, report.document().encode(), force=True)
         if options.json:

@@ -1,4 +1,7 @@
-"""mambavc-lite with blocks of windows or convolutions: sizes, arithmetic, files, and the benchmark of them."""
+"""mambavc-lite with blocks of windows, convolutions or SAMIC's scan: sizes, arithmetic, files, and their benchmark.
+
+What is of SAMIC alone is in test_lite_semantic.py.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,23 @@ from PIL import Image
 from tiny_model import CONFIG, picture
 from torch import nn
 
-from benchmarks import blocks, blocks_report
+from benchmarks import blocks, blocks_report, other_sizes
 from mvc.blocks import lite
 from mvc.blocks.layers import Linear
 from mvc.blocks.lite import ConvBlock, NarrowAttention, Stage, VSSBlock, WindowBlock
+from mvc.blocks.lite_semantic import SemanticBlock
 from mvc.codec import Codec
 from mvc.container import read_file
 from mvc.errors import MvcError
-from mvc.models.lite import BLOCKS, Config, MambaVCLite
+from mvc.models.lite import Config, MambaVCLite
 from mvc.models.weights import load, save
 from mvc.train.export import make_weights
 from mvc.train.recipe import Recipe
 
 SAMPLES = Path(__file__).parent.parent / "samples"
-MAKE = {"swin": lambda c: WindowBlock(c, True), "conv": ConvBlock}
+MAKE = {"swin": lambda c: WindowBlock(c, True), "conv": ConvBlock, "sass": SemanticBlock}
+SMOOTH = ("swin", "conv")  # a rounding error changes little: it puts no token into another cluster
+KINDS = ("vss", "swin", "conv", "sass+rrm")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +71,7 @@ def test_a_block_starts_near_identity(kind):
 
 
 @pytest.mark.parametrize("strip", [7, 4096])
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", SMOOTH)
 def test_a_stage_without_gradients_is_the_stage(kind, strip, monkeypatch):
     monkeypatch.setattr(lite, "STRIP_TOKENS", strip)
     stage, x = Stage(active(MAKE[kind](64)), active(MAKE[kind](64))), torch.randn(2, 11, 20, 64)
@@ -75,7 +81,7 @@ def test_a_stage_without_gradients_is_the_stage(kind, strip, monkeypatch):
         torch.testing.assert_close(stage(x.clone()), expected.detach(), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", MAKE)
+@pytest.mark.parametrize("kind", SMOOTH)
 def test_a_block_works_in_bfloat16_and_learns_in_float32(kind):
     block, x = active(MAKE[kind](64)), torch.randn(2, 8, 12, 64)
     exact, coarse = block(x), block(x.bfloat16())
@@ -134,7 +140,7 @@ def test_the_default_is_stored_as_it_was_before_there_were_kinds():
 
 @pytest.mark.parametrize("values", [{"block": "mamba"}, {"block": "swin", "width8": 96}])
 def test_a_block_that_cannot_be_is_refused(values):
-    with pytest.raises(ValueError, match=r"vss, swin, conv|multiples of 64"):
+    with pytest.raises(ValueError, match=r"vss, swin, conv, sass|multiples of 64"):
         Config.from_dict(values)
 
 
@@ -185,28 +191,36 @@ def test_a_recipe_survives_its_file(tmp_path):
     again = Recipe.read(tmp_path / "recipe.toml")
     assert Config.from_dict(again.config) == Config.from_dict(recipe.config)
     assert replace(again, config=recipe.config) == recipe
-    assert (again.config["block"], again.cooldown, again.run) == ("swin", 0.3, str(tmp_path / "swin"))
+    assert (again.config["block"], again.cooldown, again.run) == ("swin", 0.3, str(tmp_path / "swin-0"))
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
-    """A run of three steps for VSS, two for windows and four for convolutions."""
+    """A run of three steps for VSS, two for windows, four for convolutions and one for SAMIC."""
     folder = tmp_path_factory.mktemp("blocks")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(blocks, "time_steps", lambda *_: {"vss": 20.0, "swin": 30.0, "conv": 15.0})
-        assert blocks.train(RECIPE, folder / "store", folder / "run", 1.0, 1.0)
+        steps_s = 20.0, 30.0, 15.0, 60.0
+        patch.setattr(blocks, "time_steps", lambda *_: dict(zip(KINDS, steps_s, strict=True)))
+        assert blocks.train(RECIPE, folder / "store", folder / "run", 1.0, 1.0, KINDS)
     return folder
 
 
 def test_each_kind_has_the_steps_of_its_time_and_is_not_trained_twice(trained, capsys):
     plan, run = blocks.Plan.read(trained / "run"), trained / "run"
-    assert [blocks.steps_done(run / kind / "last.pt") for kind in BLOCKS] == [3, 2, 4]
-    assert set(plan.used_s) == set(BLOCKS) and min(plan.used_s.values()) > 0
-    before = {kind: (run / kind / "last.pt").stat().st_mtime_ns for kind in BLOCKS}
-    assert blocks.train(RECIPE, trained / "store", run, 1.0, 1.0)
-    assert {kind: (run / kind / "last.pt").stat().st_mtime_ns for kind in BLOCKS} == before
-    with pytest.raises(MvcError, match="planned for 1 minutes"):
-        blocks.train(RECIPE, trained / "store", run, 2.0, 1.0)
+    checkpoints = [run / f"{kind}-0" / "last.pt" for kind in KINDS]
+    assert [blocks.steps_done(checkpoint) for checkpoint in checkpoints] == [3, 2, 4, 1]
+    assert set(plan.used_s) == {f"{kind}-0" for kind in KINDS} and min(plan.used_s.values()) > 0
+    before = [checkpoint.stat().st_mtime_ns for checkpoint in checkpoints]
+    assert blocks.train(RECIPE, trained / "store", run, 1.0, 1.0, KINDS)
+    assert [checkpoint.stat().st_mtime_ns for checkpoint in checkpoints] == before
+    for minutes, kinds, loss, message in (
+        (2.0, KINDS, "ours", "planned for 1 minutes on 1 processes with the loss 'ours'"),
+        (1.0, KINDS, "samic", "with the loss 'ours'"),
+        (1.0, KINDS[:2], "ours", r"planned for vss swin conv sass\+rrm"),
+        (1.0, ("vss", "mamba"), "ours", "no kind of block 'mamba'"),
+    ):
+        with pytest.raises(MvcError, match=message):
+            blocks.train(RECIPE, trained / "store", run, minutes, 1.0, kinds, loss=loss)
 
 
 def test_a_run_that_was_stopped_goes_on_and_is_not_reported_before(trained, tmp_path):
@@ -214,11 +228,11 @@ def test_a_run_that_was_stopped_goes_on_and_is_not_reported_before(trained, tmp_
     plan = blocks.Plan.read(run)
     plan.step_s["swin"] = 12.0  # now five steps
     plan.write(run)
-    with pytest.raises(MvcError, match="SwinVC-lite has had 2 of 5 steps"):
+    with pytest.raises(MvcError, match="SwinVC-lite has had 2 of 5 steps with seed 0"):
         blocks_report.exported(run, plan)
-    assert blocks.train(RECIPE, trained / "store", run, 1.0, 1.0)
-    assert [blocks.steps_done(run / kind / "last.pt") for kind in BLOCKS] == [3, 5, 4]
-    assert blocks.Plan.read(run).used_s["swin"] > plan.used_s["swin"]
+    assert blocks.train(RECIPE, trained / "store", run, 1.0, 1.0, KINDS)
+    assert [blocks.steps_done(run / f"{kind}-0" / "last.pt") for kind in KINDS] == [3, 5, 4, 1]
+    assert blocks.Plan.read(run).used_s["swin-0"] > plan.used_s["swin-0"]
 
 
 def test_the_report_is_of_real_files_by_kind_and_size(trained, tmp_path):
@@ -227,7 +241,7 @@ def test_the_report_is_of_real_files_by_kind_and_size(trained, tmp_path):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(picture(96, 128, seed=number).samples).save(paths[-1])
     report = blocks_report.measure_all(trained / "run", list(map(str, paths)), [2, 5, 8], [64])
-    assert [row.codec for row in report.results.rows[:9]] == [kind for kind in BLOCKS for _ in range(3)]
+    assert [row.codec for row in report.results.rows[:12]] == [f"{kind}-0" for kind in KINDS for _ in range(3)]
     assert {name: spreads["conv"].pictures for name, spreads in report.sizes.items()} == {
         "scaled to 64": 4,
         "as they are": 4,
@@ -237,7 +251,8 @@ def test_the_report_is_of_real_files_by_kind_and_size(trained, tmp_path):
     assert report.sizes["as they are"]["swin"].error > 0
     table = report.markdown()
     assert "| MambaVC-lite |" in table and "| 3 |" in table and "| four joined | 1 |" in table
-    assert set(json.loads(report.json())["bd_rate"]["psnr"]) == {"swin", "conv"}
+    assert "| SASS-lite with SVD-RRM |" in table and "| model | PSNR | MS-SSIM |" in table
+    assert set(json.loads(report.json())["bd_rate"]["psnr"]) == set(KINDS[1:])
     report.draw(tmp_path / "a.svg")
     assert "BD-rate (PSNR)" in (tmp_path / "a.svg").read_text()
 
@@ -258,9 +273,9 @@ def test_pictures_of_other_sizes(tmp_path):
 
     for name in ("scaled", "cropped", "joined"):
         (tmp_path / name).mkdir()
-    assert sizes(blocks_report.scaled(paths, 64, tmp_path / "scaled")) == [(96, 64)] * 2 + [(64, 96)] + [(96, 64)] * 2
-    assert sizes(blocks_report.cropped(paths, 128, tmp_path / "cropped")) == [(128, 128)] * 5
-    (sheet,) = blocks_report.joined(paths, tmp_path / "joined")
+    assert sizes(other_sizes.scaled(paths, 64, tmp_path / "scaled")) == [(96, 64)] * 2 + [(64, 96)] + [(96, 64)] * 2
+    assert sizes(other_sizes.cropped(paths, 128, tmp_path / "cropped")) == [(128, 128)] * 5
+    (sheet,) = other_sizes.joined(paths, tmp_path / "joined")
     with Image.open(sheet) as four:
         assert four.size == (384, 256)
         places = [(0, 0), (192, 0), (0, 128), (192, 128)]

@@ -2,7 +2,7 @@
 
 The other two are there for one comparison, that of MambaVC (section 4.2.2) with its variants SwinVC and ConvVC, at lite
 size: each has the VSS block's parameters within 5 %, starts near identity as it does, and keeps x [B, H, W, C] in its
-type (bfloat16 in training), with float32 weights.
+type (bfloat16 in training), with float32 weights. So does the block with SAMIC's scan, in lite_semantic.py.
 """
 
 from __future__ import annotations
@@ -64,11 +64,12 @@ class GroupedScan(nn.Module):
     v [B, H, W, C] -> y in its type. What gives a token its step sizes, B and C sees all channels.
     """
 
-    def __init__(self, channels: int, states: int = 1, rank: int = 4) -> None:
+    def __init__(self, channels: int, states: int = 1, rank: int = 4, orders: int = ORDERS) -> None:
+        """`orders` is how many of them have step sizes, B and C of their own."""
         super().__init__()
         self.rank = rank
         self.projection = nn.Parameter(
-            torch.empty(ORDERS * (rank + 2 * states), channels).normal_(std=channels**-0.5)
+            torch.empty(orders * (rank + 2 * states), channels).normal_(std=channels**-0.5)
         )
         self.dt_weight = nn.Parameter(torch.empty(rank, channels).uniform_(-(rank**-0.5), rank**-0.5))
         step = torch.exp(torch.empty(channels).uniform_(math.log(0.003), math.log(0.3)))
@@ -176,19 +177,23 @@ class ConvBlock(Composite):
     blocks to be the ones that a scan has to beat. The norm behind the convolution does what GDN does.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, size: int = SIZE) -> None:
         super().__init__()
         self.value = Linear(channels, channels)
         self.gate = Linear(channels, channels)
-        self.conv = Depthwise(channels, SIZE, "silu")
+        self.conv = Depthwise(channels, size, "silu")
         self.out = small(Linear(channels, channels))
         self.norm, self.gated_norm = Norm(), GatedNorm()
+
+    def mixed(self, f: Tensor) -> Tensor:
+        """What comes of the value before norm and gate: [B, H, W, C] of norm(x)."""
+        y: Tensor = self.conv(self.value(f))
+        return y
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """The result may be put into `out`, which may be x; see `add`."""
         f = self.norm(x)
-        mixed = self.conv(self.value(f))
-        return add(x, lambda f, mixed: self.out(self.gated_norm(mixed, self.gate(f))), f, mixed, out=out)
+        return add(x, lambda f, y: self.out(self.gated_norm(y, self.gate(f))), f, self.mixed(f), out=out)
 
 
 class Stage(nn.Sequential):

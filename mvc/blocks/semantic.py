@@ -16,6 +16,8 @@ from mvc.blocks.layers import Composite, Linear
 from mvc.blocks.vss import SS2D, Scan, default_rank
 from mvc.ops.scan import ORDERS, selective_scan
 
+TINY = 1e-30  # below every singular value that is not zero
+
 
 def cluster_order(cluster: Tensor, clusters: int) -> Tensor:
     """Token order that visits one cluster after the other: cluster index [B, H*W] -> permutation [B, H*W].
@@ -31,6 +33,26 @@ def cluster_order(cluster: Tensor, clusters: int) -> Tensor:
     return rank.gather(1, cluster).argsort(stable=True, dim=1)
 
 
+class _Reordered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, order, inverse):
+        ctx.save_for_backward(inverse)
+        return x.index_select(0, order)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad.index_select(0, ctx.saved_tensors[0]), None, None
+
+
+def reordered(x: Tensor, order: Tensor, inverse: Tensor) -> Tensor:
+    """Rows of x [N, C] in another order, a permutation of which the inverse is known.
+
+    torch's own gradient of this adds up what may come from several places, at several times the cost.
+    """
+    y: Tensor = _Reordered.apply(x, order, inverse)
+    return y
+
+
 class Clustering(nn.Module):
     """Cluster of every token by what it shows and where it is: v [B, H, W, D] (SAMIC, equations 1 to 3).
 
@@ -40,11 +62,15 @@ class Clustering(nn.Module):
 
     def __init__(self, channels: int, features: int = 32, clusters: int = 16) -> None:
         super().__init__()
-        self.features = nn.Sequential(
-            Conv(channels, features, 3), nn.SiLU(), Conv(features, features, 3), nn.SiLU(), Conv(features, features, 1)
-        )
+        self.features = self._network(channels, features)
         self.centres = nn.Parameter(torch.randn(clusters, features))
         self.log_temperature = nn.Parameter(torch.tensor(math.log(0.1)))
+
+    @staticmethod
+    def _network(channels: int, features: int) -> nn.Module:
+        return nn.Sequential(
+            Conv(channels, features, 3), nn.SiLU(), Conv(features, features, 3), nn.SiLU(), Conv(features, features, 1)
+        )
 
     def position(self, height: int, width: int, like: Tensor) -> Tensor:
         """sin(pi u) in the first half of the channels and cos(pi v) in the second, u and v in 0 ... 1: [H, W, F]."""
@@ -55,14 +81,13 @@ class Clustering(nn.Module):
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """-> cluster [B, H*W] and factor [B, H*W, 1], which is one."""
-        seen = self.features(v) + self.position(v.shape[1], v.shape[2], v)
+        seen = self.features(v).to(self.centres.dtype)
+        seen = seen + self.position(v.shape[1], v.shape[2], seen)
         similarity = F.normalize(seen.flatten(1, 2), dim=-1) @ F.normalize(self.centres, dim=-1).t()
         scores = similarity / self.log_temperature.exp()
         if self.training:  # Gumbel-softmax
             scores = scores - torch.log(-torch.log(torch.rand_like(scores).clamp(1e-6, 1 - 1e-6)))
-        index = torch.arange(scores.shape[-1], device=v.device)
-        best = scores.amax(-1, keepdim=True)
-        cluster = torch.where(scores == best, index, len(index)).amin(-1)  # the lower index where two are equal
+        cluster = scores.argmax(-1)  # the first where two are equal
         chosen = scores.softmax(-1).gather(-1, cluster[..., None])
         return cluster, chosen / chosen.detach()
 
@@ -117,11 +142,45 @@ class MambaBlock(Composite):
         return x + self.mixer(self.norm(x))
 
 
-class LowRank(nn.Module):
-    """SVD-RRM: y + alpha (y' - y), y' with every singular value lowered by theta (SAMIC, equations 7 to 10).
+class _Shrunk(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, y, threshold):
+        u, s, vh = torch.linalg.svd(y, full_matrices=False)
+        kept = F.relu(s - threshold)
+        ctx.save_for_backward(u, s, vh, kept, threshold)
+        return (u * kept[:, None]) @ vh
 
-    y [B, H, W, M] is a matrix of M x HW for each sample. Encoder only. Of the singular vectors' gradient torch
-    computes terms that divide by differences of singular values, so equal ones are undefined in training.
+    @staticmethod
+    def backward(ctx, grad):
+        u, s, vh, kept, threshold = ctx.saved_tensors
+        left, right = u.mT @ grad, grad @ vh.mT
+        inner = left @ vh.mT
+        lost, active = F.relu(threshold - s), kept > 0
+        both = active[:, :, None] & active[:, None]
+        excess = kept[:, :, None] + kept[:, None]
+        # (f(a) - f(b)) / (a - b) and (f(a) + f(b)) / (a + b) for f(s) = max(s - threshold, 0), without a difference
+        apart = torch.where(both, 1.0, excess / (excess + lost[:, :, None] + lost[:, None]).clamp_min(TINY))
+        together = excess / (s[:, :, None] + s[:, None]).clamp_min(TINY)
+        turned = 0.5 * (apart * (inner + inner.mT) + together * (inner - inner.mT))
+        share = kept / s.clamp_min(TINY)
+        outer = (u * share[:, None]) @ (left - inner @ vh) + ((right - u @ inner) * share[:, None]) @ vh
+        return u @ turned @ vh + outer, -(active * inner.diagonal(dim1=1, dim2=2)).sum()
+
+
+def shrunk(y: Tensor, threshold: Tensor) -> Tensor:
+    """Matrices y [B, m, n] with every singular value lowered by a threshold (a number >= 0), to 0 where it is less.
+
+    The gradient is the operator's own (its divided differences lie in 0 ... 1), also where singular values are equal
+    or zero. Through the singular vectors, as torch does it, there would be a division by zero in every flat crop.
+    """
+    low: Tensor = _Shrunk.apply(y, threshold)
+    return low
+
+
+class LowRank(nn.Module):
+    """SVD-RRM: y + alpha (y' - y), y' with every singular value lowered by |theta| (SAMIC, equations 7 to 10).
+
+    y [B, H, W, M] is a matrix of M x HW for each sample. Encoder only.
     """
 
     def __init__(self) -> None:
@@ -130,6 +189,5 @@ class LowRank(nn.Module):
         self.alpha = nn.Parameter(torch.tensor(0.1))
 
     def forward(self, y: Tensor) -> Tensor:
-        u, s, vh = torch.linalg.svd(y.flatten(1, 2).float(), full_matrices=False)
-        low = (u * F.relu(s - self.theta)[:, None]) @ vh
+        low = shrunk(y.flatten(1, 2).float(), self.theta.abs())
         return y + self.alpha * (low.view(y.shape).to(y.dtype) - y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
 
 Samples = NDArray[np.uint8]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def lpips(device: str = "cpu") -> Callable[[Samples, Samples], float]:
@@ -32,13 +34,18 @@ def dists(device: str = "cpu") -> Callable[[Samples, Samples], float]:
     return _distance(DISTS(), "dists", device)
 
 
-def _distance(network: nn.Module, name: str, device: str) -> Callable[[Samples, Samples], float]:
+def fetched(network: Network, name: str) -> Network:
+    """The network with the weights of "lpips" or "dists", not to be trained; `WeightsError` where there are none."""
     try:
         network.load_state_dict(metric_weights.load(name))
     except RuntimeError as error:  # names or shapes
         text = f"the weights in {metric_weights.path(name)} are not those of {name.upper()}"
         raise WeightsError(text, hint=metric_weights.HINT) from error
-    network.to(device).eval().requires_grad_(False)
+    return network.eval().requires_grad_(False)
+
+
+def _distance(network: nn.Module, name: str, device: str) -> Callable[[Samples, Samples], float]:
+    fetched(network, name).to(device)
 
     def measure(original: Samples, decoded: Samples) -> float:
         with torch.inference_mode():

@@ -21,6 +21,8 @@ from mvc.blocks.layers import (
     unshuffle,
 )
 from mvc.blocks.lite import WIDTH_UNIT, ConvBlock, Stage, VSSBlock, WindowBlock
+from mvc.blocks.lite_semantic import SemanticBlock
+from mvc.blocks.semantic import LowRank
 from mvc.models.base import CELL_PX, Autoencoder, Piece, part_of
 from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
@@ -39,7 +41,7 @@ They bound the memory, and the picture gets better: the scans were trained on 25
 thousand is of no use (docs/decisions.md).
 """
 STRIDE = 64  # pixels to a side for each position of z
-BLOCKS = ("vss", "swin", "conv")
+BLOCKS = ("vss", "swin", "conv", "sass")
 LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
 
 
@@ -75,6 +77,7 @@ class Config:
     context_hidden: int = 128
     block: str = BLOCKS[0]  # what the stages are made of; the other kinds are for comparison (benchmarks/blocks.py)
     packing: int = 1  # pixels to a side of each position of x: 1 for RGB, 2 for packed 4:2:0 (mvc/planes.py)
+    rrm: bool = False  # SAMIC's low-rank step at the end of g_a, for comparison as well
 
     def __post_init__(self) -> None:
         check_sizes(self, BLOCKS)
@@ -98,9 +101,9 @@ class Config:
         return SAMPLES if self.packing == PACKING else 3
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name. VSS blocks and RGB go without saying: weights from before are known by a hash of this."""
+        """The fields by name, later ones only where they say something: older weights are known by a hash of this."""
         values = asdict(self)
-        for name in ("block", "packing"):
+        for name in ("block", "packing", "rrm"):
             if values[name] == type(self).__dataclass_fields__[name].default:
                 del values[name]
         return values
@@ -157,12 +160,14 @@ def _packed_row(i: int, j: int, plane: int) -> Tensor:
 
 
 def _stage(kind: str, channels: int, blocks: int, states: int) -> Stage:
-    """`blocks` blocks of a kind in BLOCKS; every second one of windows is shifted, and only VSS blocks have states."""
+    """`blocks` blocks of a kind in BLOCKS; every second one of windows is shifted, and only scans have states."""
 
     def block(index: int) -> nn.Module:
         if kind == "swin":
             return WindowBlock(channels, shifted=index % 2 == 1)
-        return ConvBlock(channels) if kind == "conv" else VSSBlock(channels, states)
+        if kind == "conv":
+            return ConvBlock(channels)
+        return SemanticBlock(channels, states) if kind == "sass" else VSSBlock(channels, states)
 
     return Stage(*map(block, range(blocks)))
 
@@ -198,13 +203,15 @@ class Analysis(nn.Module):
         self.skip.weight.data = dct_rows(config.latents, config.packing)
         self.gain = QualityGain(config.latents)
         self.gain.log_gain.data -= _log_steps(self.gain)
+        self.low_rank = LowRank() if config.rrm else None
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         patches = unshuffle(x, self.fine).sub_(self.middle)  # they are a copy of x
         f = self.stage8(self.gain8(self.embed(patches), index))
         f = self.stage16(self.merge(unshuffle(f, 2)))
         y = self.head(f) + self.skip(unshuffle(x, self.patch).sub_(self.middle))
-        return self.gain(y.float(), index)
+        y = self.gain(y.float(), index)
+        return y if self.low_rank is None else self.low_rank(y)
 
 
 class Synthesis(nn.Module):

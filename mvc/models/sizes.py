@@ -16,6 +16,7 @@ _RANGES = {
     "blocks": _BLOCKS,
     "states": (1, 64),
     "packing": (1, 2),
+    "rrm": (0, 1),
     "kernel": (1, 15),
     "outer_kernel": (1, 15),
     "windows": (1, 32),

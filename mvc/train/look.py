@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvc.evaluate import metric_weights
+from mvc.evaluate.deep import fetched
 from mvc.evaluate.networks import DISTS, LPIPS
 from mvc.models.detail import limit_of, open_blocks
 from mvc.models.estimate import RateEstimator
@@ -38,10 +38,7 @@ class LookObjective(nn.Module):
     def __init__(self, model: Natural, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
-        self.lpips, self.vgg = LPIPS(), DISTS()
-        for network, name in ((self.lpips, "lpips"), (self.vgg, "dists")):
-            network.load_state_dict(metric_weights.load(name))
-            network.requires_grad_(False)
+        self.lpips, self.vgg = fetched(LPIPS(), "lpips"), fetched(DISTS(), "dists")
 
     def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         """Per-sample loss, bits per pixel and MSE of pictures x [B, H, W, 3] in 0..1; only MSE without gradients."""

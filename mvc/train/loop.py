@@ -45,7 +45,7 @@ def objective_of(model: Any, recipe: Recipe) -> Objective | LookObjective:
     dtype = getattr(torch, recipe.dtype)
     if recipe.for_look:
         return LookObjective(model, dtype)
-    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda, recipe.parts)
+    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda, recipe.parts, recipe.lpips)
 
 
 def trained_for(model: nn.Module, recipe: Recipe) -> nn.Module:

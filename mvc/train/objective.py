@@ -7,7 +7,7 @@ none of its digits left. A model of clips is trained on short sequences, each co
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvc.evaluate.deep import fetched
+from mvc.evaluate.networks import LPIPS
 from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
@@ -41,12 +43,14 @@ def rate_distortion(
     dtype: torch.dtype = torch.float32,
     ms_ssim: float = 0.0,
     fixed_lambda: float = 0.0,
+    unlike: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x in 0..1.
 
     x is [B, H, W, 3], or packed 4:2:0 [B, H/2, W/2, 6] (mvc/planes.py), of which the MSE is that of luma.
     `ms_ssim` is the share of 1 - MS-SSIM in the distortion, the rest being the squared error. With `fixed_lambda` the
     loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC, equation 11), else lambda follows the quality index.
+    `unlike` gives for x and x_hat what is added to that, [B], whatever lambda is (SAMIC, equation 13).
     """
     coder = RateEstimator(model.density, index, noise, dtype)
     x_hat = model(coder, x, index, dtype=dtype)
@@ -56,12 +60,12 @@ def rate_distortion(
     distortion = 255**2 * error
     if ms_ssim:
         distortion = (1 - ms_ssim) * distortion + ms_ssim * LAMBDA_RATIO * ms_ssim_loss(x, x_hat)
-    if fixed_lambda:
-        loss = fixed_lambda * distortion + bpp
-    else:
-        weight = rd_lambda(index)
-        # dividing by sqrt(lambda) keeps every rate's gradient of about one size
-        loss = (weight * distortion + bpp) * (weight / 0.018) ** -0.5
+    weight = fixed_lambda or rd_lambda(index)
+    loss = weight * distortion + bpp
+    if unlike is not None:
+        loss = loss + unlike(x, x_hat)
+    if not fixed_lambda:
+        loss = loss * (weight / 0.018) ** -0.5  # keeps every rate's gradient of about one size
     return {"loss": loss, "bpp": bpp, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse, "x_hat": x_hat}
 
 
@@ -118,16 +122,29 @@ class Objective(nn.Module):
         ms_ssim: float = 0.0,
         fixed_lambda: float = 0.0,
         parts: Sequence[str] = (),
+        lpips: float = 0.0,
     ) -> None:
-        """`parts` are the networks that are trained, by what they code; all by default."""
+        """`parts` are the networks that are trained, by what they code; all by default. `lpips` is LPIPS's weight.
+
+        `WeightsError` if it has one, and LPIPS itself has not been fetched.
+        """
         super().__init__()
         self.model, self.dtype, self.ms_ssim, self.fixed_lambda = model, dtype, ms_ssim, fixed_lambda
         self.parts = tuple(parts)
+        self.lpips_weight, self.lpips = lpips, fetched(LPIPS(), "lpips") if lpips else None
+
+    def _unlike(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        assert self.lpips is not None
+        one, other = (picture.clamp(0, 1).permute(0, 3, 1, 2) for picture in (x, x_hat))
+        distance: Tensor = self.lpips(one, other)
+        return self.lpips_weight * distance
 
     def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         model: Any = self.model
         if isinstance(model, Autoencoder) or self.parts == (PICTURE,):
-            options = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
+            options: dict[str, Any] = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
+            if self.lpips is not None and torch.is_grad_enabled():  # validation does not tell the loss
+                options["unlike"] = self._unlike
             result = rate_distortion(model.networks[PICTURE], x, index, noise=noise, dtype=self.dtype, **options)
         else:
             result = clip_rate_distortion(model, x, noise=noise, fixed_lambda=self.fixed_lambda)

@@ -36,7 +36,7 @@ _POSITIVE = ("batch", "lr", "minutes", "clip", "aux_lr", "checkpoint_minutes", "
 _SHARES = ("cooldown", "ema", "ms_ssim", "moved", "graphics_share", "jitter")
 _NOT_NEGATIVE = (
     *("rd_lambda", "frames", "warmup_steps", "steps", "processes", "holdout", "drawn", "grain", "validate_minutes"),
-    "seed",
+    *("seed", "lpips"),
 )
 _CHOICES = {
     "device": ("auto", "cpu", "cuda"),
@@ -76,6 +76,7 @@ class Recipe:
     clip: float = 20.0  # largest norm of the gradient
     ema: float = 0.999  # decay of the averaged weights; 0: they are the weights themselves
     ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion; the rest is the squared error
+    lpips: float = 0.0  # weight of LPIPS, which is added to distortion and rate; it has to be fetched
     seed: int = 0
     dtype: str = "bfloat16"
     device: str = "auto"
@@ -185,8 +186,9 @@ class Recipe:
         if (self.moved > 0) != bool(self.stills) or (self.stills and not clips):
             hint = "moved is the share of crops that are made by moving pictures of that folder, for a model of clips"
             raise SourceError(f"moved = {self.moved} and stills = {self.stills!r} do not go together", hint=hint)
-        if clips and self.ms_ssim:
-            raise SourceError(f"ms_ssim = {self.ms_ssim} should be left out: {self.model} is trained for squared error")
+        for name in ("ms_ssim", "lpips"):
+            if clips and (share := getattr(self, name)):
+                raise SourceError(f"{name} = {share} should be left out: {self.model} is trained for squared error")
         stride = max(network.stride for network in model.networks.values())
         for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
             if crop_px % stride:
