@@ -2,8 +2,9 @@
 
 LPIPS and the distance of local statistics of VGG16's features (Wasserstein distortion, Qiu et al. 2024, with uniform
 windows instead of Gaussian ones), both in proportion to what coding loses at a quality index, so that all count alike;
-and the squared error, of that of the faithful picture, so that little is made up where it gains little. Needs the
-weights that `mvc metrics --fetch` brings.
+and the squared error, of that of the faithful picture, so that little is made up where it gains little. What is the
+same in all blocks of a neighbourhood counts apart: the networks hardly see a weak grid, and people do. Needs weights
+that `mvc metrics --fetch` brings.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvc.blocks.layers import unshuffle
 from mvc.evaluate.deep import fetched
 from mvc.evaluate.networks import DISTS, LPIPS
-from mvc.models.detail import limit_of, open_blocks
+from mvc.models.detail import BLOCK_PX, limit_of, open_blocks
 from mvc.models.estimate import RateEstimator
 from mvc.models.looks import Natural
 from mvc.train.objective import pixels_of, squared_errors
 
 LPIPS_WEIGHT, STATISTICS_WEIGHT, ERROR_WEIGHT = 1.0, 1.0, 0.2
+GRID_WEIGHT, GRID_BLOCKS = 30.0, 8
 LOST = 4.0
 """LPIPS of faithful pictures is about so much times the limit of detail, from quality 1 to 5."""
 WINDOWS = (16, 8, 8, 4)
@@ -47,13 +50,15 @@ class LookObjective(nn.Module):
             open_ = open_blocks(faithful)
             limit = limit_of(self.model.picture.g_s, index)
         noise_in = torch.randn(*features.shape[:3], self.model.detail.noise.in_features, device=x.device)
-        x_hat = faithful + self.model.detail(features, noise_in, index, limit, open_)
+        detail = self.model.detail(features, noise_in, index, limit, open_)
+        x_hat = faithful + detail
         mse, _ = squared_errors(x_hat, x)
         pixels = pixels_of(x)
         result = {"bpp": coder.bits / pixels, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse}
         if torch.is_grad_enabled():
             before, _ = squared_errors(faithful, x)
-            result["loss"] = self._unlike(x, x_hat) / (LOST * limit) + ERROR_WEIGHT * (mse / (before + LEAST_ERROR) - 1)
+            unlike, error = self._unlike(x, x_hat) / (LOST * limit), mse / (before + LEAST_ERROR) - 1
+            result["loss"] = unlike + ERROR_WEIGHT * error + GRID_WEIGHT * grid(detail) / limit.square()
         return result
 
     def _decoded(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor, RateEstimator]:
@@ -85,6 +90,12 @@ class LookObjective(nn.Module):
                 x = F.relu(F.conv2d(x, weight, layer.bias.to(x.dtype), padding=1))
             found.append(x)
         return found
+
+
+def grid(detail: Tensor) -> Tensor:
+    """The mean square of what the blocks of 8 x 8 in neighbourhoods have in common, [B], of detail [B, H, W, 3]."""
+    blocks = unshuffle(detail, BLOCK_PX).permute(0, 3, 1, 2)
+    return F.avg_pool2d(blocks, min(GRID_BLOCKS, *blocks.shape[2:])).square().mean((1, 2, 3))
 
 
 def statistics_apart(a: Tensor, b: Tensor, window: int) -> Tensor:
