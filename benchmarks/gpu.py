@@ -61,6 +61,7 @@ def parts(device: str, quick: bool) -> list[Part]:
     found = [
         measured("prepare", 60, "prepare"),
         Part("tests", tests, 60),
+        measured("kernels", 30, "kernels"),
         measured("decode 768x512", 30, "decode", "--size", "768x512"),
         measured("train still", 45, "train", still, "--batch", "64"),
         measured("decode 4K", 40, "decode", "--size", "3840x2160"),

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 import mvc
-from benchmarks import models, training
+from benchmarks import gpu_kernels, models, training
 from benchmarks.speed import shortest_seconds
 from mvc.codec import load
 from mvc.container import read_file
@@ -175,6 +175,12 @@ def paper(options: argparse.Namespace) -> None:
         say(models.COLUMNS[name], f"{value:.4g}")
 
 
+def kernels(options: argparse.Namespace) -> None:
+    """Each fused kernel of a block against torch's operators."""
+    for what, figure in gpu_kernels.rows(options.device, options.quick):
+        say(what, figure)
+
+
 def prepare(options: argparse.Namespace) -> None:
     """Compile what the CPU needs in the parts that follow, and say what the machine is."""
     codec = load(device="cpu")
@@ -186,7 +192,7 @@ def prepare(options: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = {"decode": decode, "clip": clip, "train": train, "paper": paper, "prepare": prepare}
+    commands = {function.__name__: function for function in (prepare, kernels, decode, train, clip, paper)}
     parser.add_argument("part", choices=commands)
     parser.add_argument("recipe", nargs="?")
     parser.add_argument("--size", default="768x512")

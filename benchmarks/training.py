@@ -41,9 +41,10 @@ WARM_UP_STEPS = 3
 PROFILED_STEPS = 4
 GEMM = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 KERNELS = {
-    "_Mix": "mixer kernels (numba)",
-    "_Norm": "mixer kernels (numba)",
-    "_Depthwise": "depthwise kernels (numba)",
+    "_Mix": "mixer kernels",
+    "_Norm": "mixer kernels",
+    "_GatedNorm": "mixer kernels",
+    "_Depthwise": "depthwise kernels",
     "_Latent": "rate kernel (numba)",
     "_Scan": "scan kernels (Triton)",
     "_Warp": "warp",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -106,6 +107,16 @@ def test_a_part_of_the_gpu_table_runs_on_a_cpu(
     assert rows["same symbols"] == "yes"
     assert rows["samples against the CPU's"].startswith("at most 0,")
     assert len(rows) == 6
+
+
+def test_kernels_are_compared_with_torch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_parts", "kernels", "--device", "cpu", "--quick"])
+    gpu_parts.main()
+    rows = dict(gpu.read(capsys.readouterr().out.splitlines()))
+    names = ["norm", "gated norm", "depthwise 3x3 silu", "depthwise 5x5 silu", "depthwise 5x5 leaky"]
+    names += ["VSSBlock", "ConvBlock"]
+    assert list(rows) == [f"{name}, 1x8x8x64: ms (torch's operators)" for name in names]
+    assert all(re.fullmatch(r"[0-9.]+ \([0-9.]+\), [0-9.]+ times(, \d+ GB/s)?", figure) for figure in rows.values())
 
 
 def test_many_pictures_are_counted_and_their_processes_watched(tmp_path: Path) -> None:

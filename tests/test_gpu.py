@@ -5,16 +5,21 @@ Skipped without a CUDA device. `python -m benchmarks.models PICTURE --device cud
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from test_exact_layers import LAYERS, lowered, values
+from test_ops import BFLOAT16, RANK, assert_same, gated, mixer_tensors, plain_gated, plain_norm
 from tiny_model import PAPERS, decoded_digests, encoded_digests, picture, tiny_paper_weights, tiny_weights
+from torch import Tensor
 
 from mvc.codec import Codec
 from mvc.exact.selfcheck import check_backend
 from mvc.models.weights import Weights, load, save
+from mvc.ops import mixer
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,3 +69,89 @@ def test_decoding_gives_its_memory_back(tmp_path: Path) -> None:
         gpu.decode(data)
     torch.cuda.synchronize()
     assert torch.cuda.memory_allocated() <= before
+
+
+# --- the mixer's Triton kernels ------------------------------------------------------------------------------------
+
+TOLERANCES = [(torch.float32, 1e-5), (torch.bfloat16, BFLOAT16)]
+
+
+def make(*shape: int, scale: float = 1.0) -> Tensor:
+    """The same numbers for the same shape, on the CPU."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)) * scale
+
+
+def assert_same_on_a_gpu(
+    fast: Callable[..., Tensor],
+    plain: Callable[..., Tensor],
+    tensors: list[Tensor],
+    dtype: torch.dtype,
+    tolerance: float,
+) -> None:
+    """The first tensor in this type, on the device, against float64 on the CPU."""
+    pytest.importorskip("triton")
+    tensors = [t.cuda() for t in (tensors[0].to(dtype), *tensors[1:])]
+    found = mixer.kernels(tensors[0], 64)
+    assert found is not None and found.__name__ == "mvc.ops.mixer_triton"
+    assert_same(lambda *t: fast(*t).cpu(), lambda *t: plain(*(x.cpu() for x in t)), tensors, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("channels", [16, 128, 320])
+def test_norms(channels: int, dtype: torch.dtype, tolerance: float) -> None:
+    assert_same_on_a_gpu(mixer.norm, plain_norm, [3 + 2 * make(2, 19, 33, channels)], dtype, tolerance)
+    assert_same_on_a_gpu(gated, plain_gated, [make(2, 19, 33, 2 * channels)], dtype, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), TOLERANCES)
+@pytest.mark.parametrize("activation", ["none", "silu", "leaky"])
+@pytest.mark.parametrize("size", [3, 5])
+def test_depthwise(size: int, activation: str, dtype: torch.dtype, tolerance: float) -> None:
+    for shape in ((2, 19, 33, 80), (1, 1, 1, 16), (3, 4, 4, 320)):
+        tensors = [make(*shape), make(size * size, shape[-1]), make(shape[-1])]
+        assert_same_on_a_gpu(
+            lambda *t: mixer.depthwise(*t, activation),
+            lambda *t: mixer.depthwise_reference(*t, activation),
+            tensors,
+            dtype,
+            tolerance,
+        )
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 3e-5), (torch.bfloat16, 0.05)])
+def test_mix(dtype: torch.dtype, tolerance: float) -> None:
+    tensors = mixer_tensors(make, 2, 12, 11, channels=128)
+    plain = partial(mixer.mix_reference, rank=RANK)
+    assert_same_on_a_gpu(partial(mixer.mix, rank=RANK), plain, tensors, dtype, tolerance)
+
+
+def test_gradients_are_the_same_every_time() -> None:
+    tensors = [t.cuda().requires_grad_() for t in mixer_tensors(make, 4, 33, 40, channels=128)]
+    runs = [torch.autograd.grad(mixer.mix(*tensors, RANK).sum(), tensors) for _ in range(3)]
+    assert all(torch.equal(*pair) for other in runs[1:] for pair in zip(runs[0], other, strict=True))
+
+
+def test_more_than_2_to_the_31_numbers() -> None:
+    if torch.cuda.mem_get_info()[0] < 40 * 2**30:
+        pytest.skip("needs 40 GiB of GPU memory")
+    side, channels, rows = 5800, 64, 8
+    x = torch.randn(1, side, side, channels, device="cuda", dtype=torch.bfloat16)
+    weight, bias = make(9, channels).cuda(), make(channels).cuda()
+    near = x[:, -rows - 2 :].clone()  # the last rows, and what they see of the others
+    for fast, plain in (
+        (mixer.norm, plain_norm),
+        (lambda x: mixer.depthwise(x, weight, bias), lambda x: mixer.depthwise_reference(x, weight, bias, "none")),
+        (
+            lambda x: mixer.depthwise(x, weight, bias, "silu"),
+            lambda x: mixer.depthwise_reference(x, weight, bias, "silu"),
+        ),
+    ):
+        found = []
+        for op, source in ((fast, x), (plain, near.float())):
+            source = source.detach().requires_grad_()
+            y = op(source)
+            (gradient,) = torch.autograd.grad(y, source, source.detach().abs())
+            found.append([t[:, -rows + 1 :].float() for t in (y.detach(), gradient)])
+            del y, gradient
+        for ours, theirs in zip(*found, strict=True):
+            assert (ours - theirs).abs().max() < BFLOAT16 * theirs.abs().max()

@@ -74,6 +74,25 @@ def plain_norm(x: Tensor) -> Tensor:
     return centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
 
 
+def gated(both: Tensor) -> Tensor:
+    """Of a value and a gate side by side, as an in-projection leaves them."""
+    return mixer.gated_norm(*both.chunk(2, -1))
+
+
+def plain_gated(both: Tensor) -> Tensor:
+    y, gate = both.chunk(2, -1)
+    return plain_norm(y) * F.silu(gate)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, FLOAT32), (torch.bfloat16, BFLOAT16)])
+def test_gated_norm(make: Make, dtype: torch.dtype, tolerance: float) -> None:
+    both = make(2, 3, 5, 96).to(dtype)
+    assert_same(gated, plain_gated, [both], tolerance)
+    with torch.no_grad():  # then it is a kernel of its own
+        expected = plain_gated(both.double())
+        assert (gated(both).double() - expected).abs().max() < tolerance * expected.abs().max()
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, FLOAT32), (torch.bfloat16, BFLOAT16)])
 @pytest.mark.parametrize("channels", [16, 48, 320])
 def test_norm(make: Make, threads: None, channels: int, dtype: torch.dtype, tolerance: float) -> None:

@@ -49,7 +49,7 @@ def add(x: Tensor, branch: Callable[..., Tensor], *inputs: Tensor, out: Tensor |
     Without gradients it runs strip by strip, and the sum goes into `out` if there is one. At 4K every full-size tensor
     takes 66 MB, and memory that is touched for the first time costs more than a normalisation that is done twice.
     """
-    if torch.is_grad_enabled() or not mixer.is_fused(x, x.shape[-1]):
+    if torch.is_grad_enabled() or not mixer.by_strips(x, x.shape[-1]):
         return x + branch(*inputs)
     x = x.contiguous()
     out = torch.empty_like(x) if out is None else out
@@ -104,11 +104,12 @@ class VSSBlock(Composite):
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """The result may be put into `out`, which may be x; see `add`."""
-        if not mixer.is_fused(x, x.shape[-1]):
+        training = torch.is_grad_enabled()
+        if not (mixer.is_fused if training else mixer.by_strips)(x, x.shape[-1]):
             value, gate = self.in_proj(self.norm(x)).chunk(2, -1)
             return x + self.out_proj(self.gated_norm(self.scan(self.conv(value)), gate))
         scan = self.scan.projection, self.scan.weights(), self.scan.rank
-        if torch.is_grad_enabled():
+        if training:
             return x + self.out_proj(mixer.mix(self.in_proj(self.norm(x)), self.conv.weight, self.conv.bias, *scan))
         value_weight, gate_weight = self.in_proj.weight.to(x.dtype).chunk(2)
         value_bias, gate_bias = self.in_proj.bias.to(x.dtype).chunk(2)

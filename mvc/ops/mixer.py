@@ -5,33 +5,68 @@ goes into the out-projection:
 
     v = silu(depthwise(value)); y = selective_scan(v, v @ projection); out = norm(y) * silu(gate)
 
-On CPU, with C a multiple of 64, numba kernels do this in float32 arithmetic over float32 or bfloat16 tensors; any
-other device or width takes the reference, whose scan has its own GPU backends (scan.py).
+On CPU, with C a multiple of 64, numba kernels do this in float32 arithmetic over float32 or bfloat16 tensors
+(mixer_numba.py), on CUDA devices Triton's (mixer_triton.py). Anything else takes the reference, whose scan has its own
+GPU backends (scan.py). The environment variable MVC_MIXER=reference does without the Triton kernels.
 """
 
 from __future__ import annotations
+
+import os
+from functools import lru_cache
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.ops import depthwise_numba, norm_numba, scan
-from mvc.ops.parallel import array, run
+from mvc.errors import BackendError
+from mvc.ops import depthwise_numba, mixer_numba, norm_numba, scan
+from mvc.ops.mixer_numba import ACTIVATIONS as ACTIVATIONS
 from mvc.ops.product import linear
 from mvc.ops.scan import FAST_TYPES, ORDERS, selective_scan
 
-ACTIVATIONS = {"none": depthwise_numba.NONE, "silu": depthwise_numba.SILU, "leaky": depthwise_numba.LEAKY}
 LEAK = depthwise_numba.LEAK
 
 
-def _fast(x: Tensor, channels: int, multiple: int) -> bool:
-    """Whether the numba kernels take it."""
-    return x.device.type == "cpu" and x.dtype in FAST_TYPES and channels % multiple == 0
+@lru_cache(maxsize=1)
+def _on_gpus() -> ModuleType | None:
+    """Triton's kernels where they can be imported, unless the environment says no."""
+    chosen = os.environ.get("MVC_MIXER", "")
+    if chosen not in ("", "reference"):
+        raise BackendError(f"MVC_MIXER={chosen} is not known", hint="unset it, or set it to: reference")
+    if chosen:
+        return None
+    try:
+        from mvc.ops import mixer_triton
+    except (ImportError, OSError):  # absent, or broken
+        return None
+    return mixer_triton
+
+
+def kernels(x: Tensor, channels: int, multiple: int = 16) -> ModuleType | None:
+    """Those for this width and type where x is: mixer_numba, mixer_triton, or None where only the reference is."""
+    if x.dtype not in FAST_TYPES or channels % multiple:
+        return None
+    if x.device.type == "cpu":
+        return mixer_numba
+    return _on_gpus() if x.device.type == "cuda" else None
+
+
+def _mixing(x: Tensor, channels: int) -> ModuleType | None:
+    """The kernels of `mix`; on GPUs only beside the scan that goes with them."""
+    found = kernels(x, channels, 64)
+    return None if found not in (None, mixer_numba) and not scan.is_triton() else found
 
 
 def is_fused(x: Tensor, channels: int) -> bool:
     """Whether `mix` has kernels for this width and type where x is."""
-    return _fast(x, channels, 64)
+    return _mixing(x, channels) is not None
+
+
+def by_strips(x: Tensor, channels: int) -> bool:
+    """Whether kernels that work in place do best without gradients, a strip after the other: those of a CPU."""
+    return kernels(x, channels, 64) is mixer_numba
 
 
 # --- LayerNorm without gain and bias -------------------------------------------------------------------------------
@@ -39,34 +74,21 @@ def is_fused(x: Tensor, channels: int) -> bool:
 
 class _Norm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
-        x = x.contiguous()
-        tokens, channels = x.numel() // x.shape[-1], x.shape[-1]
-        out, stats = torch.empty_like(x), torch.empty(tokens, 2)
-        run(
-            norm_numba.norm_forward,
-            tokens,
-            array(x.view(-1, channels)),
-            array(out.view(-1, channels)),
-            array(stats),
-        )
+    def forward(ctx, kernels, x):
+        out, stats = kernels.norm_forward(x)
         ctx.save_for_backward(x, stats)
+        ctx.kernels = kernels
         return out
 
     @staticmethod
     def backward(ctx, grad):
-        x, stats = ctx.saved_tensors
-        channels = x.shape[-1]
-        grad_x = torch.empty_like(x)
-        flat = [array(t.view(-1, channels)) for t in (grad.contiguous(), x, grad_x)]
-        run(norm_numba.norm_backward, stats.shape[0], flat[0], flat[1], array(stats), flat[2])
-        return grad_x
+        return None, ctx.kernels.norm_backward(grad, *ctx.saved_tensors)
 
 
 def norm(x: Tensor) -> Tensor:
     """(x - mean) / std over the last dimension; gain and bias live in the linear layer that follows."""
-    if _fast(x, x.shape[-1], 16):
-        return _Norm.apply(x)
+    if (found := kernels(x, x.shape[-1])) is not None:
+        return _Norm.apply(found, x)
     return F.layer_norm(x, x.shape[-1:], eps=float(norm_numba.EPSILON))
 
 
@@ -84,51 +106,30 @@ def depthwise_reference(x: Tensor, weight: Tensor, bias: Tensor, activation: str
     return F.leaky_relu(y, LEAK) if activation == "leaky" else y
 
 
-def _depthwise_forward(x: Tensor, weight: Tensor, bias: Tensor, activation: str) -> Tensor:
-    out = x.new_empty(*x.shape[:3], weight.shape[1])
-    arrays = [array(t) for t in (x, weight, bias, out)]
-    taps = tuple(range(weight.shape[0]))
-    run(depthwise_numba.depthwise_forward, x.shape[0] * x.shape[1], *arrays, ACTIVATIONS[activation], taps)
-    return out
-
-
-def _depthwise_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, activation: str, grad_x: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Writes the first C channels of grad_x; returns the gradients of weight and bias."""
-    batch = x.shape[0]
-    grad_weight, grad_bias = weight.new_empty(batch, *weight.shape), bias.new_empty(batch, *bias.shape)
-    arrays = [array(t) for t in (grad, x, weight, bias)]
-    outputs = [array(t) for t in (grad_x, grad_weight, grad_bias)]
-    taps = tuple(range(weight.shape[0]))
-    run(depthwise_numba.depthwise_backward, batch, *arrays, ACTIVATIONS[activation], taps, *outputs)
-    return grad_weight.sum(0), grad_bias.sum(0)
-
-
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x, weight, bias, activation):
-        x = x.contiguous()
+    def forward(ctx, kernels, x, weight, bias, activation):
         ctx.save_for_backward(x, weight, bias)
-        ctx.activation = activation
-        return _depthwise_forward(x, weight, bias, activation)
+        ctx.kernels, ctx.activation = kernels, activation
+        return kernels.depthwise_forward(x, weight, bias, activation)
 
     @staticmethod
     def backward(ctx, grad):
         x, weight, bias = ctx.saved_tensors
-        grad_x = torch.empty_like(x)
-        gradients = _depthwise_backward(grad.contiguous(), x, weight, bias, ctx.activation, grad_x)
-        return grad_x, *gradients, None
+        grad_x = x.new_empty(x.shape)
+        gradients = ctx.kernels.depthwise_backward(grad, x, weight, bias, ctx.activation, grad_x)
+        return None, grad_x, *gradients, None
 
 
 def depthwise(x: Tensor, weight: Tensor, bias: Tensor, activation: str = "none") -> Tensor:
     """act(depthwise convolution), zero-padded: x [B, H, W, C]; weight [9 or 25, C]; none, silu or leaky (1/8)."""
-    if _fast(x, weight.shape[1], 16) and weight.shape[0] in (9, 25):
-        if x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
-            # The same numbers from float32's kernel, which an encoder has anyway: one kernel less to be compiled.
-            return _Depthwise.apply(x.float(), weight, bias, activation).to(x.dtype)
-        return _Depthwise.apply(x, weight, bias, activation)
-    return depthwise_reference(x, weight, bias, activation)
+    found = kernels(x, weight.shape[1])
+    if found is None or weight.shape[0] not in (9, 25):
+        return depthwise_reference(x, weight, bias, activation)
+    if found is mixer_numba and x.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        # The same numbers from float32's kernel, which an encoder has anyway: one kernel less to be compiled.
+        return _Depthwise.apply(found, x.float(), weight, bias, activation).to(x.dtype)
+    return _Depthwise.apply(found, x, weight, bias, activation)
 
 
 # --- the whole mixer ------------------------------------------------------------------------------------------------
@@ -147,46 +148,33 @@ def mix_reference(
     return F.layer_norm(y, (channels,), eps=float(norm_numba.EPSILON)) * F.silu(gate)
 
 
-def _values(value: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is scanned, the projection in its type, and the scan's parameters; value has C channels, or more behind."""
-    v = _depthwise_forward(value, conv, conv_bias, "silu")
-    small = projection.to(v.dtype)
-    parameters = (v.view(-1, v.shape[-1]) @ small.t()).float()
-    return v, small, parameters.view(v.shape[0], v.shape[1] * v.shape[2], ORDERS, -1)
-
-
 class _Mix(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, gates, conv, conv_bias, projection, weights, rank):
-        gates = gates.contiguous()
-        batch, height, width, wide = gates.shape
-        channels, length = wide // 2, height * width
-        v, small, parameters = _values(gates, conv, conv_bias, projection)
-        y = torch.empty_like(v)
-        kept = scan.forward_on_cpu(v, parameters, weights, rank, y)
-        out, stats = torch.empty_like(v), torch.empty(batch * length, 2)
-        flat = [array(t) for t in (y.view(-1, channels), gates.view(-1, wide), out.view(-1, channels), stats)]
-        run(norm_numba.gated_norm_forward, batch * length, *flat)
+    def forward(ctx, kernels, gates, conv, conv_bias, projection, weights, rank):
+        gates, weights = gates.contiguous(), weights.contiguous()
+        v = kernels.depthwise_forward(gates, conv, conv_bias, "silu")
+        batch, height, width, channels = v.shape
+        small = projection.to(v.dtype)
+        parameters = (v.view(-1, channels) @ small.t()).float().view(batch, height * width, ORDERS, -1)
+        y, kept = kernels.scan_forward(v, parameters, weights, rank)
+        out, stats = kernels.gated_norm_forward(y, gates)
         ctx.save_for_backward(gates, conv, conv_bias, small, weights, v, parameters, kept, y, stats)
-        ctx.rank = rank
+        ctx.kernels, ctx.rank = kernels, rank
         return out
 
     @staticmethod
     def backward(ctx, grad):
         gates, conv, conv_bias, small, weights, v, parameters, kept, y, stats = ctx.saved_tensors
-        batch, height, width, wide = gates.shape
-        channels, length = wide // 2, height * width
-        grad_y, grad_gates = torch.empty_like(y), torch.empty_like(gates)
-        inputs = [grad.contiguous().view(-1, channels), y.view(-1, channels), gates.view(-1, wide), stats]
-        outputs = [grad_y.view(-1, channels), grad_gates.view(-1, wide)]
-        run(norm_numba.gated_norm_backward, batch * length, *[array(t) for t in inputs + outputs])
-        scanned = scan.backward_on_cpu(grad_y, v, parameters, weights, kept, ctx.rank)
+        kernels, channels = ctx.kernels, v.shape[-1]
+        grad_gates = torch.empty_like(gates)
+        grad_y = kernels.gated_norm_backward(grad, y, gates, stats, grad_gates)
+        scanned = kernels.scan_backward(grad_y, v, parameters, weights, kept, ctx.rank)
         grad_v, grad_parameters, grad_weights = scanned
-        flat = grad_parameters.view(batch * length, -1).to(v.dtype)
+        flat = grad_parameters.view(-1, small.shape[0]).to(v.dtype)
         grad_projection = (flat.t() @ v.view(-1, channels)).float()
         grad_v.view(-1, channels).addmm_(flat, small)
-        grad_conv, grad_bias = _depthwise_backward(grad_v, gates, conv, conv_bias, "silu", grad_gates)
-        return grad_gates, grad_conv, grad_bias, grad_projection, grad_weights, None
+        grad_conv, grad_bias = kernels.depthwise_backward(grad_v, gates, conv, conv_bias, "silu", grad_gates)
+        return None, grad_gates, grad_conv, grad_bias, grad_projection, grad_weights, None
 
 
 def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
@@ -195,12 +183,12 @@ def mix(gates: Tensor, conv: Tensor, conv_bias: Tensor, projection: Tensor, weig
     gates [B, H, W, 2C]; conv [9, C]; conv_bias [C]; projection [4 (R + 2N), C]; weights [R + 1 + N + 1, C] as in
     scan.py; returns [B, H, W, C].
     """
-    if is_fused(gates, gates.shape[-1] // 2):
-        return _Mix.apply(gates, conv, conv_bias, projection, weights, rank)
+    if (found := _mixing(gates, gates.shape[-1] // 2)) is not None:
+        return _Mix.apply(found, gates, conv, conv_bias, projection, weights, rank)
     return mix_reference(gates, conv, conv_bias, projection, weights, rank)
 
 
-# --- its halves, without gradients -----------------------------------------------------------------------------------
+# --- its halves -----------------------------------------------------------------------------------------------------
 
 
 def scanned_(v: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tensor:
@@ -211,12 +199,24 @@ def scanned_(v: Tensor, projection: Tensor, weights: Tensor, rank: int) -> Tenso
     return v
 
 
+class _GatedNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, kernels, y, gate):
+        out, stats = kernels.gated_norm_forward(y, gate)
+        ctx.save_for_backward(y, gate, stats)
+        ctx.kernels = kernels
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):
+        y, gate, stats = ctx.saved_tensors
+        grad_gate = gate.new_empty(gate.shape)
+        return None, ctx.kernels.gated_norm_backward(grad, y, gate, stats, grad_gate), grad_gate
+
+
 def gated_norm(y: Tensor, gate: Tensor) -> Tensor:
-    """The second half of `mix`: norm(y) * silu(gate), both [..., C]; fused where no gradient is wanted."""
-    channels = y.shape[-1]
-    if torch.is_grad_enabled() or not _fast(y, channels, 16):
+    """The second half of `mix`: norm(y) * silu(gate), both [..., C]; on a CPU fused where no gradient is wanted."""
+    found = kernels(y, y.shape[-1])
+    if found is None or (found is mixer_numba and torch.is_grad_enabled()):
         return norm(y) * F.silu(gate)
-    out = torch.empty_like(y, memory_format=torch.contiguous_format)
-    flat = [t.contiguous().view(-1, channels) for t in (y, gate, out)]
-    run(norm_numba.gated_norm_forward, len(flat[0]), *map(array, flat), array(torch.empty(len(flat[0]), 2)))
-    return out
+    return _GatedNorm.apply(found, y, gate)

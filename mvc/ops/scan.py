@@ -115,6 +115,11 @@ def _gpu_backend() -> Scan:
     return selective_scan_triton
 
 
+def is_triton() -> bool:
+    """Whether it is scan_triton.py that scans on GPUs."""
+    return _gpu_backend().__name__ == "selective_scan_triton"
+
+
 def scan_with_mamba(
     selective_scan_fn: Callable[..., Tensor], v: Tensor, parameters: Tensor, weights: Tensor, rank: int
 ) -> Tensor:

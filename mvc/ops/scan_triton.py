@@ -4,7 +4,7 @@ One program takes one sample, one scan order and a few of its channels, and walk
 a tile the recurrence is an associative scan. Tensors of a tile have the axes [token, channel, state]. The forward pass
 leaves the state before every tile in `kept`; the backward pass walks the tiles in reverse and computes each again from
 there. Triton's block sizes are powers of two, so ranks, states and channels are padded and masked. See scan.py for the
-meaning of the arrays and the plain reference.
+meaning of the arrays and the plain reference. Places in memory are 64-bit: samples are counted so.
 """
 
 # mypy: disallow-incomplete-defs=False
@@ -67,7 +67,7 @@ def _forward(
     v, parameters, weights, y, kept, height, width, channels,
     RANK: tl.constexpr, STATES: tl.constexpr, R: tl.constexpr, N: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    sample, order = tl.program_id(0) // 4, tl.program_id(0) % 4
+    sample, order = (tl.program_id(0) // 4).to(tl.int64), tl.program_id(0) % 4
     length, group = height * width, channels // 4
     inside = tl.program_id(1) * C + tl.arange(0, C) < group
     c = order * group + tl.program_id(1) * C + tl.arange(0, C)
@@ -100,7 +100,7 @@ def _backward(
     grad_y, v, parameters, weights, kept, grad_v, grad_parameters, grad_weights, height, width, channels,
     RANK: tl.constexpr, STATES: tl.constexpr, R: tl.constexpr, N: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
-    sample, order = tl.program_id(0) // 4, tl.program_id(0) % 4
+    sample, order = (tl.program_id(0) // 4).to(tl.int64), tl.program_id(0) % 4
     length, group = height * width, channels // 4
     inside = tl.program_id(1) * C + tl.arange(0, C) < group
     c = order * group + tl.program_id(1) * C + tl.arange(0, C)
@@ -150,7 +150,8 @@ def _backward(
         sum_dt_weight += tl.sum(p_dt[:, :, None] * g_pre[:, None], 0)
         gv = gy * d[None] + g_drive * dt
         tl.store(grad_v + token[:, None] * channels + c[None], gv.to(grad_v.dtype.element_ty), mask)
-        shares = grad_parameters + tl.program_id(1) * tl.num_programs(0) * length * (RANK + 2 * STATES) + row[:, None]
+        share = tl.program_id(1).to(tl.int64) * tl.num_programs(0) * length * (RANK + 2 * STATES)
+        shares = grad_parameters + share + row[:, None]
         state_live, rank_live = live[:, None] & (n < STATES)[None], live[:, None] & (r < RANK)[None]
         tl.store(shares + r[None], tl.sum(g_pre[:, None] * dt_weight[None], 2), rank_live)
         tl.store(shares + RANK + n[None], tl.sum(gh * (dt * x)[:, :, None], 1), state_live)
@@ -170,15 +171,34 @@ def _launch(v: Tensor, parameters: Tensor, rank: int) -> tuple[tuple[int, int], 
     return (v.shape[0] * ORDERS, triton.cdiv(group, CHANNELS)), {"RANK": rank, "STATES": states, **sizes}
 
 
+def scan_forward(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The scan of contiguous tensors, and what `scan_backward` needs."""
+    batch, height, width, channels = v.shape
+    grid, constants = _launch(v, parameters, rank)
+    y = torch.empty_like(v)
+    kept = weights.new_empty(batch, triton.cdiv(height * width, TILE), constants["STATES"], channels)
+    _forward[grid](v, parameters, weights, y, kept, height, width, channels, **constants)
+    return y, kept
+
+
+def scan_backward(
+    grad: Tensor, v: Tensor, parameters: Tensor, weights: Tensor, kept: Tensor, rank: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of v, parameters and weights, from the contiguous gradient of y."""
+    batch, height, width, channels = v.shape
+    grid, constants = _launch(v, parameters, rank)
+    grad_v, grad_weights = torch.empty_like(v), weights.new_empty(batch, *weights.shape)
+    shares = parameters.new_empty(grid[1], *parameters.shape)  # summed here: atomic sums would have no fixed order
+    inputs = (grad, v, parameters, weights, kept)
+    _backward[grid](*inputs, grad_v, shares, grad_weights, height, width, channels, **constants)
+    return grad_v, shares.sum(0), grad_weights.sum(0)
+
+
 class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx, v, parameters, weights, rank):
         v, parameters, weights = v.contiguous(), parameters.contiguous(), weights.contiguous()
-        batch, height, width, channels = v.shape
-        grid, constants = _launch(v, parameters, rank)
-        y = torch.empty_like(v)
-        kept = weights.new_empty(batch, triton.cdiv(height * width, TILE), constants["STATES"], channels)
-        _forward[grid](v, parameters, weights, y, kept, height, width, channels, **constants)
+        y, kept = scan_forward(v, parameters, weights, rank)
         ctx.save_for_backward(v, parameters, weights, kept)
         ctx.rank = rank
         return y
@@ -186,13 +206,7 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad):
         v, parameters, weights, kept = ctx.saved_tensors
-        batch, height, width, channels = v.shape
-        grid, constants = _launch(v, parameters, ctx.rank)
-        grad_v, grad_weights = torch.empty_like(v), weights.new_empty(batch, *weights.shape)
-        shares = parameters.new_empty(grid[1], *parameters.shape)  # summed here: atomic sums would have no fixed order
-        inputs = (grad.contiguous(), v, parameters, weights, kept)
-        _backward[grid](*inputs, grad_v, shares, grad_weights, height, width, channels, **constants)
-        return grad_v, shares.sum(0), grad_weights.sum(0), None
+        return *scan_backward(grad.contiguous(), v, parameters, weights, kept, ctx.rank), None
 
 
 def selective_scan_triton(v: Tensor, parameters: Tensor, weights: Tensor, rank: int) -> Tensor:
