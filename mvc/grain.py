@@ -193,7 +193,7 @@ def _noise(grain: Grain, plane: int, place: tuple[int, int], shape: tuple[int, .
     """Sums of four bytes around 0 for each pixel, weighted with those of its neighbours."""
     (top, left), (height, width) = place, shape
     rows, columns = range(top, top + height + 2), range(left, left + width + 2)
-    n = byte_sums(rows, columns, grain.seed + plane * 0xC2B2AE3D)
+    n = byte_sums(rows, columns, grain.seed + plane * 0xC2B2AE3D).astype(np.int64)
     n = 256 * n[1:-1] + grain.down * (n[:-2] + n[2:])
     return 256 * n[:, 1:-1] + grain.across * (n[:, :-2] + n[:, 2:])
 

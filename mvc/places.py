@@ -9,7 +9,7 @@ VARIANCE = 4 * (256**2 - 1) // 12
 """Of a sum of four bytes."""
 
 
-def byte_sums(rows: range, columns: range, seed: int = 0) -> NDArray[np.int64]:
+def byte_sums(rows: range, columns: range, seed: int = 0) -> NDArray[np.int32]:
     """The sum of the four bytes of a hash of each row and column, less its mean 510: [rows, columns] (spec 6.8)."""
     across = np.arange(columns.start, columns.stop, dtype=np.uint32)
     down = np.arange(rows.start, rows.stop, dtype=np.uint32)[:, None]
@@ -20,4 +20,5 @@ def byte_sums(rows: range, columns: range, seed: int = 0) -> NDArray[np.int64]:
         h *= np.uint32(factor)
     h ^= h >> np.uint32(16)
     pairs = (h & np.uint32(0x00FF00FF)) + (h >> np.uint32(8) & np.uint32(0x00FF00FF))
-    return ((pairs & np.uint32(0xFFFF)) + (pairs >> np.uint32(16))).astype(np.int64) - 510
+    total = (pairs & np.uint32(0xFFFF)) + (pairs >> np.uint32(16))
+    return total.view(np.int32) - np.int32(510)

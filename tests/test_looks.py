@@ -24,6 +24,7 @@ from mvc.effort.importance import importance
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
+from mvc.metrics import psnr
 from mvc.models import looks, registry
 from mvc.models.detail import BLOCK_PX, Detail, DetailConfig, Look, centred, limit_of, noise_of, open_blocks
 from mvc.picture import Picture
@@ -330,7 +331,7 @@ def test_the_shipped_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     shown = mvc.read_picture("n.png").picture
     assert np.array_equal(shown.samples, mvc.decode("k.mvc", look="natural").samples)
     faithful = mvc.decode("k.mvc").samples
-    lost = mvc.psnr(picture.samples, faithful) - mvc.psnr(picture.samples, shown.samples)
+    lost = psnr(picture.samples, faithful) - psnr(picture.samples, shown.samples)
     assert 0 < lost < 1
 
     def fine(samples: np.ndarray) -> float:
@@ -338,7 +339,7 @@ def test_the_shipped_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert abs(fine(shown.samples) / fine(picture.samples) - 1) < abs(fine(faithful) / fine(picture.samples) - 1)
     told = run("verify", "k.mvc", "--look", "natural", "--against", "k.png").stdout
-    assert "% of its symbols are the file's" in told and f"{mvc.psnr(picture.samples, shown.samples):.2f} dB" in told
+    assert "% of its symbols are the file's" in told and f"{psnr(picture.samples, shown.samples):.2f} dB" in told
 
 
 def test_what_excludes_a_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,7 +90,7 @@ def noise_of(rows: slice, columns: slice) -> Tensor:
     The sum of four bytes of a hash of its row and column, of mean 0 and deviation 1.
     """
     down, across = (range(BLOCK_PX * part.start, BLOCK_PX * part.stop) for part in (rows, columns))
-    noise = torch.from_numpy((byte_sums(down, across) / VARIANCE**0.5).astype(np.float32))
+    noise = torch.from_numpy(byte_sums(down, across)).float().mul_(VARIANCE**-0.5)
     return unshuffle(noise[None, ..., None], BLOCK_PX)
 
 
@@ -102,9 +101,9 @@ def open_blocks(x: Tensor) -> Tensor:
     """
     luma = unshuffle(x.mean(-1, keepdim=True), BLOCK_PX)
     low, high = luma.amin(-1, keepdim=True), luma.amax(-1, keepdim=True)
-    place = (luma - low) / (high - low).clamp_min(1e-6)
-    at_ends = ((place < ENDS) | (place > 1 - ENDS)).float().mean(-1)
-    lettered = ((high - low)[..., 0] > SHARP) & (at_ends > AT_ENDS)
+    margin = ENDS * (high - low)
+    between = (luma >= low + margin) & (luma <= high - margin)
+    lettered = ((high - low)[..., 0] > SHARP) & (between.sum(-1) < (1 - AT_ENDS) * BLOCK_PX**2)
     beside = F.max_pool2d(lettered.float()[:, None], 3, 1, 1)[:, 0]
     return (1 - beside)[..., None]
 
