@@ -309,7 +309,7 @@ class Codec:
             if head.tile_px and index != head.quality_index:
                 raise Corrupt(f"a tile has quality index {index}, the picture {head.quality_index}")
             size, corner = (tile.height, tile.width), (tile.top // CELL_PX, tile.left // CELL_PX)
-            reader: Reader = JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
+            reader = self._reader(head, unit)
             if self.parts is not None:
                 first = FirstParts(reader, self.parts if head.tile_px else min(self.parts, len(unit.streams)))
                 y_hat = self.network.take(first, index, size, self.device, self.dtype).y_hat
@@ -322,6 +322,10 @@ class Codec:
             del y_hat
             _tidy(head.width, head.height)
             return made
+
+    def _reader(self, head: Head, unit: Unit) -> Reader:
+        """What reads the streams of a unit: of a tile there is one."""
+        return JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
 
     def latent_sum(self, latent: Latent) -> int:
         """The CRC-32C of a latent, as SUMS has it (spec section 3.11)."""
@@ -358,7 +362,7 @@ class Codec:
         with computing(self.threads):
             x, part = self._seen(cut)
             y, _ = self.latents(x, size, index, part=part)
-            reader: Reader = JointReader(self.joint, unit.streams[0]) if head.tile_px else SeparateReader(unit.streams)
+            reader = self._reader(head, unit)
             coder = Comparing(self.network.decoder(reader, index, size, self.device, self.dtype), y)
             self.network.prior.code(coder, torch.tensor([index], device=self.device), None, None, None)
         return coder.symbols

@@ -17,16 +17,14 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as parse
-from safetensors.torch import save as serialise
 from torch import Tensor, nn
 
 from mvc.errors import WeightsError
-from mvc.files import write_atomic
 from mvc.models.base import Autoencoder
 from mvc.models.detail import Detail, DetailConfig, Look
 from mvc.models.lite import Config, MambaVCLite, Synthesis
 from mvc.models.registry import PICTURE
-from mvc.models.weights import MANIFEST_FILE, WEIGHTS_FILE, stored
+from mvc.models.weights import store, stored
 from mvc.quality import INDICES
 
 NATURAL = "natural"
@@ -95,17 +93,14 @@ def synthesis_hash(synthesis: Synthesis) -> str:
 
 def save(folder: Path, model: Natural, record: dict[str, Any]) -> None:
     """Write the look's two files, the manifest last; `record` are facts of its training."""
-    folder.mkdir(parents=True, exist_ok=True)
-    data = serialise({name: value.half().contiguous() for name, value in model.detail.state_dict().items()})
+    tensors = {name: value.half().contiguous() for name, value in model.detail.state_dict().items()}
     manifest = {
         "look": NATURAL,
         "config": model.config.detail.to_dict(),
         "synthesis_sha256": synthesis_hash(model.picture.g_s),
         "training": record,
-        "sha256": hashlib.sha256(data).hexdigest(),
     }
-    write_atomic(folder / WEIGHTS_FILE, data, force=True)
-    write_atomic(folder / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode(), force=True)
+    store(folder, tensors, manifest)
 
 
 def look_of(model: Autoencoder, beside: Path | None, share: float) -> Look:

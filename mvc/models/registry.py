@@ -157,9 +157,5 @@ def preset_of(model_id: bytes) -> Preset | None:
 def looks_of(model_id: bytes) -> tuple[str, ...]:
     """What the picture in a file with this id in its header can be shown as, by what is installed: "faithful" first."""
     made_by = preset_of(model_id)
-    shown = [look.name.removeprefix(f"{look.look_of}-") for look in LOOKS if made_by and look.look_of == made_by.name]
-    return ("faithful", *(name for name in shown if made_by and _is_shipped(made_by.name, name)))
-
-
-def _is_shipped(model: str, look: str) -> bool:
-    return known(f"{model}-{look}").shipped
+    own = [look for look in LOOKS if made_by and look.look_of == made_by.name and look.shipped]
+    return ("faithful", *(look.name.removeprefix(f"{look.look_of}-") for look in own))

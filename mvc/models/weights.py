@@ -92,11 +92,16 @@ def _canonical(config: dict[str, Any]) -> str:
 
 def save(folder: Path, weights: Weights) -> None:
     """Write the model's two files into `folder`, the manifest last: what was there stays whole until then."""
+    store(folder, dict(_prefixed(weights.networks, Network.tensors)), weights.manifest)
+
+
+def store(folder: Path, tensors: dict[str, Tensor], manifest: Mapping[str, Any]) -> None:
+    """Write tensors, and then a manifest that gets the hash of their file, into a folder that is made if need be."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = serialise(dict(_prefixed(weights.networks, Network.tensors)))
-    manifest = weights.manifest | {"sha256": hashlib.sha256(data).hexdigest()}
+    data = serialise(tensors)
+    whole = {**manifest, "sha256": hashlib.sha256(data).hexdigest()}
     write_atomic(folder / WEIGHTS_FILE, data, force=True)
-    write_atomic(folder / MANIFEST_FILE, (json.dumps(manifest, indent=2) + "\n").encode(), force=True)
+    write_atomic(folder / MANIFEST_FILE, (json.dumps(whole, indent=2) + "\n").encode(), force=True)
 
 
 def load(folder: Path) -> Weights:
