@@ -107,7 +107,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
 
 
 def _quality(head: Head, unit: UnitHead) -> int | None:
-    of_head: int | None = head.quality_index if unit.role in ("picture", "inter") else None
+    of_head: int | None = head.quality_index if unit.role in ("picture", "inter", "between") else None
     return of_head if unit.quality_index is None else unit.quality_index
 
 

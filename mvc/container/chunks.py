@@ -57,7 +57,7 @@ CODE = ChunkType(
     0x02,
     "CODE",
     (
-        Flags((Bits("role", 4, ("picture", "inter", "exact", "alpha")),)),
+        Flags((Bits("role", 4, ("picture", "inter", "exact", "alpha", "between")),)),
         Number("index", 0, 0xFFFFFFFF),
         Number("quality_index", 0, 64, width_bytes=1),  # 64: that of HEAD
         Sizes("sizes"),
@@ -86,10 +86,18 @@ CLIP = ChunkType(
         Number("step", 1, 0xFFFFFFFF),
     ),
 )
-NEXT = ChunkType(0x04, "NEXT", (Number("quality_index", 0, 64, width_bytes=1), Raw("stream")), repeats=True)
+NEXT = ChunkType(
+    0x04,
+    "NEXT",
+    (
+        Flags((Bits("quality_index", 7, range(65)), Bits("role", 1, ("inter", "between")))),  # 64: that of HEAD
+        Raw("stream"),
+    ),
+    repeats=True,
+)
 SUMS = ChunkType(0x05, "SUMS", (Raw("sums"),))
 SUM_BYTES = 4  # of each tile in SUMS
-REFERRING = b"\x01"  # flags of a CODE that is coded given the one before: inter
+REFERRING = (b"\x01", b"\x04")  # flags of a CODE that is coded given the one before: inter and between
 END = ChunkType(0x7F, "END", (Number("crc", 0, 0xFFFFFFFF, width_bytes=CRC_BYTES),))
 TRACK = ChunkType(
     0x81,
@@ -265,7 +273,7 @@ class Link(NamedTuple):
 
     def crc(self, body: bytes, code: int = CODE.code) -> bytes:
         """The checksum of a chunk whose payload begins with `body`: of a unit, or of sound, which refers to none."""
-        refers = code == NEXT.code or (code == CODE.code and body[:1] == REFERRING)
+        refers = code == NEXT.code or (code == CODE.code and body[:1] in REFERRING)
         before = crc32c(self.last, self.beginning) if refers else self.beginning
         framed = frame(code, len(body) + CRC_BYTES)
         return crc32c(framed + body, before).to_bytes(CRC_BYTES, "little")

@@ -8,7 +8,7 @@ test holds the two together. A parsed payload is a plain dict, field name to val
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from mvc.errors import Corrupt, Limit, Unsupported
@@ -109,7 +109,7 @@ class Bits(NamedTuple):
 
     name: str
     width: int
-    values: tuple[Any, ...]
+    values: Sequence[Any]
 
 
 class Flags(NamedTuple):
@@ -150,6 +150,8 @@ class Flags(NamedTuple):
         first = 0
         for group in self.groups:
             values = ", ".join(f"{code} = {value}" for code, value in enumerate(group.values))
+            if isinstance(group.values, range):
+                values = f"{group.values[0]}..{group.values[-1]}"
             yield group.name, f"bits {first}-{first + group.width - 1} of flags", values
             first += group.width
         if first < 8:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["still", "clip"]
 Colour = Literal["rgb", "gray"]
-Role = Literal["picture", "inter", "exact", "alpha"]
+Role = Literal["picture", "inter", "exact", "alpha", "between"]
 
 MOST_INDEX = 0xFFFFFFFF
 AS_HEAD = 64  # a unit's quality_index in the file where it has none of its own
@@ -103,7 +103,8 @@ class Head:
 class Unit:
     """What is coded at once, and one chunk CODE of the file (spec section 3.2): a picture, a tile of it, or a frame.
 
-    `role` says what the streams mean: "picture" what stands for itself, "inter" a frame given the one before it,
+    `role` says what the streams mean: "picture" what stands for itself, "inter" a frame given the one before it
+    that is not "between", "between" a frame given others on both sides of it (spec section 3.2),
     "exact" what the exact coder made, "alpha" (by the same coder) the alpha of the unit before it, of the same index.
     `index` is the number of a tile, or in a clip the time of a frame; units come in ascending order of it.
     `quality_index` is 0..63, or None for that of the head. `streams` are 1 to 255; a latent is its hyperlatent's stream
@@ -182,7 +183,7 @@ def record_of(unit: Unit) -> dict[str, Any]:
 
 def is_next(unit: Unit | UnitHead, head: Head, last: int) -> bool:
     """Whether a unit behind one of the index `last` (-1: behind none) is to be a NEXT in the file, not a CODE."""
-    if head.clip is None or last < 0 or unit.role != "inter":
+    if head.clip is None or last < 0 or unit.role not in ("inter", "between"):
         return False
     count = len(unit.streams if isinstance(unit, Unit) else unit.sizes)
     return count == 1 and unit.index == last + head.clip.step
@@ -206,7 +207,7 @@ def unit_of(chunk: Chunk, body: bytes, head: Head, last: int) -> Unit:
     """The unit that a CODE or NEXT behind one of the index `last` says. Raises as `Chunk.record`."""
     record = chunk.record(body)
     if chunk.code == NEXT.code:
-        return Unit("inter", _next_index(chunk, head, last), _own_quality(record), (record["stream"],))
+        return Unit(record["role"], _next_index(chunk, head, last), _own_quality(record), (record["stream"],))
     ends = list(accumulate(record["sizes"], initial=0))
     streams = tuple(record["streams"][start:end] for start, end in pairwise(ends))
     return Unit(record["role"], record["index"], _own_quality(record), streams)
@@ -223,7 +224,7 @@ def unit_head(chunk: Chunk, head: Head, last: int) -> UnitHead:
     near = None
     if chunk.code == NEXT.code:
         record = fields.begin(NEXT.fields[:-1], cursor)
-        record |= {"role": "inter", "index": _next_index(chunk, head, last), "sizes": (cursor.left(),)}
+        record |= {"index": _next_index(chunk, head, last), "sizes": (cursor.left(),)}
     else:
         record = fields.begin(CODE.fields[:-1], cursor)
     if record["role"] in ("exact", "alpha") and record["sizes"][0] > NEAR_AT:
