@@ -5,8 +5,10 @@
 It follows sections 5.10, 6.6 and 6.7 of bitstream_spec.md and stands on reference_decoder.py beside it, which has all
 that stills have too; nothing of the package is imported. For every unit it prints SHA-256 sums: of the symbols (int32,
 little-endian, in decoding order), of y_hat (what is known afterwards: key, last, motion, each int32 [H, W, channels])
-and of the motion field (int32 [2H, 2W, 3]; of nothing where there is none). None of them depends on a sample, so none
-depends on the synthesis in floating point, which is not its business; `predict` makes predictions of given planes.
+and of the motion fields (int32 [2H, 2W, 3]: of an inter its own, of a between the total ones to its past and its future
+reference, of a keyframe none). Frames come in the order of their times. None of this depends on a sample, so none
+depends on the synthesis in floating point, which is not its business; `predict` and `predict_between` make predictions
+of given planes.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from reference_decoder import Array, Head, Model, Refused, StreamDecoder, Unit, 
 # Section 5.10: the model, and the streams of a unit
 
 PARTS_ROW = base.Row(0, 1, [0, 32768, 49152, 65535, 65536])
+BETWEEN_ROW = base.Row(0, 3, [0, 9362, 18724, 28086, 37448, 46810, 56172, 65535, 65536])
+MOST_BETWEEN = 7
 NETWORKS = ("picture", "motion", "residual")
 
 
@@ -60,7 +64,7 @@ def read_clip_model(folder: Path) -> ClipModel:
 
 @dataclass
 class Frame:
-    """What a unit says, and what is known after it: the latents, whole numbers [H, W, channels]."""
+    """What a unit says, and what is known of it then: latents, whole numbers [H, W, channels], and motion fields."""
 
     role: str
     index: int
@@ -68,7 +72,8 @@ class Frame:
     last: Array
     motion: Array
     symbols: list[int] = field(default_factory=list)
-    vectors: Array | None = None  # the motion field [2H, 2W, 3], in eighths
+    past: Array | None = None  # [2H, 2W, 3], in eighths: to the reference, or that of the two which is shown before
+    future: Array | None = None  # to the other one
     sent: Array | None = None  # bool [H, W]: where the residual has a symbol that says something
 
 
@@ -84,12 +89,19 @@ class UnitDecoder:
     """Decodes the parts of one unit, all from its one stream."""
 
     def __init__(self, head: Head, unit: Unit) -> None:
-        require(unit.role in ("picture", "inter"), "Corrupt", f"a clip has no unit {unit.role}")
+        require(unit.role in ("picture", "inter", "between"), "Corrupt", f"a clip has no unit {unit.role}")
         require(len(unit.streams) == 1, "Corrupt", f"{unit.role} {unit.index} has {len(unit.streams)} streams, not 1")
         self.quality = head.quality_index if unit.quality_index is None else unit.quality_index
         self.size, self.z_size = base.sizes_of(head.height, head.width)
         self.decoder = StreamDecoder(unit.streams[0], f"{unit.role} {unit.index}")
         self.symbols: list[int] = []
+
+    def missing(self, row: base.Row, most: int) -> int:
+        """The first symbol: which parts are not there."""
+        (missing,) = self.decoder.take([row])
+        self.symbols.append(missing)
+        self.decoder.require(0 <= missing <= most, "Corrupt", f"a frame has the parts {missing}")
+        return missing
 
     def features(self, model: Model, given: Sequence[Array]) -> Array:
         z = base.decode_hyper(self.decoder, model, self.quality, *self.z_size)
@@ -107,6 +119,11 @@ class UnitDecoder:
             self.symbols += order
             places |= sent
         return support[..., first:], places
+
+    def residual(self, model: Model, given: Sequence[Array]) -> tuple[Array, Array]:
+        """What is `last` then, and where something was sent."""
+        y_hat, sent = self.picture(model, given)
+        return y_hat * sent.any(), sent
 
     def motion(self, model: Model, given: Sequence[Array]) -> Array:
         """y_hat of the motion: five passes."""
@@ -154,8 +171,8 @@ def near(y_hat: Array, known: Array, number: int) -> Array:
     return (2 * total + count) // (2 * count)
 
 
-def decode_unit(head: Head, unit: Unit, model: ClipModel, before: Frame | None) -> Frame:
-    """A unit given what is known."""
+def decode_anchor(head: Head, unit: Unit, model: ClipModel, before: Frame | None) -> Frame:
+    """A picture or an inter, given the last one before it."""
     coded = UnitDecoder(head, unit)
     networks = model.networks
     if unit.role == "picture":
@@ -166,20 +183,66 @@ def decode_unit(head: Head, unit: Unit, model: ClipModel, before: Frame | None) 
     if before is None:
         raise Refused("Corrupt", f"there is no frame before inter {unit.index}")
     frame = Frame(unit.role, unit.index, before.key, before.last, before.motion, coded.symbols)
+    frame.past = no_motion(coded.size)
     if not unit.streams[0]:
         return frame
-    (missing,) = coded.decoder.take([PARTS_ROW])
-    coded.symbols.append(missing)
-    require(0 <= missing <= 2, "Corrupt", f"inter {unit.index} has the parts {missing}")
+    missing = coded.missing(PARTS_ROW, 2)
     frame.motion, frame.last = np.zeros_like(before.motion), np.zeros_like(before.last)
     if missing != 1:
         frame.motion = coded.motion(networks["motion"], [before.motion, before.last])
-        frame.vectors = motion_field(networks["motion"], frame.motion, coded.quality)
+        frame.past = motion_field(networks["motion"], frame.motion, coded.quality)
     if missing != 2:
         given = [before.key, before.last, frame.motion]
-        frame.last, frame.sent = coded.picture(networks["residual"], given)
+        frame.last, frame.sent = coded.residual(networks["residual"], given)
     coded.decoder.finish()
     return frame
+
+
+def decode_between(head: Head, unit: Unit, model: ClipModel, past: Frame, base_future: Array) -> Frame:
+    """A between, given what is known of its past reference, and the base of its future field."""
+    coded = UnitDecoder(head, unit)
+    motion, residual = model.networks["motion"], model.networks["residual"]
+    frame = Frame(unit.role, unit.index, past.key, np.zeros_like(past.last), np.zeros_like(past.motion), coded.symbols)
+    frame.past, frame.future = -base_future, base_future
+    if not unit.streams[0]:
+        return frame
+    missing = coded.missing(BETWEEN_ROW, 6)
+    given = [np.zeros_like(past.motion), past.last]
+    if missing & 1 == 0:
+        frame.motion = coded.motion(motion, given)
+        frame.past = frame.past + motion_field(motion, frame.motion, coded.quality)
+    if missing & 2 == 0:
+        frame.future = frame.future + motion_field(motion, coded.motion(motion, given), coded.quality)
+    if missing & 4 == 0:
+        frame.last, frame.sent = coded.residual(residual, [past.key, past.last, frame.motion])
+    coded.decoder.finish()
+    return frame
+
+
+def base_of_future(past: Frame, future: Frame, later: Frame) -> Array:
+    """Section 6.6: the base of a between's future field; that of the past one is the same, negated."""
+    if later is past:
+        assert past.future is not None
+        return half(past.future)
+    return no_motion(future.key.shape[:2]) if future.past is None else -half(future.past)
+
+
+def decode_run(head: Head, run: Sequence[Unit], model: ClipModel, first: Frame, last: Frame) -> list[Frame]:
+    """All units between two anchors, in the order of their times."""
+    frames: list[Frame | None] = [first, *[None] * len(run), last]
+
+    def fill(low: int, high: int, later: Frame) -> None:
+        past, future = frames[low], frames[high]
+        assert past is not None and future is not None
+        if high - low > 1:
+            middle = (low + high) // 2
+            made = decode_between(head, run[middle - 1], model, past, base_of_future(past, future, later))
+            frames[middle] = made
+            fill(low, middle, made)
+            fill(middle, high, made)
+
+    fill(0, len(run) + 1, last)
+    return [frame for frame in frames[1:-1] if frame]
 
 
 def decode_clip(data: bytes, model: ClipModel) -> tuple[Head, Iterator[Frame]]:
@@ -188,14 +251,25 @@ def decode_clip(data: bytes, model: ClipModel) -> tuple[Head, Iterator[Frame]]:
     require(head.kind == "clip", "Unsupported", "the file is a still")
     base.require(max(head.width, head.height) <= 8192, "Limit", "a side has more than 8192 pixels")
     base.check_head(head, model.exact_hash)
+    return head, decode_units(head, units, model)
 
-    def frames() -> Iterator[Frame]:
-        before: Frame | None = None
-        for unit in units:
-            before = decode_unit(head, unit, model, before)
-            yield before
 
-    return head, frames()
+def decode_units(head: Head, units: Sequence[Unit], model: ClipModel) -> Iterator[Frame]:
+    """The frames in the order of their times: those of a run when the anchor behind it is there."""
+    before: Frame | None = None
+    run: list[Unit] = []
+    for unit in units:
+        if unit.role == "between":
+            require(before, "Corrupt", f"there is no frame before between {unit.index}")
+            require(len(run) < MOST_BETWEEN, "Limit", f"between {unit.index} is the eighth in a row")
+            run.append(unit)
+            continue
+        anchor = decode_anchor(head, unit, model, before)
+        if before:
+            yield from decode_run(head, run, model, before, anchor)
+        yield anchor
+        before, run = anchor, []
+    require(not run, "Corrupt", f"no frame ends the {len(run)} units between at the end")
 
 
 # Section 6.6: the motion field
@@ -213,6 +287,16 @@ def motion_field(model: Model, y_hat: Array, quality: int) -> Array:
     motion = base.linear(x + base.leaky(base.linear(x, layers["mid8"])), layers["out"])
     motion[..., :2] += base.shuffle(base.linear(y, layers["skip"]), 2)
     return round_shift(motion, 5)
+
+
+def no_motion(size: Sequence[int]) -> Array:
+    """The field of a frame with y_hat of this size in which nothing moves."""
+    return np.zeros((2 * size[0], 2 * size[1], 3), np.int64)
+
+
+def half(motion: Array) -> Array:
+    """Half of a flow, halves upward; the scale is not taken over."""
+    return (motion + 1) // 2 * np.array([1, 1, 0])
 
 
 # Section 6.7: the prediction
@@ -283,11 +367,17 @@ def predict(planes: Sequence[Array], motion: Array) -> list[Array]:
     return [predict_plane(plane, motion, n) for plane, n in zip(planes, (8, 4, 4), strict=True)]
 
 
+def predict_between(past: Sequence[Array], future: Sequence[Array], fields: Sequence[Array]) -> list[Array]:
+    """The prediction of a between by the planes of its references and its total fields."""
+    both = (predict(planes, motion) for planes, motion in zip((past, future), fields, strict=True))
+    return [(p + q + 1) // 2 for p, q in zip(*both, strict=True)]
+
+
 def digests(frame: Frame) -> dict[str, str]:
     parts = {
         "symbols": [np.array(frame.symbols)],
         "y_hat": [frame.key, frame.last, frame.motion],
-        "motion": [] if frame.vectors is None else [frame.vectors],
+        "motion": [own for own in (frame.past, frame.future) if own is not None],
     }
     return {
         name: hashlib.sha256(b"".join(array.astype("<i4").tobytes() for array in arrays)).hexdigest()

@@ -63,6 +63,7 @@ def read_varint(data: bytes, position: int, end: int, short: str = "Truncated") 
 
 SIGNATURE = bytes.fromhex("934D56430D0A1A")
 HEAD, CODE, CLIP, NEXT, SUMS, END, META = 0x01, 0x02, 0x03, 0x04, 0x05, 0x7F, 0x83
+ROLES = ("picture", "inter", "exact", "alpha", "between")
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def read_head(payload: bytes) -> Head:
 def read_unit(payload: bytes) -> Unit:
     """Section 3.2, without the checksum that a clip has there."""
     require(payload, "Corrupt", "CODE is empty")
-    require(payload[0] <= 3, "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
+    require(payload[0] < len(ROLES), "Unsupported", f"CODE has the flags 0x{payload[0]:02x}")
     index, position = read_varint(payload, 1, len(payload), "Corrupt")
     require(index < 2**32, "Limit", f"a unit has the index {index}")
     require(len(payload) > position, "Corrupt", "CODE is cut")
@@ -204,18 +205,18 @@ def read_unit(payload: bytes) -> Unit:
     require(sizes[-1] >= 0, "Corrupt", "the streams are longer than their chunk")
     ends = list(accumulate(sizes, initial=position))
     streams = [payload[start:end] for start, end in pairwise(ends)]
-    role = ("picture", "inter", "exact", "alpha")[payload[0]]
-    return Unit(role, index, None if quality_index == 64 else quality_index, streams)
+    return Unit(ROLES[payload[0]], index, None if quality_index == 64 else quality_index, streams)
 
 
 def read_next(payload: bytes, before: Unit | None, step: int) -> Unit:
     """Section 3.10, without the checksum."""
     require(payload, "Corrupt", "NEXT is empty")
-    require(payload[0] <= 64, "Limit", f"a unit has the quality index {payload[0]}")
+    role, quality_index = ("inter", "between")[payload[0] >> 7], payload[0] & 127
+    require(quality_index <= 64, "Unsupported", f"NEXT has the flags 0x{payload[0]:02x}")
     if before is None:
         raise Refused("Corrupt", "there is no unit before NEXT")
     require(before.index + step < 2**32, "Limit", "the index of a NEXT is too large")
-    return Unit("inter", before.index + step, None if payload[0] == 64 else payload[0], [payload[1:]])
+    return Unit(role, before.index + step, None if quality_index == 64 else quality_index, [payload[1:]])
 
 
 def read_clip(payload: bytes) -> ClipHead:
@@ -291,7 +292,8 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
             if head.clip or head.tile_px:
                 require(len(payload) >= 4, "Corrupt", "a unit is too short for its checksum")
                 payload, stored = payload[:-4], payload[-4:]
-                before = last if chunk.kind == NEXT or payload[:1] == b"\x01" else b""  # an inter
+                refers = chunk.kind == NEXT or payload[:1] in (b"\x01", b"\x04")  # inter and between
+                before = last if refers else b""
                 check(stored, beginning + before + data[chunk.offset : chunk.start] + payload)
                 last = stored
             if chunk.kind == NEXT:
@@ -300,7 +302,8 @@ def read_file(data: bytes) -> tuple[Head, list[Unit]]:
                 unit = read_unit(payload)
             places = [(one.index, one.role == "alpha") for one in (*units[-1:], unit)]
             require(places == sorted(set(places)), "Corrupt", f"unit {unit.index} is out of order")
-            if chunk.kind == CODE and head.clip and units and unit.role == "inter" and len(unit.streams) == 1:
+            refers = unit.role in ("inter", "between")
+            if chunk.kind == CODE and head.clip and units and refers and len(unit.streams) == 1:
                 short = unit.index == units[-1].index + head.clip.step
                 require(not short, "Corrupt", f"unit {unit.index} is to be a NEXT")
             units.append(unit)

@@ -3,8 +3,8 @@
     PYTHONPATH=tests python -m make_bad
 
 001 to 099 break the container; from 101 on what is wrong is inside the streams of the shipped model, or the model
-cannot decode the file; from 201 on no decoder of exact files may take it. What each is refused for is said in
-test_container.py.
+cannot decode the file; from 201 on no decoder of exact files may take it, from 301 on none of clips. What each is
+refused for is said in test_container.py.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ from valid_files import assemble, chunks_of, repaired
 
 from mvc import codec as codecs
 from mvc import stills
+from mvc.clip import ClipCodec
 from mvc.container import ClipHead, Head, Unit, Writer, read_file, write_file
 from mvc.container.chunks import Link, crc32c
 from mvc.container.sound import Packet, SoundWriter, Track
 from mvc.errors import Corrupt, Truncated
+from mvc.frames import Frame
 from mvc.lossless.code import Way, decode, encode
 from mvc.metadata import Metadata
 from mvc.picture import Picture
@@ -90,7 +92,7 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "034.unknown-critical", assemble([(HEAD, head), (0x06, b""), (CODE, code)])
     yield "035.units-missing", assemble([(HEAD, head)])
     yield "036.unit-empty", with_unit(b"")
-    yield "037.role-unknown", with_unit(b"\x04" + code[1:])
+    yield "037.role-unknown", with_unit(b"\x05" + code[1:])
     yield "038.unit-reserved-flag-set", with_unit(b"\x10" + code[1:])
     yield "039.index-2^32", with_unit(code[:1] + b"\x80\x80\x80\x80\x10" + code[2:])
     yield "040.unit-quality-65", with_unit(code[:2] + b"\x41" + code[3:])
@@ -165,9 +167,13 @@ def container_files() -> Iterator[tuple[str, bytes]]:
     yield "090.next-beyond-the-last-index", linked((CODE, b"\0\xff\xff\xff\xff\x0f\x40\1key"), (NEXT, b"\x40stream"))
     yield "091.next-in-a-still", assemble([*chunks_of(GOOD), (NEXT, b"\x40stream")])
     yield "092.clip-in-tiles", assemble([(HEAD, b"\x41" + head[1:]), (CLIP_CHUNK, about), (CODE, unit)])
+    yield "097.between-not-as-next", linked((CODE, unit[:-4]), (CODE, b"\4" + due[1:]))
+    yield "098.next-between-quality-65", linked((CODE, unit[:-4]), (NEXT, b"\xc1stream"))
     yield "093.clip-with-sums", assemble([(HEAD, head), (CLIP_CHUNK, about), (CODE, unit), (SUMS, b"sums")])
     later = write_file(CLIP_HEAD, [Unit("picture", 5, None, STREAMS)])
     yield "079.inter-before-its-picture", assemble(chunks_of(later) + chunks_of(CLIP)[3:])
+    between = write_file(CLIP_HEAD, [Unit("picture", 0, None, STREAMS), Unit("between", 3, None, STREAMS)])
+    yield "099.between-behind-another-unit", assemble(chunks_of(later) + chunks_of(between)[3:])
     file = io.BytesIO()
     writer = Writer(file, CLIP_HEAD)
     sound = SoundWriter(writer, [Track(48000, 2, Fraction(1, 48000), "opus", "", b"nut")])
@@ -248,6 +254,7 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "127.inter-in-a-still", write_file(head, [replace(unit, role="inter")])
     wide = np.random.default_rng(1).integers(100, 140, (16, 400, 3), np.uint8)
     head, tiles = read_file(codecs.load(device="cpu").encode(Picture(wide), QUALITY, 0, 256))
+    yield "133.between-in-a-still", write_file(head, [replace(unit, role="between")])
     yield "128.tile-of-another-quality", write_file(head, [tiles[0], replace(tiles[1], quality_index=QUALITY + 1)])
     yield "129.tile-missing", write_file(head, tiles[:1])
     yield "130.tile-too-many", write_file(head, [*tiles, replace(tiles[1], index=2)])
@@ -309,6 +316,39 @@ def exact_files() -> Iterator[tuple[str, bytes]]:
     yield "234.code-out-of-range", with_stream(quick[:4] + b"\xff" * 6 + quick[10:])
 
 
+def clip_files() -> Iterator[tuple[str, bytes]]:
+    """What no decoder of clips may take, with a keyframe of the shipped model; frames between have empty streams."""
+    codec = ClipCodec(codecs.load("mambavc-ssf-lite", device="cpu"))
+    picture = Picture(np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8))
+    file = io.BytesIO()
+    codec.encode([Frame.of_picture(picture, 0).converted("yuv420p")], file, ClipHead(1, 25), index=QUALITY, gop=1)
+    head, (key,) = read_file(file.getvalue())
+
+    def with_units(*roles: str, stream: bytes = b"", more: tuple[bytes, ...] = ()) -> bytes:
+        """A clip of such units; the streams of the last one that is no keyframe are these."""
+        last = max((number for number, role in enumerate(roles) if role != "picture"), default=-1)
+        made = []
+        for time, role in enumerate(roles):
+            streams = key.streams if role == "picture" else (stream, *more) if time == last else (b"",)
+            made.append(Unit(role, time, None, streams))  # type: ignore[arg-type]
+        return write_file(head, made)
+
+    def parts(role: str, value: int) -> bytes:
+        return SPEC["encode_stream"]([value], [SPEC["BETWEEN_ROW" if role == "between" else "PARTS_ROW"]])
+
+    yield "301.inter-first", with_units("inter", "picture")
+    yield "302.between-first", with_units("between", "picture")
+    yield "303.run-that-end-ends", with_units("picture", "between", "between")
+    yield "304.run-of-eight", with_units("picture", *["between"] * 8, "inter")
+    yield "305.inter-parts-3", with_units("picture", "inter", stream=parts("inter", 3))
+    yield "306.between-parts-7", with_units("picture", "between", "picture", stream=parts("between", 7))
+    yield "307.between-parts-minus-1", with_units("picture", "between", "picture", stream=parts("between", -1))
+    yield "308.between-cut-behind-its-parts", with_units("picture", "between", "picture", stream=parts("between", 3))
+    yield "309.between-of-two-streams", with_units("picture", "between", "picture", more=(b"",))
+    yield "310.exact-in-a-clip", with_units("picture", "exact")
+    yield "311.alpha-in-a-clip", with_units("picture", "between", "alpha")
+
+
 def stream_of(samples: np.ndarray) -> bytes:
     """The stream of 3 planes, behind the first two bytes of its header."""
     return encode([np.ascontiguousarray(samples[..., k]) for k in range(3)], way=Way.SMOOTH)[2:]
@@ -344,7 +384,7 @@ def main() -> None:
     BAD.mkdir(exist_ok=True)
     for old in BAD.iterdir():
         old.unlink()
-    for name, data in (*container_files(), *model_files(), *exact_files()):
+    for name, data in (*container_files(), *model_files(), *exact_files(), *clip_files()):
         (BAD / f"{name}.mvc").write_bytes(data)
 
 

@@ -38,9 +38,10 @@ from mvc.container.about import LISTED
 from mvc.container.chunks import CHUNK_TYPES, MAX_CHUNK_BYTES, SIGNATURE, ChunkType, Source, frame
 from mvc.container.fields import Cursor, Number, Raw, write_varint
 from mvc.container.salvage import Lost, salvage
+from mvc.container.units import Role
 
 BAD = Path(__file__).parent / "bad"
-FRAMES = ("picture", "inter")
+FRAMES = ("picture", "inter", "between")
 HEAD = Head("still", 3, 2, "rgb", 8, 31, b"mvc-test")
 UNIT = Unit("picture", 0, None, (b"hyper", b"slice", b"", b"\0\1"))
 FILE = write_file(HEAD, [UNIT])
@@ -196,7 +197,10 @@ def test_a_damaged_unit_is_told_before_it_is_used() -> None:
 LONG = [dataclasses.replace(UNIT, role="inter" if n % 3 else "picture", index=5 * n) for n in range(9)]
 DUE = [dataclasses.replace(unit, streams=unit.streams[:1]) for unit in LONG]  # with a step of 5
 DUE_HEAD = dataclasses.replace(CLIP_HEAD, clip=dataclasses.replace(CLIP_HEAD.clip, step=5))
-both_forms = pytest.mark.parametrize(("head", "units"), [(CLIP_HEAD, LONG), (DUE_HEAD, DUE)], ids=["CODE", "NEXT"])
+RUNS = [dataclasses.replace(unit, role="between" if unit.index % 15 == 5 else unit.role) for unit in DUE]
+both_forms = pytest.mark.parametrize(
+    ("head", "units"), [(CLIP_HEAD, LONG), (DUE_HEAD, DUE), (DUE_HEAD, RUNS)], ids=["CODE", "NEXT", "between"]
+)
 
 
 def long_clip(head: Head, units: list[Unit], gap: bytes = b"") -> tuple[bytes, list[int]]:
@@ -212,17 +216,19 @@ def long_clip(head: Head, units: list[Unit], gap: bytes = b"") -> tuple[bytes, l
     return file.getvalue(), starts
 
 
-def test_a_frame_that_is_due_says_neither_its_time_nor_its_one_size() -> None:
+@pytest.mark.parametrize("role", ["inter", "between"])
+def test_a_frame_that_is_due_says_neither_its_time_nor_its_one_size(role: Role) -> None:
     """Seven bytes beside its stream; one that comes at another time, or has two streams, is a CODE as ever."""
-    late = dataclasses.replace(DUE[2], index=11)
-    two = dataclasses.replace(DUE[2], streams=(b"hy", b"per"))
-    files = [write_file(DUE_HEAD, [*DUE[:2], *rest]) for rest in ([], [DUE[2]], [late], [two])]
-    short, *others = (len(data) - len(files[0]) - len(DUE[2].streams[0]) for data in files[1:])
+    due = dataclasses.replace(DUE[2], role=role)
+    late = dataclasses.replace(due, index=11)
+    two = dataclasses.replace(due, streams=(b"hy", b"per"))
+    files = [write_file(DUE_HEAD, [*DUE[:2], *rest]) for rest in ([], [due], [late], [two])]
+    short, *others = (len(data) - len(files[0]) - len(due.streams[0]) for data in files[1:])
     assert short == 7 and others == [10, 11]
-    for data, rest in zip(files, ([], [DUE[2]], [late], [two]), strict=True):
+    for data, rest in zip(files, ([], [due], [late], [two]), strict=True):
         assert read_file(data) == (DUE_HEAD, [*DUE[:2], *rest])
         codes = [code for code, _ in chunks_of(data)]
-        assert codes == [1, 3, 2, 4, *([] if not rest else [4] if rest == [DUE[2]] else [2])]
+        assert codes == [1, 3, 2, 4, *([] if not rest else [4] if rest == [due] else [2])]
     far = dataclasses.replace(DUE[1], index=2**32 - 1)
     assert read_file(write_file(DUE_HEAD, [DUE[0], far])) == (DUE_HEAD, [DUE[0], far])
 
@@ -262,7 +268,7 @@ def test_what_is_left_of_a_damaged_clip(gap: bytes, head: Head, units: list[Unit
             found = list(parts)
             assert read == head
             of_a_unit = place < ends[4] - (2 + len(gap) if gap else 0)
-            if of_a_unit:  # an inter, and the one after it
+            if of_a_unit:  # an inter or a between, and the one after it
                 ends_before = ends[3] - (2 + len(gap) if gap else 0)
                 assert found == [*units[:4], Lost(ends_before, starts[6]), *units[6:]]
             else:
@@ -515,7 +521,7 @@ BAD_FILES = {
     "034.unknown-critical": (errors.Unsupported, "chunk 0x06 at byte 22"),
     "035.units-missing": (errors.Corrupt, "no coded unit"),
     "036.unit-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk CODE 0, byte 24)"),
-    "037.role-unknown": (errors.Unsupported, "role has code 4"),
+    "037.role-unknown": (errors.Unsupported, "role has code 5"),
     "038.unit-reserved-flag-set": (errors.Unsupported, "reserved bit"),
     "039.index-2^32": (errors.Limit, "index is 4294967296"),
     "040.unit-quality-65": (errors.Limit, "quality_index is 65"),
@@ -563,8 +569,8 @@ BAD_FILES = {
     "084.aspect-zero": (errors.Limit, "aspect_denominator is 0"),
     "085.step-zero": (errors.Limit, "step is 0"),
     "086.next-without-a-unit": (errors.Corrupt, "there is no unit before it (chunk NEXT 0"),
-    "087.next-empty": (errors.Corrupt, "quality_index has 0 of 1 bytes (chunk NEXT 1"),
-    "088.next-quality-65": (errors.Limit, "quality_index is 65"),
+    "087.next-empty": (errors.Corrupt, "flags has 0 of 1 bytes (chunk NEXT 1"),
+    "088.next-quality-65": (errors.Unsupported, "quality_index has code 65"),
     "089.inter-not-as-next": (errors.Corrupt, "must be NEXT (chunk CODE 1"),
     "090.next-beyond-the-last-index": (errors.Limit, "index is 4294967296"),
     "091.next-in-a-still": (errors.Corrupt, "repeated or out of order (chunk NEXT 1"),
@@ -573,6 +579,9 @@ BAD_FILES = {
     "094.sums-before-the-unit": (errors.Corrupt, "out of order"),
     "095.sums-twice": (errors.Corrupt, "out of order"),
     "096.unit-behind-sums": (errors.Corrupt, "out of order"),
+    "097.between-not-as-next": (errors.Corrupt, "must be NEXT (chunk CODE 1"),
+    "098.next-between-quality-65": (errors.Unsupported, "quality_index has code 65"),
+    "099.between-behind-another-unit": (errors.Checksum, "or what it refers to is not there"),
     "059.sums-of-another-size": (errors.Corrupt, "5 bytes are no checksums of a picture of 1 tile(s)"),
     "060.sums-of-zeros": (errors.Corrupt, "4 bytes are no checksums"),
 }
@@ -609,6 +618,7 @@ BAD_STREAMS = {
     "130.tile-too-many": (errors.Corrupt, "no more units where it has picture 2"),
     "131.tile-of-two-streams": (errors.Corrupt, "2 streams, its model 1"),
     "132.tile-bit-flipped": (errors.Truncated, "end too early (chunk CODE 1)"),
+    "133.between-in-a-still": (errors.Corrupt, "the unit picture or exact 0 where it has between 0"),
 }
 BAD_EXACT = {
     "201.exact-stream-cut": (errors.Truncated, "ends too early (chunk CODE 0)"),
@@ -646,6 +656,19 @@ BAD_EXACT = {
     "233.quick-said-to-be-mixed": (errors.Corrupt, "bytes follow the picture"),
     "234.code-out-of-range": (errors.Corrupt, "code that is out of range"),
 }
+BAD_CLIPS = {
+    "301.inter-first": errors.Corrupt,
+    "302.between-first": errors.Corrupt,
+    "303.run-that-end-ends": errors.Corrupt,
+    "304.run-of-eight": errors.Limit,
+    "305.inter-parts-3": errors.Corrupt,
+    "306.between-parts-7": errors.Corrupt,
+    "307.between-parts-minus-1": errors.Corrupt,
+    "308.between-cut-behind-its-parts": errors.Truncated,
+    "309.between-of-two-streams": errors.Corrupt,
+    "310.exact-in-a-clip": errors.Corrupt,
+    "311.alpha-in-a-clip": errors.Corrupt,
+}
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
@@ -657,15 +680,16 @@ def test_bad_file(name: str) -> None:
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [*BAD_STREAMS, *BAD_EXACT])
+@pytest.mark.parametrize("name", [*BAD_STREAMS, *BAD_EXACT, *BAD_CLIPS])
 def test_bad_streams_are_good_files(name: str) -> None:
-    """What is wrong with them only decoders can tell: test_shipped.py, test_stills.py and those of the reference."""
+    """What is wrong with them only decoders can tell: test_shipped*.py, test_stills.py and those of the reference."""
     head, units = read_file((BAD / f"{name}.mvc").read_bytes())
     assert len(units) >= 1 and head.width >= (60 if name in BAD_STREAMS else 8)
 
 
 def test_bad_files_are_all_listed() -> None:
-    assert {path.name for path in BAD.iterdir()} == {f"{name}.mvc" for name in (*BAD_FILES, *BAD_STREAMS, *BAD_EXACT)}
+    listed = {f"{name}.mvc" for name in (*BAD_FILES, *BAD_STREAMS, *BAD_EXACT, *BAD_CLIPS)}
+    assert {path.name for path in BAD.iterdir()} == listed
 
 
 def test_text_transfer_gives_a_hint() -> None:

@@ -14,8 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_clips import Maker, made_clip
 from test_clip_lite import KEY, LAST, MOTION, codec, coded, moving, recorded_motion
-from test_reference_decoder import reference
+from test_container import BAD, BAD_CLIPS
+from test_reference_decoder import SHIPPED, reference
+from test_spec import SPEC
+from test_spec_clips import CONFIG, MODEL
 from tiny_model import picture, recorded, sha256, tiny_clip_weights, tiny_codec, tiny_weights
 
 from mvc import errors
@@ -25,6 +29,7 @@ from mvc.ops.planes import unpack
 from mvc.ops.warp import predict
 
 SCRIPT = Path(__file__).parent.parent / "conformance" / "reference_clips.py"
+SHIPPED_CLIPS = SHIPPED.parent / "mambavc-ssf-lite"
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +90,53 @@ def test_frames_are_the_same(model: Any, height: int, width: int, index: int) ->
             state = own._read(ours_head, signal, unit, before)
         assert (frame.role, frame.index) == (unit.role, unit.index)
         whole = [(state.latents[name][0].double() * 256).numpy() for name in (KEY, LAST, MOTION)]
-        field = (8 * fields[0][0]).numpy() if fields else np.zeros(0)
+        still = np.zeros((0 if unit.role == "picture" else 2 * whole[0].shape[0], 2 * whole[0].shape[1], 3))
+        field = (8 * fields[0][0]).numpy() if fields else still
         expected = [sha256(*symbols), sha256(*whole), sha256(field)]
         assert list(clips.digests(frame).values()) == expected
         if fields and before:
             packed = signal.reference(before.samples)
             planes = unpack(packed[0])
-            made = predict(planes, torch.from_numpy(frame.vectors).int())  # type: ignore[arg-type]
-            found = clips.predict([plane.numpy() for plane in planes], frame.vectors)
+            made = predict(planes, torch.from_numpy(frame.past).int())  # type: ignore[arg-type]
+            found = clips.predict([plane.numpy() for plane in planes], frame.past)
             assert all(np.array_equal(a, b.numpy()) for a, b in zip(found, made, strict=True))
     assert [unit.role for unit in units].count("picture") == 2
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (40, 60), (30, 90)])
+def test_frames_between_are_what_was_made(model: Any, height: int, width: int) -> None:
+    data, made = made_clip(height, width, seed=height)
+    _, frames = clips.decode_clip(data, model)
+    for number, (frame, expected) in enumerate(zip(frames, made, strict=True)):
+        assert (frame.role, frame.index) == (expected.unit.role, number)
+        fields = [own for own in (expected.past, expected.future) if own is not None]
+        assert len(fields) == {"picture": 0, "inter": 1, "between": 2}[frame.role]
+        sums = clips.digests(frame)
+        assert (sums["y_hat"], sums["motion"]) == (sha256(*expected.whole()), sha256(*fields, np.zeros(0)))
+
+
+@pytest.mark.parametrize("count", range(8))
+def test_runs_of_every_length(model: Any, count: int) -> None:
+    """Frames come in the order of their times; all symbols, latents and fields are those of the document's program."""
+    maker = Maker(9, 20, count)
+    with torch.no_grad():
+        first = maker.picture()
+        last = maker.picture() if count % 2 else maker.inter(first, 0)
+        run = maker.run(first, last, [0, 6, 3, 5, 4, 1, 2][:count])
+    data = maker.file([first, *run, last])
+    _, frames = clips.decode_clip(data, model)
+    own = SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL)
+    for number, (frame, known) in enumerate(zip(frames, own, strict=True)):
+        assert frame.index == number and frame.symbols == known["symbols"]
+        for name in ("key", "last", "motion", "past", "future"):
+            assert np.array_equal(getattr(frame, name), known[name])
+
+
+@pytest.mark.parametrize("name", BAD_CLIPS)
+def test_bad_clips_are_refused_for_the_same_reason(name: str) -> None:
+    with pytest.raises(reference.Refused) as caught:
+        list(clips.decode_clip((BAD / f"{name}.mvc").read_bytes(), clips.read_clip_model(SHIPPED_CLIPS))[1])
+    assert caught.value.reason == BAD_CLIPS[name].__name__
 
 
 def test_predictions_are_the_same() -> None:
@@ -108,6 +150,10 @@ def test_predictions_are_the_same() -> None:
         made = predict(tensors, torch.from_numpy(field).int())  # type: ignore[arg-type]
         found = clips.predict(planes, field)
         assert all(np.array_equal(a, b.numpy()) for a, b in zip(found, made, strict=True))
+        others = [plane[::-1] for plane in planes]
+        both = clips.predict_between(planes, others, [field, -field])
+        expected = SPEC["predict_between"](planes, others, field, -field)
+        assert all(np.array_equal(a, b) for a, b in zip(both, expected, strict=True))
 
 
 def test_model_id(model: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from made_clips import Maker, made_clip
 from test_clip_lite import KEY, LAST, MOTION, codec, coded, moving, recorded_motion
 from test_spec import SPEC, section, table
 from tiny_model import CLIP_CONFIG, recorded, tiny_clip_weights
@@ -36,7 +37,7 @@ def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("height", "width", "index"), [(1, 1, 20), (40, 60, 0), (70, 30, 45)])
 def test_the_documents_decoder(height: int, width: int, index: int) -> None:
-    """Symbols, what is known, motion fields and places of the residual, of a clip with a repeated frame in it."""
+    """Symbols, what is known and motion fields of a clip with a repeated frame in it."""
     frames = moving(4, height, width)
     known_frames = coded(frames[:2], index=index)[1]
     again = replace(known_frames[1], time=14)
@@ -45,19 +46,89 @@ def test_the_documents_decoder(height: int, width: int, index: int) -> None:
     head, read_units = SPEC["read_file"](data)
     assert [unit["role"] for unit in read_units] == ["picture", "inter", "inter", "inter", "picture"]
     state: Any = None
-    known: Any = None
     ours_head, ours_units = read_file(data)
     signal = own._signal(ours_head)
-    for unit, ours in zip(read_units, ours_units, strict=True):
+    frames_of_it = SPEC["decode_clip"](head, read_units, CONFIG, MODEL)
+    for known, ours in zip(frames_of_it, ours_units, strict=True):
         with recorded() as symbols, recorded_motion(own) as fields:
             state = own._read(ours_head, signal, ours, state)
-        known, new = SPEC["decode_frame"](head, unit, CONFIG, MODEL, known)
-        assert new["symbols"] == [int(symbol) for part in symbols for symbol in part]
+        assert known["symbols"] == [int(symbol) for part in symbols for symbol in part]
         for name, mine in ((KEY, "key"), (LAST, "last"), (MOTION, "motion")):
             assert np.array_equal(known[mine], (state.latents[name][0].double() * 256).numpy())
-        assert (new["field"] is None) == (not fields)
-        if fields:
-            assert np.array_equal(new["field"], (8 * fields[0][0]).numpy())
+        assert (known["past"] is None) == (ours.role == "picture") and known["future"] is None
+        if known["past"] is not None:
+            assert np.array_equal(known["past"], (8 * fields[0][0]).numpy() if fields else 0 * known["past"])
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 40)])
+def test_frames_between(height: int, width: int) -> None:
+    data, made = made_clip(height, width)
+    frames = SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL)
+    for frame, expected in zip(frames, made, strict=True):
+        for name, own in zip(("key", "last", "motion"), expected.whole(), strict=True):
+            assert np.array_equal(frame[name], own), name
+        for field, own in ((frame["past"], expected.past), (frame["future"], expected.future)):
+            assert (field is None) == (own is None) and (own is None or np.array_equal(field, own))
+    assert sum(own.unit.role == "between" for own in made) == 13
+
+
+def test_the_order_of_frames_between() -> None:
+    order_of = SPEC["order_of"]
+    assert [frame[:3] for frame in order_of(0, 4)] == [(2, 0, 4), (1, 0, 2), (3, 2, 4)]
+    assert [frame[:3] for frame in order_of(0, 5)] == [(2, 0, 5), (1, 0, 2), (3, 2, 5), (4, 3, 5)]
+    for count in range(SPEC["MOST_BETWEEN"] + 1):
+        place = {0: 0, count + 1: 1}
+        for number, low, high, later in order_of(0, count + 1):
+            assert low < number < high
+            assert later == ("future" if place[high] > place[low] else "past")
+            place[number] = len(place)
+        assert sorted(place) == list(range(count + 2))
+
+
+def test_half_of_a_flow() -> None:
+    field = np.array([[[5, -5, 9], [-1, 4, -3]]])
+    assert SPEC["half"](field).tolist() == [[[3, -2, 0], [0, 2, 0]]]
+    ahead, behind = {"past": field}, {"future": field}
+    for bases, past in (
+        (SPEC["base_fields"](None, ahead, "future", (1, 1)), [[[3, -2, 0], [0, 2, 0]]]),
+        (SPEC["base_fields"](behind, None, "past", (1, 1)), [[[-3, 2, 0], [0, -2, 0]]]),
+    ):
+        assert bases[0].tolist() == past and np.array_equal(bases[1], -bases[0])
+    both = SPEC["base_fields"]({"future": None}, {"past": None}, "future", (1, 2))
+    assert [(base.shape, base.any()) for base in both] == [((2, 4, 3), False)] * 2
+
+
+def test_what_runs_must_be() -> None:
+    data, _ = made_clip(1, 1)
+    head, units = SPEC["read_file"](data)
+    for wrong in (units[1:], units[:3], [units[0], *units[1:4] * 3, units[4]]):
+        with pytest.raises(SPEC["Invalid"]):
+            list(SPEC["decode_clip"](head, wrong, CONFIG, MODEL))
+    between = next(unit for unit in units if unit["role"] == "between" and unit["streams"][0])
+    for value in (-1, 7):
+        stream = SPEC["encode_stream"]([value], [SPEC["BETWEEN_ROW"]])
+        with pytest.raises(SPEC["Invalid"], match="unknown parts"):
+            list(SPEC["decode_clip"](head, [units[0], between | {"streams": [stream]}, units[0]], CONFIG, MODEL))
+
+
+def test_a_residual_that_says_nothing_is_not_remembered() -> None:
+    """No encoder of ours writes one, but a file may have it."""
+    maker = Maker(20, 40)
+    with torch.no_grad():
+        first = maker.picture()
+        quiet = maker.inter(first, 1, quiet=True)
+        made = [first, quiet, maker.inter(quiet, 0)]
+    data = maker.file(made)
+    own = codec()
+    head, units = read_file(data)
+    signal, state = own._signal(head), None
+    for unit, frame, one in zip(
+        units, SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL), made, strict=True
+    ):
+        state = own._read(head, signal, unit, state)
+        for name, mine, expected in zip((KEY, LAST, MOTION), ("key", "last", "motion"), one.whole(), strict=True):
+            assert np.array_equal(frame[mine], expected)
+            assert np.array_equal((state.latents[name][0].double() * 256).numpy(), expected)
 
 
 def test_parts_row() -> None:
@@ -93,6 +164,15 @@ def test_the_warp(most: int, size: tuple[int, int]) -> None:
         assert np.array_equal(own, plane.numpy())
 
 
+def test_the_mean_of_two_predictions() -> None:
+    rng = np.random.default_rng(3)
+    planes = [[rng.integers(0, 256, (side, side)) for side in (16, 8, 8)] for _ in range(2)]
+    fields = [rng.integers(-90, 91, (2, 2, 3)) for _ in range(2)]
+    one, other = (SPEC["predict"](*both) for both in zip(planes, fields, strict=True))
+    for mean, p, q in zip(SPEC["predict_between"](*planes, *fields), one, other, strict=True):
+        assert np.array_equal(mean, np.ceil((p + q) / 2)) and (p != q).any()
+
+
 def test_shares() -> None:
     sent = np.random.default_rng(1).random((5, 7)) < 0.3
     expected = spread(torch.from_numpy(sent)[None, ..., None].float())[0, ..., 0].numpy()
@@ -105,9 +185,8 @@ def test_where_something_is_sent_is_what_the_package_takes(monkeypatch: pytest.M
     monkeypatch.setattr(flow, "spread", lambda sent: seen.append(sent) or spread(sent))
     list(codec().decode(io.BytesIO(data)))
     head, (first, second) = SPEC["read_file"](data)
-    known, _ = SPEC["decode_frame"](head, first, CONFIG, MODEL, None)
-    _, new = SPEC["decode_frame"](head, second, CONFIG, MODEL, known)
-    assert np.array_equal(new["sent"], seen[0][0, ..., 0].numpy() > 0) and new["sent"].sum() > 0
+    _, frame = SPEC["decode_clip"](head, [first, second], CONFIG, MODEL)
+    assert np.array_equal(frame["sent"], seen[0][0, ..., 0].numpy() > 0) and frame["sent"].sum() > 0
 
 
 def test_exact_hash_of_three_networks() -> None:
@@ -139,12 +218,12 @@ def test_tensor_tables_of_clips() -> None:
 def test_damaged_clips_are_refused_by_both() -> None:
     data = coded(moving(2))[2]
     head, (first, second) = SPEC["read_file"](data)
-    known, _ = SPEC["decode_frame"](head, first, CONFIG, MODEL, None)
+    known = SPEC["decode_anchor"](head, first, CONFIG, MODEL, None)
     stream = second["streams"][0]
     for wrong in (stream[:-2], stream + b"\1\1", first["streams"][0]):
         with pytest.raises(SPEC["Invalid"]):
-            SPEC["decode_frame"](head, second | {"streams": [wrong]}, CONFIG, MODEL, known)
+            SPEC["decode_anchor"](head, second | {"streams": [wrong]}, CONFIG, MODEL, known)
     with pytest.raises(SPEC["Invalid"]):
-        SPEC["decode_frame"](head, second, CONFIG, MODEL, None)
+        SPEC["decode_anchor"](head, second, CONFIG, MODEL, None)
     with pytest.raises(SPEC["Invalid"]):
-        SPEC["decode_frame"](head, second | {"streams": [stream, b""]}, CONFIG, MODEL, known)
+        SPEC["decode_anchor"](head, second | {"streams": [stream, b""]}, CONFIG, MODEL, known)

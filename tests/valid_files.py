@@ -114,7 +114,7 @@ heads = (st.none() | clip_heads).flatmap(of_kind) | exact_heads
 streams = st.binary(max_size=40) | st.sampled_from([127, 128, 300, 17000]).map(bytes)
 units = st.builds(
     Unit,
-    role=st.sampled_from(["picture", "inter", "exact", "alpha"]),
+    role=st.sampled_from(["picture", "inter", "exact", "alpha", "between"]),
     index=st.integers(0, 2**32 - 1) | st.integers(0, 300),
     quality_index=st.none() | st.integers(0, 63),
     streams=st.lists(streams, min_size=1, max_size=6).map(tuple) | st.integers(1, 255).map(lambda n: (b"",) * n),
@@ -131,7 +131,7 @@ def in_step(head: Head, drawn: tuple[Unit, ...]) -> tuple[Unit, ...]:
     made: list[Unit] = []
     for unit in drawn:
         due = made[-1].index + head.clip.step if head.clip and made else 2**32
-        if unit.role == "inter" and len(unit.streams) % 2 and due < 2**32:
+        if unit.role in ("inter", "between") and len(unit.streams) % 2 and due < 2**32:
             unit = replace(unit, index=due, streams=unit.streams[:1])
         made.append(unit)
     return in_order(made)
@@ -186,7 +186,26 @@ def tiled(draw: st.DrawFn) -> Content:
     return Content(head, tuple(made), tuple(draw(extras)))
 
 
-contents = st.builds(content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple)) | tiled()
+@st.composite
+def clips_of_runs(draw: st.DrawFn) -> Content:
+    """A clip of a keyframe and one to three runs of up to seven frames between, each ended by an anchor."""
+    head = draw(clip_heads.flatmap(of_kind))
+    assert head.clip
+    head = replace(head, clip=replace(head.clip, step=draw(st.integers(1, 1000))))
+    frames = st.tuples(st.sampled_from([0, 0, 0, 1]), st.none() | st.integers(0, 63), st.binary(max_size=9))
+    made = [Unit("picture", draw(st.integers(0, 9)), None, (draw(streams),))]
+    for count in draw(st.lists(st.integers(0, 7), min_size=1, max_size=3)):
+        for role in (*["between"] * count, draw(st.sampled_from(["inter", "picture"]))):
+            late, quality, stream = draw(frames)
+            made.append(Unit(role, made[-1].index + head.clip.step + late, quality, (stream,)))  # type: ignore[arg-type]
+    return Content(head, tuple(made), tuple(draw(extras)))
+
+
+contents = (
+    st.builds(content, heads, st.lists(units, min_size=1, max_size=3).map(in_order), extras.map(tuple))
+    | tiled()
+    | clips_of_runs()
+)
 
 
 counts = st.integers(1, 2**32 - 1)

@@ -28,7 +28,8 @@ def varint(value: int, padding: int = 0) -> bytes:
         out.append(0)
     return bytes(out)
 
-ROLES = ("picture", "inter", "exact", "alpha")
+
+ROLES = ("picture", "inter", "exact", "alpha", "between")
 
 
 @dataclass
@@ -47,7 +48,8 @@ class Coded:
 
     def payload(self) -> bytes:
         if self.kind == NEXT.code:
-            return bytes([self.quality]) + b"".join(self.streams) + self.behind
+            between = self.flags == ROLES.index("between")
+            return bytes([self.quality ^ between << 7]) + b"".join(self.streams) + self.behind
         count = len(self.streams) if self.count is None else self.count
         sizes = list(map(len, self.streams[:-1])) if self.sizes is None else self.sizes
         start = bytes([self.flags]) + varint(self.index, self.padding) + bytes([self.quality, count % 256])

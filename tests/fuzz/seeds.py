@@ -27,7 +27,8 @@ def content(random: Random) -> Content:
     def unit(index: int) -> Unit:
         sizes = [random.choice([0, 1, 5, 40, 127, 128, 300]) for _ in range(random.choice([1, 2, 4, 6, 30]))]
         quality = random.choice([None, random.randrange(64)])
-        return Unit(random.choice(["picture", "inter", "exact"]), index, quality, tuple(map(random.randbytes, sizes)))
+        role = random.choice(["picture", "inter", "exact", "between"])
+        return Unit(role, index, quality, tuple(map(random.randbytes, sizes)))
 
     indices = sorted({random.choice([0, 1, 2, 7, 300, 2**32 - 1]) for _ in range(random.randrange(1, 5))})
     sides = random.choice([1, 17, 640, 65535]), random.choice([1, 17, 640, 65535])
@@ -39,8 +40,17 @@ def content(random: Random) -> Content:
     if clip and random.random() < 0.5:
         tracks = (Track(48000, 2, Fraction(1, 48000), "opus", "eng", random.randbytes(60)),)
         packets = [Packet(0, 960 * number, 960, random.randbytes(random.choice([0, 7, 200]))) for number in range(9)]
-    units = in_step(head, tuple(map(unit, indices)))
+    units = in_step(head, runs(random) if clip and random.random() < 0.4 else tuple(map(unit, indices)))
     return Content(head, units, tuple(extras[: random.randrange(3)]), tracks, tuple(packets))
+
+
+def runs(random: Random) -> tuple[Unit, ...]:
+    """Frames of a clip, a time apart: a keyframe, and runs of frames between two others."""
+    roles = ["picture"]
+    for _ in range(random.randrange(1, 4)):
+        roles += ["between"] * random.randrange(8) + [random.choice(["inter", "picture"])]
+    streams = (random.randbytes(random.choice([0, 1, 5, 40])) for _ in roles)
+    return tuple(Unit(role, time, None, (own,)) for time, (role, own) in enumerate(zip(roles, streams, strict=True)))
 
 
 @cache
