@@ -261,7 +261,7 @@ def decode_units(head: Head, units: Sequence[Unit], model: ClipModel) -> Iterato
     for unit in units:
         if unit.role == "between":
             require(before, "Corrupt", f"there is no frame before between {unit.index}")
-            require(len(run) < MOST_BETWEEN, "Limit", f"between {unit.index} is the eighth in a row")
+            require(len(run) < MOST_BETWEEN, "Corrupt", f"between {unit.index} is the eighth in a row")
             run.append(unit)
             continue
         anchor = decode_anchor(head, unit, model, before)

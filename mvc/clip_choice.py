@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,22 +23,36 @@ All frames up to the next keyframe are made from it, and every fourth serves tho
 frames between, 4 to 7 % fewer bytes at equal PSNR (docs/decisions.md).
 """
 
+ANCHOR_OFFSET = 4
+BETWEEN_OFFSETS = -3, -9, -9
+"""The same of clips with frames between two others: of anchors, and of those by how often their run was halved before.
+"""
+
 
 def index_at(place: int, index: int, rates: int) -> int:
     """The quality index of a frame at a place of its GOP, in a clip coded at `index`; place 0 is the keyframe's.
 
     `rates` is how many indices the model has.
     """
-    offset = PATTERN[place % len(PATTERN)] if place else KEY_OFFSET
-    return max(0, min(index + offset, rates - 1))
+    return within(index + (PATTERN[place % len(PATTERN)] if place else KEY_OFFSET), rates)
+
+
+def within(index: int, rates: int) -> int:
+    """The nearest quality index of a model that has so many."""
+    return max(0, min(index, rates - 1))
 
 
 @dataclass(frozen=True)
 class State:
-    """A coded frame: its samples (signals.py), and the latents that are known after it."""
+    """A coded frame: its samples (signals.py), and the latents and motion fields that are known after it."""
 
     samples: np.ndarray
     latents: dict[str, Tensor]
+    fields: dict[str, Tensor] = field(default_factory=dict)
+
+    def again(self) -> State:
+        """The same frame once more: nothing has moved since."""
+        return State(self.samples, self.latents)
 
 
 Parts = dict[str, tuple[JointWriter, Coded]]

@@ -1,24 +1,30 @@
 """Clips of random latents by the tiny model: every kind of frame, runs of frames between, and what is known of each.
 
-They are written by the networks of the package alone. Which parts a frame has, what is given to them, and where its
-base fields come from is said here once more, after sections 3.2, 5.10 and 6.6 of bitstream_spec.md.
+They are written by the networks of the package alone: which parts a frame has, what is given to them, and where its
+base fields come from is said here once more, after sections 3.2, 5.10 and 6.6 of bitstream_spec.md. `read_clip` says
+what the package reads of any clip.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from test_spec import SPEC
-from tiny_model import CLIP_CONFIG, tiny_clip_weights
+from tiny_model import CLIP_CONFIG, recorded, tiny_clip_weights
 from torch import Tensor
 
-from mvc.container import ClipHead, Head, Unit, write_file
+from mvc.clip import ClipCodec, _Decoding
+from mvc.clip_choice import State
+from mvc.container import ClipHead, Head, Unit, read_file, write_file
 from mvc.container.units import Role
 from mvc.entropy.parts import Joint, JointWriter
 from mvc.entropy.tables import Tables
+from mvc.models.lite_flow import FUTURE, KEY, LAST, MOTION, PAST
+from mvc.ops.planes import unpack
 
 PARTS, BETWEEN = (
     Tables(np.array(cumulative, np.uint32), *(np.array([value], np.int32) for value in (0, half_width, lowest)))
@@ -147,6 +153,53 @@ class Maker:
     def file(self, made: list[Made]) -> bytes:
         """A file of these, in this order."""
         return write_file(self.head, [replace(one.unit, index=time) for time, one in enumerate(made)])
+
+
+class Listening:
+    """A codec of clips of which is known what symbols it reads of each unit."""
+
+    def __init__(self, own: ClipCodec) -> None:
+        self.own, self.symbols = own, dict[int, np.ndarray]()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.own, name)
+
+    def _heard(self, read: Any, head: Head, signal: Any, unit: Unit, *known: Any) -> State:
+        with recorded() as symbols:
+            state: State = read(head, signal, unit, *known)
+        self.symbols[unit.index] = np.concatenate(symbols) if symbols else np.zeros(0, np.int32)
+        return state
+
+    def read(self, *given: Any) -> State:
+        return self._heard(self.own.read, *given)
+
+    def read_between(self, *given: Any) -> State:
+        return self._heard(self.own.read_between, *given)
+
+
+class Read(NamedTuple):
+    """What the package reads of a unit, in the form of the document; `samples` are planes that are continued."""
+
+    unit: Unit
+    symbols: list[int]
+    latents: list[np.ndarray]
+    fields: list[np.ndarray]
+    planes: list[np.ndarray]
+
+
+def read_clip(own: ClipCodec, data: bytes) -> list[Read]:
+    """All units of a clip in the order of their times."""
+    head, units = read_file(data)
+    codec: Any = Listening(own)
+    made = []
+    for unit, state in _Decoding(codec, head, None).frames(units):
+        latents = [(state.latents[name][0].double() * 256).numpy() for name in (KEY, LAST, MOTION)]
+        still = torch.zeros(2 * latents[0].shape[0], 2 * latents[0].shape[1], 3)
+        sides = {"picture": [], "inter": [PAST], "between": [PAST, FUTURE]}[unit.role]
+        fields = [(8 * state.fields[side][0] if side in state.fields else still).numpy() for side in sides]
+        planes = [plane.numpy() for plane in unpack(codec.signal(head).reference(state.samples)[0])]
+        made.append(Read(unit, codec.symbols[unit.index].tolist(), latents, fields, planes))
+    return made
 
 
 def made_clip(height: int, width: int, seed: int = 0) -> tuple[bytes, list[Made]]:

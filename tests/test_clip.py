@@ -16,7 +16,10 @@ import torch
 from test_container import Pipe
 from tiny_model import VIDEO, picture, recorded, tiny_codec, tiny_video_weights
 
-from mvc.clip import PARTS, ClipCodec, Loss, State
+from mvc.clip import ClipCodec, Loss
+from mvc.clip_choice import State
+from mvc.clip_encoding import ClipEncoder
+from mvc.clip_model import PARTS
 from mvc.codec import Codec
 from mvc.container import ClipHead, Head, Reader, Unit, read_file, write_file
 from mvc.entropy.parts import JointReader, JointWriter
@@ -83,12 +86,12 @@ def test_both_ends_have_the_same_symbols_and_the_same_frames(name: str) -> None:
     for (unit, shown), decoded in zip(made, back, strict=True):
         assert unit.index == decoded.time and np.array_equal(samples_of(shown), samples_of(decoded))
     assert data == coded(frames, name)
-    signal = own._signal(head)
+    signal = own.signal(head)
     state = State(signal.samples(made[0][1]), {})
     with torch.no_grad(), recorded() as written:
-        own._write(head, signal, signal.samples(frames[1]), frames[1].time, state, 0, effort=0)
+        ClipEncoder(own, head).inter(frames[1], state, 0)
     with recorded() as read:
-        own._read(head, signal, made[1][0], state)
+        own.read(head, signal, made[1][0], state)
     assert len(written) == len(read) == 5 and read[2].std() > 1 and read[4].std() > 1
     assert read[0].tolist() == [0]  # both parts
     assert all(np.array_equal(a, b) for a, b in zip(written, read, strict=True))
@@ -100,13 +103,13 @@ def test_an_inter_frame_depends_on_its_reference(name: str) -> None:
     frames = moving(2)
     head, units = read_file(coded(frames, name))
     own = codec(name)
-    signal = own._signal(head)
-    right = own._read(head, signal, units[0], None)
+    signal = own.signal(head)
+    right = own.read(head, signal, units[0], None)
     wrong = State(255 - right.samples, right.latents)
     with recorded() as symbols:
-        shown = own._read(head, signal, units[1], right)
+        shown = own.read(head, signal, units[1], right)
     with recorded() as again:
-        other = own._read(head, signal, units[1], wrong)
+        other = own.read(head, signal, units[1], wrong)
     assert (shown.samples != other.samples).mean() > 0.5
     assert all(np.array_equal(a, b) for a, b in zip(symbols, again, strict=True))
 
@@ -116,8 +119,8 @@ def test_the_latents_are_those_of_the_float_model() -> None:
     own = codec()
     frames = moving(2)
     head, units = read_file(coded(frames))
-    signal = own._signal(head)
-    reference = own._read(head, signal, units[0], None)
+    signal = own.signal(head)
+    reference = own.read(head, signal, units[0], None)
     motion = own.networks["motion"]
     x, before = (signal.tensor(samples) for samples in (signal.samples(frames[1]), reference.samples))
     reader = JointReader(own.joint, units[1].streams[0])
@@ -272,8 +275,8 @@ def first_symbols(*symbols: int) -> bytes:
         (lambda stream: stream + bytes(2), r"end too early|do not end"),
         (lambda stream: first_symbols(0), r"end too early .*motion"),
         (lambda stream: first_symbols(1), r"end too early .*residual"),
-        (lambda stream: first_symbols(3), "has the parts 3, which is not known"),
-        (lambda stream: first_symbols(-1), "has the parts -1, which is not known"),
+        (lambda stream: first_symbols(3), "lacks the parts 3, which is not known"),
+        (lambda stream: first_symbols(-1), "lacks the parts -1, which is not known"),
     ],
 )
 def test_damage_that_checksums_do_not_show(change: Callable[[bytes], bytes], message: str) -> None:

@@ -14,8 +14,10 @@ import pytest
 import torch
 from tiny_model import picture, recorded, tiny_clip_weights
 
-from mvc.clip import PARTS, ClipCodec, State
+from mvc.clip import ClipCodec
+from mvc.clip_choice import State
 from mvc.clip_files import clip_head, clip_info, shown
+from mvc.clip_model import PARTS
 from mvc.codec import Codec
 from mvc.colour import Colour
 from mvc.container import Head, Unit, read_file, write_file
@@ -32,7 +34,7 @@ INDEX = 20
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random networks say little that is worth its bits."""
-    monkeypatch.setattr("mvc.clip.cheapest", lambda attempts, samples, index: attempts[0])
+    monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
 
 
 @cache
@@ -185,14 +187,14 @@ def test_no_stream_is_parsed_by_what_pixels_are() -> None:
     frames = moving(4)
     units, _, data = coded(frames)
     own, (head, _) = codec(), read_file(data)
-    signal = own._signal(head)
-    right = own._read(head, signal, units[0], None)
+    signal = own.signal(head)
+    right = own.read(head, signal, units[0], None)
     states = [right, State(255 - right.samples, right.latents)]
     for unit in units[1:]:
         symbols = []
         for number, state in enumerate(states):
             with recorded() as read:
-                states[number] = own._read(head, signal, unit, state)
+                states[number] = own.read(head, signal, unit, state)
             symbols.append(np.concatenate(read))
         assert np.array_equal(*symbols)
         assert all(torch.equal(states[0].latents[name], states[1].latents[name]) for name in (KEY, LAST, MOTION))
@@ -204,14 +206,14 @@ def test_but_by_what_earlier_latents_are(name: str) -> None:
     """With others in what is known a stream is other symbols, or no stream at all."""
     units, _, data = coded(moving(3))
     own, (head, _) = codec(), read_file(data)
-    signal = own._signal(head)
-    first = own._read(head, signal, units[0], None)
+    signal = own.signal(head)
+    first = own.read(head, signal, units[0], None)
     wrong = State(first.samples, first.latents | {name: first.latents[name] + 40})
     with recorded() as right:
-        own._read(head, signal, units[1], first)
+        own.read(head, signal, units[1], first)
     with recorded() as other:
         try:
-            own._read(head, signal, units[1], wrong)
+            own.read(head, signal, units[1], wrong)
         except FormatError:
             return
     assert not np.array_equal(np.concatenate(right), np.concatenate(other))

@@ -657,17 +657,17 @@ BAD_EXACT = {
     "234.code-out-of-range": (errors.Corrupt, "code that is out of range"),
 }
 BAD_CLIPS = {
-    "301.inter-first": errors.Corrupt,
-    "302.between-first": errors.Corrupt,
-    "303.run-that-end-ends": errors.Corrupt,
-    "304.run-of-eight": errors.Limit,
-    "305.inter-parts-3": errors.Corrupt,
-    "306.between-parts-7": errors.Corrupt,
-    "307.between-parts-minus-1": errors.Corrupt,
-    "308.between-cut-behind-its-parts": errors.Truncated,
-    "309.between-of-two-streams": errors.Corrupt,
-    "310.exact-in-a-clip": errors.Corrupt,
-    "311.alpha-in-a-clip": errors.Corrupt,
+    "301.inter-first": (errors.Corrupt, "there is no frame before it (chunk inter 0)"),
+    "302.between-first": (errors.Corrupt, "there is no frame before it (chunk between 0)"),
+    "303.run-that-end-ends": (errors.Corrupt, "there is no frame behind it (chunk between 1)"),
+    "304.run-of-eight": (errors.Corrupt, "more than 7 frames in a row are between two others (chunk between 8)"),
+    "305.inter-parts-3": (errors.Corrupt, "lacks the parts 3, which is not known (chunk inter 1)"),
+    "306.between-parts-7": (errors.Corrupt, "lacks the parts 7, which is not known (chunk between 1)"),
+    "307.between-parts-minus-1": (errors.Corrupt, "lacks the parts -1, which is not known (chunk between 1)"),
+    "308.between-cut-behind-its-parts": (errors.Truncated, "end too early (chunk between 1 residual)"),
+    "309.between-of-two-streams": (errors.Corrupt, "2 streams"),
+    "310.exact-in-a-clip": (errors.Corrupt, "a clip has no unit exact (chunk exact 1)"),
+    "311.alpha-in-a-clip": (errors.Corrupt, "a clip has no unit alpha (chunk alpha 2)"),
 }
 
 

@@ -19,6 +19,7 @@ from mvc.codec import Codec
 from mvc.effort import motion
 from mvc.effort.motion import Motion
 from mvc.frames import Frame
+from mvc.models.base import Moving
 from mvc.models.weights import folder_of, load
 from mvc.picture import Picture
 
@@ -28,7 +29,7 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random networks say little that is worth its bits."""
-    monkeypatch.setattr("mvc.clip.cheapest", lambda attempts, samples, index: attempts[0])
+    monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
 
 
 def apart(count: int) -> list[Frame]:
@@ -98,7 +99,8 @@ def test_padding_costs_nothing() -> None:
     reference = (255 * torch.rand(1, 32, 32, 6, generator=generator)).to(torch.uint8)
     other = frame.clone()
     other[:, 20:], other[:, :, 25:] = 0.5, 1.0
-    found = [own.refined(y, z, given, own_frame, reference, (40, 50), index, 5) for own_frame in (frame, other)]
+    of = Moving(reference)
+    found = [own.refined(y, z, given, own_frame, of, (40, 50), index, 5) for own_frame in (frame, other)]
     assert torch.equal(*found) and not torch.equal(found[0], y)
 
 

@@ -19,7 +19,7 @@ PACKAGE = Path(mvc.__file__).parent
 LAYERS = (
     ("errors", "version", "metrics", "tiling", "replacing", "environment", "metadata", "threads", "places"),
     ("jit", "urls"),
-    ("quality",),
+    ("quality", "clip_runs"),
     ("arguments",),
     ("picture", "files", "colour"),
     ("frames",),
@@ -41,6 +41,8 @@ LAYERS = (
     ("clip_choice", "estimate", "reencoding"),
     ("choice",),
     ("large",),
+    ("clip_model",),
+    ("clip_encoding",),
     ("clip",),
     ("video",),
     ("opening", "previews"),

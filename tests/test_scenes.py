@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mvc.frames import Frame
-from mvc.video.encoder import groups
+from mvc.video.groups import groups
 from mvc.video.scenes import SceneCuts
 
 
@@ -61,5 +61,5 @@ def test_frames_of_any_size(height: int, width: int) -> None:
 
 def test_a_group_begins_at_a_cut_and_every_gop_frames() -> None:
     frames = [shown(scene(1 if n < 5 else 101), n) for n in range(12)]
-    assert [number for number, _ in groups(frames, 4, True)] == [0] * 4 + [1] + [2] * 4 + [3] * 3
-    assert [number for number, _ in groups(frames, 4, False)] == [0] * 4 + [1] * 4 + [2] * 4
+    assert [own.group for own in groups(frames, 4, True)] == [0] * 4 + [1] + [2] * 4 + [3] * 3
+    assert [own.group for own in groups(frames, 4, False)] == [0] * 4 + [1] * 4 + [2] * 4

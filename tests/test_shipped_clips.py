@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_container import BAD, BAD_CLIPS
 
 import mvc
+from mvc.clip import ClipCodec
+from mvc.codec import load
+from mvc.errors import MvcError
 from mvc.frames import ClipInfo, Frame
 from mvc.media import read_picture
 from mvc.media.clips import write_clip
@@ -20,6 +24,17 @@ from mvc.picture import Picture
 SAMPLES = Path(__file__).parent.parent / "samples"
 INFO = ClipInfo(176, 144, Fraction(1, 25), rate=Fraction(25))
 STEP_PX = 3
+CODEC = ClipCodec(load("mambavc-ssf-lite", device="cpu"))
+
+
+@pytest.mark.parametrize("name", BAD_CLIPS)
+def test_bad_clips(name: str) -> None:
+    """tests/make_bad.py made them with the shipped weights."""
+    error, message = BAD_CLIPS[name]
+    with pytest.raises(MvcError) as caught:
+        list(CODEC.decode(io.BytesIO((BAD / f"{name}.mvc").read_bytes())))
+    assert type(caught.value) is error
+    assert message in str(caught.value)
 
 
 def frames(count: int, step_px: int) -> list[Frame]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from made_clips import Maker, made_clip
-from test_clip_lite import KEY, LAST, MOTION, codec, coded, moving, recorded_motion
+from made_clips import Maker, made_clip, read_clip
+from test_clip_lite import codec, coded, moving
 from test_spec import SPEC, section, table
-from tiny_model import CLIP_CONFIG, recorded, tiny_clip_weights
+from tiny_model import CLIP_CONFIG, tiny_clip_weights
 
-from mvc.clip import PARTS
-from mvc.container import read_file
+from mvc.clip_model import BETWEEN_PARTS, PARTS
+from mvc.clip_runs import MOST
+from mvc.entropy.tables import Tables
 from mvc.models import lite_flow as flow
 from mvc.models.lite_flow import spread
 from mvc.models.network import Network
@@ -32,7 +32,7 @@ CONFIG = CLIP_CONFIG.to_dict()
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random networks say little that is worth its bits."""
-    monkeypatch.setattr("mvc.clip.cheapest", lambda attempts, samples, index: attempts[0])
+    monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
 
 
 @pytest.mark.parametrize(("height", "width", "index"), [(1, 1, 20), (40, 60, 0), (70, 30, 45)])
@@ -42,27 +42,37 @@ def test_the_documents_decoder(height: int, width: int, index: int) -> None:
     known_frames = coded(frames[:2], index=index)[1]
     again = replace(known_frames[1], time=14)
     data = coded([*frames[:2], again, *frames[2:]], index=index, gop=4)[2]
-    own = codec()
-    head, read_units = SPEC["read_file"](data)
+    _, read_units = SPEC["read_file"](data)
     assert [unit["role"] for unit in read_units] == ["picture", "inter", "inter", "inter", "picture"]
-    state: Any = None
-    ours_head, ours_units = read_file(data)
-    signal = own._signal(ours_head)
-    frames_of_it = SPEC["decode_clip"](head, read_units, CONFIG, MODEL)
-    for known, ours in zip(frames_of_it, ours_units, strict=True):
-        with recorded() as symbols, recorded_motion(own) as fields:
-            state = own._read(ours_head, signal, ours, state)
-        assert known["symbols"] == [int(symbol) for part in symbols for symbol in part]
-        for name, mine in ((KEY, "key"), (LAST, "last"), (MOTION, "motion")):
-            assert np.array_equal(known[mine], (state.latents[name][0].double() * 256).numpy())
-        assert (known["past"] is None) == (ours.role == "picture") and known["future"] is None
-        if known["past"] is not None:
-            assert np.array_equal(known["past"], (8 * fields[0][0]).numpy() if fields else 0 * known["past"])
+    is_what_the_package_reads(data)
+
+
+def is_what_the_package_reads(data: bytes) -> None:
+    """The document's program decodes a clip as the package does: symbols, what is known, and fields."""
+    frames = SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL)
+    for known, ours in zip(frames, read_clip(codec(), data), strict=True):
+        assert known["symbols"] == ours.symbols
+        for name, own in zip(("key", "last", "motion"), ours.latents, strict=True):
+            assert np.array_equal(known[name], own), name
+        fields = [own for own in (known["past"], known["future"]) if own is not None]
+        assert all(np.array_equal(*both) for both in zip(fields, ours.fields, strict=True))
+
+
+@pytest.mark.parametrize(("height", "width", "gop"), [(1, 1, 12), (40, 60, 5)])
+def test_frames_between_by_the_encoder(height: int, width: int, gop: int) -> None:
+    """Whole runs and one that is cut short, ended by frames of both kinds."""
+    units, _, data = coded(moving(8, height, width), bframes=3, gop=gop)
+    between = ["between"] * 3
+    ends = [*between, "inter", *between[:2], "inter"] if gop > 8 else [*between, "inter", "picture", "between", "inter"]
+    assert [unit.role for unit in units] == ["picture", *ends]
+    is_what_the_package_reads(data)
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 40)])
 def test_frames_between(height: int, width: int) -> None:
+    """Of all parts and of none."""
     data, made = made_clip(height, width)
+    is_what_the_package_reads(data)
     frames = SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL)
     for frame, expected in zip(frames, made, strict=True):
         for name, own in zip(("key", "last", "motion"), expected.whole(), strict=True):
@@ -119,20 +129,19 @@ def test_a_residual_that_says_nothing_is_not_remembered() -> None:
         quiet = maker.inter(first, 1, quiet=True)
         made = [first, quiet, maker.inter(quiet, 0)]
     data = maker.file(made)
-    own = codec()
-    head, units = read_file(data)
-    signal, state = own._signal(head), None
-    for unit, frame, one in zip(
-        units, SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL), made, strict=True
-    ):
-        state = own._read(head, signal, unit, state)
-        for name, mine, expected in zip((KEY, LAST, MOTION), ("key", "last", "motion"), one.whole(), strict=True):
-            assert np.array_equal(frame[mine], expected)
-            assert np.array_equal((state.latents[name][0].double() * 256).numpy(), expected)
+    is_what_the_package_reads(data)
+    for frame, one in zip(SPEC["decode_clip"](*SPEC["read_file"](data), CONFIG, MODEL), made, strict=True):
+        for name, expected in zip(("key", "last", "motion"), one.whole(), strict=True):
+            assert np.array_equal(frame[name], expected)
 
 
-def test_parts_row() -> None:
-    assert (0, 1, PARTS.cdf.tolist()) == SPEC["PARTS_ROW"] and PARTS.lowest.tolist() == [0]
+@pytest.mark.parametrize(("name", "own"), [("PARTS_ROW", PARTS), ("BETWEEN_ROW", BETWEEN_PARTS)])
+def test_rows_of_first_symbols(name: str, own: Tables) -> None:
+    assert (own.lowest.tolist()[0], own.half_width.tolist()[0], own.cdf.tolist()) == SPEC[name]
+
+
+def test_most_between() -> None:
+    assert SPEC["MOST_BETWEEN"] == MOST and f"in runs of at most {MOST}," in section("3.2")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7), (8, 12)])

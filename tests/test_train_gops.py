@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Random networks say little that is worth its bits."""
-    monkeypatch.setattr("mvc.clip.cheapest", lambda attempts, samples, index: attempts[0])
+    monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +152,9 @@ def test_training_knows_what_coding_knows() -> None:
     own = codec()
     objective = InterObjective(tiny_clip_network(), torch.float32).eval()
     head = head_of(frames[0], own)
-    signal = own._signal(head)
+    signal = own.signal(head)
     units = [unit for unit, _ in own.coded(head, frames)]
-    state = own._read(head, signal, units[0], None)
+    state = own.read(head, signal, units[0], None)
     objective._begin(torch.tensor([True]), packed[0] / 255, torch.tensor([28]))
     assert objective.known is not None
     assert float(((objective.known.latents[KEY] - state.latents[KEY]).abs() > 0.1).float().mean()) < 0.02
@@ -177,7 +177,7 @@ def test_training_knows_what_coding_knows() -> None:
 
     for number in (1, 2):
         before = state
-        state = own._read(head, signal, units[number], before)
+        state = own.read(head, signal, units[number], before)
 
         reference = signal.reference(before.samples)
         found, told = apart(reference)

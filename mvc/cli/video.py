@@ -20,6 +20,7 @@ from mvc.cli.options import DeviceOption, Force, Model, Output, Quiet, Threads
 from mvc.cli.outcome import Told
 from mvc.cli.progress import Progress, run_all
 from mvc.cli.terminal import UsageError, note, set_quiet, warn
+from mvc.clip_runs import DEFAULT, MOST
 from mvc.errors import SourceError
 from mvc.video.moments import BEGINNING, Moment, Part, moment, threads_of
 
@@ -66,6 +67,12 @@ def encode_video(
     scene_cut: Annotated[
         bool, typer.Option("--scene-cut/--no-scene-cut", help="A keyframe also where the scene changes.")
     ] = True,
+    bframes: Annotated[
+        int,
+        typer.Option(
+            "--bframes", "-bf", min=0, max=MOST, help="At most so many frames in a row are between two others."
+        ),
+    ] = DEFAULT,
     rate: Annotated[float | None, typer.Option("-r", "--rate", help="Frames per second, of numbered pictures.")] = None,
     start: StartOption = None,
     frames: FramesOption = None,
@@ -92,7 +99,7 @@ def encode_video(
     try:
         wanted = Wanted(
             quality, None if bitrate is None else options.parse_bits(bitrate),
-            None if size is None else options.parse_size(size), psnr, gop, scene_cut, effort, jobs,
+            None if size is None else options.parse_size(size), psnr, gop, scene_cut, bframes, effort, jobs,
             None if rate is None else Fraction(rate).limit_denominator(1001), start_of(start), frames, not no_audio,
         )  # fmt: skip
     except (ValueError, OverflowError) as error:

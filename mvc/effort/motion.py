@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvc.exact.lower import to_float
+from mvc.models.base import Moving
 from mvc.models.estimate import RoundedEstimator
 from mvc.models.lite import error_weights, rd_lambda
 from mvc.models.lite_video import MotionAutoencoder
@@ -55,15 +56,15 @@ class Motion:
         z: Tensor,
         given: Tensor,
         frame: Tensor,
-        reference: Tensor,
+        of: Moving,
         size: tuple[int, int],
         index: Tensor,
         iterations: int,
     ) -> Tensor:
         """Better latents than y [1, h, w, M] to go with the hyperlatent z and what the prior is given.
 
-        frame [1, H/2, W/2, 6] is in 0..1 and reference of its shape uint8; of both what lies beyond `size`, (height,
-        width) in pixels, is padding, whose error costs nothing. The same on every call: its noise is drawn anew.
+        frame [1, H/2, W/2, 6] is in 0..1 and what moves of its shape in uint8; of both what lies beyond `size`,
+        (height, width) in pixels, is padding, whose error costs nothing. The same on every call: noise is drawn anew.
         """
         kept = [slice(cells(side, PACKING)) for side in size]
         weights = error_weights(frame.shape[-1]).to(frame.device) * (float(rd_lambda(index)) / 3)
@@ -72,7 +73,9 @@ class Motion:
         def cost(latents: Tensor) -> Tensor:
             coder = _Bits(None, index, True, deadzone=self.deadzone)
             y_hat = self.prior.code(coder, index, z, latents, given)
-            error = (warp(reference, self.synthesis(y_hat, index)) - frame)[:, kept[0], kept[1]].square() @ weights
+            field = self.synthesis(y_hat, index)
+            moved = warp(of.frame, field if of.base is None else of.base + field)
+            error = (moved - frame)[:, kept[0], kept[1]].square() @ weights
             around = F.avg_pool2d(error[:, None], SQUARE, ceil_mode=True)
             lacking: Tensor = (PACKING * SQUARE) ** 2 / 2 * torch.log2(1 + around).sum()
             return lacking + coder.bits.sum()

@@ -8,7 +8,7 @@ The one flow of all of them, in training, encoding, decoding and analysis:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from mvc.models.prior import CodingPrior
 from mvc.tiling import Part, cells, round_up, scaled
 
 CoderOf = Callable[[Density], Coder]
+Side = Literal["past", "future"]
 CELL_PX = 16
 """Pixels to a side for each position of y, in every model here."""
 
@@ -30,18 +31,34 @@ class Coded(NamedTuple):
     sent: Tensor | None = None  # [B, H/16, W/16, 1]: in how many passes there was a symbol, if that was watched
 
 
-Code = Callable[[str, Tensor | None, Tensor | None], Coded | None]
-"""Codes the input of the network of this name, None when decoding, with what its prior is given, as y_hat is.
+class Moving(NamedTuple):
+    """What motion is about: a reference as the flow takes it, and the motion field that holds if none is sent."""
+
+    frame: Tensor
+    base: Tensor | None = None
+
+
+Code = Callable[[str, Tensor | None, Tensor | None, Moving | None], Coded | None]
+"""Codes a part of this name, None when decoding, with what its prior is given, as y_hat is; of motion, what moves.
 
 None for a part that is left out of this frame.
 """
 
 
 class Known(NamedTuple):
-    """What both ends know when a frame is coded."""
+    """What both ends know of a frame when another is coded given it."""
 
     frame: Tensor  # the reference, as the flow takes it
-    latents: Mapping[str, Tensor]  # y_hat of earlier frames, as the flow names them
+    latents: Mapping[str, Tensor]  # y_hat of it and of earlier frames, as the flow names them
+    fields: Mapping[str, Tensor] = {}  # its motion fields, as the flow names them; none where nothing moved
+
+
+class Shown(NamedTuple):
+    """A coded frame: x_hat, like x, and the latents and motion fields that are known then."""
+
+    x_hat: Tensor
+    latents: dict[str, Tensor]
+    fields: dict[str, Tensor]
 
 
 class Piece(NamedTuple):
@@ -151,13 +168,23 @@ class InterFlow(Protocol):
         """What stays known of a keyframe's latents, beside the frame."""
         ...
 
-    def inter(
-        self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = ""
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """x in 0..1, or None when decoding, given what is known -> x_hat, like x, and the latents known then.
+    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = "") -> Shown:
+        """x in 0..1, or None when decoding, given what is known.
 
         `without` names a part of which `code` will make nothing of x.
         """
+        ...
+
+
+@runtime_checkable
+class TwoSidedFlow(InterFlow, Protocol):
+    """One that also codes a frame given one before it and one behind it."""
+
+    between_parts: tuple[str, ...]  # what it is coded in, in that order
+    network_of: Mapping[str, str]  # the networks of these parts
+
+    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, later: Side, index: Tensor) -> Shown:
+        """As `inter`; `later` says which of the two was decoded given the other, if one was."""
         ...
 
 

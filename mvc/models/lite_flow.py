@@ -1,4 +1,4 @@
-"""How mambavc-ssf-lite codes a frame given the one before it: motion, the prediction that follows, and the residual.
+"""How mambavc-ssf-lite codes a frame given others: motion, the prediction that follows, and the residual.
 
 Frames are packed 4:2:0 (mvc/planes.py). The prediction is a matter of whole numbers, so it is the same everywhere.
 Where no symbol of the residual was sent a frame is its prediction, so what stands still is copied exactly.
@@ -8,29 +8,45 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.base import CELL_PX, Autoencoder, Code, Known
+from mvc.models.base import CELL_PX, Autoencoder, Code, Known, Moving, Shown, Side
 from mvc.models.lite import rd_lambda
 from mvc.models.lite_video import MotionAutoencoder, motion_input
 from mvc.ops.motion_search import search
 from mvc.ops.parallel import each
 from mvc.ops.warp import warp
+from mvc.ops.warp_numba import FLOW_BOUND
 from mvc.planes import PACKING, luma_of
 
 KEY, LAST, MOTION = "key", "last", "motion"  # the latents that are known: keyframe's, last residual's, last motion's
+RESIDUAL = "residual"
+PAST: Side = "past"
+FUTURE: Side = "future"
+"""The references of a frame between two others, its parts of motion, and its motion fields towards them."""
+
 SEARCH_WEIGHT = 0.08  # mean absolute difference per bit of a vector at MIDDLE_LAMBDA; measured on three clips
 MIDDLE_LAMBDA = 0.02
 
 
-class LiteFlow:
-    """An InterFlow (mvc/models/base.py); the frame that is known is uint8 [B, H/2, W/2, 6]."""
+class _Moved(NamedTuple):
+    """What a reference gives of a frame: the motion's latents and field, None without any, and the prediction."""
 
-    parts = ("motion", "residual")
+    y_hat: Tensor
+    field: Tensor | None
+    prediction: Tensor
+
+
+class LiteFlow:
+    """A TwoSidedFlow (mvc/models/base.py); the frames that are known are uint8 [B, H/2, W/2, 6]."""
+
+    parts = (MOTION, RESIDUAL)
+    between_parts = (PAST, FUTURE, RESIDUAL)
+    network_of: Mapping[str, str] = {PAST: MOTION, FUTURE: MOTION, RESIDUAL: RESIDUAL}
 
     def __init__(self, networks: Mapping[str, Autoencoder]) -> None:
         self.motion, self.residual = (networks[name] for name in self.parts)
@@ -41,46 +57,103 @@ class LiteFlow:
         y_hat = y_hat.float()
         return {KEY: y_hat, LAST: torch.zeros_like(y_hat), MOTION: y_hat.new_zeros(*y_hat.shape[:3], self.channels)}
 
-    def inter(
-        self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = ""
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = "") -> Shown:
         """As InterFlow says; x [B, H/2, W/2, 6]."""
         earlier = known.latents
-        signal = None if x is None or without == "motion" else self.searched(x, known.frame, index)
+        given = torch.cat([earlier[MOTION], earlier[LAST]], -1)
+        moved = self._moved(code, MOTION, None if without == MOTION else x, Moving(known.frame), given, index)
+        fields: dict[str, Tensor] = {} if moved.field is None else {PAST: moved.field}
+        return self._shown(code, x, moved.prediction, known, moved.y_hat, fields, index)
+
+    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, later: Side, index: Tensor) -> Shown:
+        """As TwoSidedFlow says: halfway between its references, unless motion says otherwise, and their mean."""
+        given = torch.cat([torch.zeros_like(past.latents[MOTION]), past.latents[LAST]], -1)
+        joining = future.fields.get(PAST) if later == FUTURE else past.fields.get(FUTURE)
+        base = None if joining is None else halved(joining)
+        if base is None:
+            bases: dict[Side, Tensor | None] = {PAST: None, FUTURE: None}
+        else:
+            bases = {PAST: base, FUTURE: -base} if later == FUTURE else {PAST: -base, FUTURE: base}
+        sides: dict[Side, Known] = {PAST: past, FUTURE: future}
+        moved = {
+            side: self._moved(code, side, x, Moving(own.frame, bases[side]), given, index)
+            for side, own in sides.items()
+        }
+        prediction = mean(moved[PAST].prediction, moved[FUTURE].prediction)
+        fields: dict[str, Tensor] = {side: own.field for side, own in moved.items() if own.field is not None}
+        return self._shown(code, x, prediction, past, moved[PAST].y_hat, fields, index)
+
+    def _moved(self, code: Code, name: str, x: Tensor | None, of: Moving, given: Tensor, index: Tensor) -> _Moved:
+        signal = None if x is None else self.searched(x, of, index)
         moving = None if signal is None else signal[..., -2:].flatten(1).any(1)[:, None, None, None]
         if moving is not None and not moving.any() and not torch.is_grad_enabled():
             motion = None  # nothing moves, so none is sent
         else:
-            motion = code("motion", signal, torch.cat([earlier[MOTION], earlier[LAST]], -1))
-        still = known.frame.float() / 255
-        if motion is None:
-            y_motion, prediction = torch.zeros_like(earlier[MOTION]), still
-        else:
-            y_motion = motion.y_hat
-            prediction = warp(known.frame, self.motion.synthesise(y_motion, index))
-        # of a batch, in training; a GPU is not asked whether it matters
-        if moving is not None and ((moving.is_cuda and torch.is_grad_enabled()) or not moving.all()):
-            y_motion, prediction = y_motion * moving, torch.where(moving, prediction, still)
-        signal = None if x is None else x - prediction
-        residual = code("residual", signal, torch.cat([earlier[KEY], earlier[LAST], y_motion], -1))
+            motion = code(name, signal, given, of)
+        y_hat, field = given.new_zeros(*given.shape[:3], self.channels), of.base
+        if motion is not None:
+            y_hat = motion.y_hat
+            own = held(self.motion.synthesise(y_hat, index))
+            # of a batch, in training; a GPU is not asked whether it matters
+            if moving is not None and ((moving.is_cuda and torch.is_grad_enabled()) or not moving.all()):
+                y_hat, own = y_hat * moving, own * moving
+            field = own if of.base is None else held(of.base + own)
+        return _Moved(y_hat, field, of.frame.float() / 255 if field is None else warp(of.frame, field))
+
+    def _shown(
+        self,
+        code: Code,
+        x: Tensor | None,
+        prediction: Tensor,
+        known: Known,
+        y_motion: Tensor,
+        fields: dict[str, Tensor],
+        index: Tensor,
+    ) -> Shown:
+        """The frame of a prediction and what is left of x, given what is known of the frame before."""
+        earlier = known.latents
+        given = torch.cat([earlier[KEY], earlier[LAST], y_motion], -1)
+        residual = code(RESIDUAL, None if x is None else x - prediction, given, None)
+        latents = {KEY: earlier[KEY], LAST: torch.zeros_like(earlier[LAST]), MOTION: y_motion}
         if residual is None:
-            return prediction, {KEY: earlier[KEY], LAST: torch.zeros_like(earlier[LAST]), MOTION: y_motion}
+            return Shown(prediction, latents, fields)
         assert residual.sent is not None, "the residual's places are watched"
         left = self.residual.synthesise(residual.y_hat, index)
-        x_hat = prediction + left * spread(residual.sent)
         said = residual.sent.flatten(1).any(1)[:, None, None, None]  # one that says nothing is left out
-        return x_hat, {KEY: earlier[KEY], LAST: residual.y_hat * said, MOTION: y_motion}
+        x_hat = prediction + left * spread(residual.sent)
+        return Shown(x_hat, latents | {LAST: residual.y_hat * said}, fields)
 
     @torch.no_grad()
-    def searched(self, x: Tensor, reference: Tensor, index: Tensor) -> Tensor:
-        """What the motion is analysed from: the frames, and the flow that a search between them finds."""
+    def searched(self, x: Tensor, of: Moving, index: Tensor) -> Tensor:
+        """What the motion is analysed from: the frames, and the flow beside the base that a search finds."""
         current = (255 * x).round().to(torch.uint8)
+        begun = of.frame if of.base is None else (255 * warp(of.frame, of.base)).round().to(torch.uint8)
         weights = SEARCH_WEIGHT * (MIDDLE_LAMBDA / rd_lambda(index)).sqrt()
-        pairs = list(zip(luma_of(current.cpu()), luma_of(reference.cpu()), weights.tolist(), strict=True))
+        pairs = list(zip(luma_of(current.cpu()), luma_of(begun.cpu()), weights.tolist(), strict=True))
         threads = (os.cpu_count() or 1) if x.is_cuda else 1  # training on a CPU has a process for each core
         flow = torch.stack(each(lambda pair: search(*pair), pairs, threads)).to(x.device)
-        warped = warp(reference, F.pad(flow, (0, 1)))
+        field = F.pad(flow, (0, 1))
+        warped = warp(of.frame, field if of.base is None else of.base + field)
         return motion_input(x, warped.to(x.dtype), flow.to(x.dtype))
+
+
+def held(field: Tensor) -> Tensor:
+    """A motion field as the warp takes it: no vector longer than it looks at."""
+    return field.clamp(-FLOW_BOUND / 8, FLOW_BOUND / 8)
+
+
+def halved(field: Tensor) -> Tensor:
+    """Half of a flow, in whole eighths of a pixel, halves rounded up; its scale is 0."""
+    half = torch.floor(4 * field + 0.5) / 8
+    half[..., 2] = 0
+    return half
+
+
+def mean(one: Tensor, other: Tensor) -> Tensor:
+    """Of two predictions in steps of 1 / 255, halves rounded up."""
+    if torch.is_grad_enabled():
+        return (one + other) / 2
+    return torch.floor((255 * one + 255 * other).round() / 2 + 0.5) / 255
 
 
 def spread(sent: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mvc.blocks.conv import Conv, Deconv
 from mvc.blocks.scale_space import predict
-from mvc.models.base import Autoencoder, Code, Coded, CoderOf, Known, no_index
+from mvc.models.base import Autoencoder, Code, Coded, CoderOf, Known, Moving, Shown, no_index
 from mvc.models.coding import Coder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import Density, RateEstimator
@@ -133,17 +133,16 @@ class ScaleSpaceFlow:
         """Nothing but the frame is known."""
         return {}
 
-    def inter(
-        self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = ""
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = "") -> Shown:
         """As InterFlow says; the synthesis of the residual sees the motion's latents too."""
         reference = known.frame
-        motion = code("motion", None if x is None else torch.cat([x, reference], -1), None)
+        motion = code("motion", None if x is None else torch.cat([x, reference], -1), None, Moving(reference))
         prediction = reference if motion is None else predict(reference, self.motion.synthesise(motion.y_hat, index))
-        residual = code("residual", None if x is None else x - prediction, None)
+        residual = code("residual", None if x is None else x - prediction, None, None)
         if motion is None or residual is None:
-            return prediction, {}
-        return prediction + self.residual.synthesise(residual.y_hat, index, given=motion.y_hat), {}
+            return Shown(prediction, {}, {})
+        left = self.residual.synthesise(residual.y_hat, index, given=motion.y_hat)
+        return Shown(prediction + left, {}, {})
 
 
 @dataclass
@@ -183,12 +182,12 @@ class SSFModel(nn.Module):
         """x given the frame decoded before it -> x_hat, with float priors."""
         index = no_index(x)
 
-        def code(name: str, signal: Tensor | None, given: Tensor | None) -> Coded:
+        def code(name: str, signal: Tensor | None, given: Tensor | None, moving: Moving | None) -> Coded:
             network = self.networks[name]
             assert signal is not None  # nothing is decoded here
             return Coded(network.code(coder_of(network.density), signal, index).float())
 
-        return ScaleSpaceFlow(self.networks).inter(code, x, Known(reference, {}), index)[0]
+        return ScaleSpaceFlow(self.networks).inter(code, x, Known(reference, {}), index).x_hat
 
     def forward(self, frames: Tensor, noise: bool | None = None) -> list[CodedFrame]:
         """frames [B, T, H, W, 3] in 0..1, sides multiples of the stride: the first is the keyframe.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mvc.clip_choice import index_at
-from mvc.models.base import Coded, Known
+from mvc.models.base import Coded, Known, Moving
 from mvc.models.coding import Watched
 from mvc.models.estimate import RateEstimator, RoundedEstimator
 from mvc.models.lite import rd_lambda
@@ -114,7 +114,7 @@ class InterObjective(nn.Module):
         assert self.known is not None
         coders: dict[str, RoundedEstimator] = {}
 
-        def code(name: str, signal: Tensor | None, given: Tensor | None) -> Coded:
+        def code(name: str, signal: Tensor | None, given: Tensor | None, of: Moving | None) -> Coded:
             network = self.model.networks[name]
             assert signal is not None and given is not None
             dtype = self.dtype if network.trains_in_half else torch.float32
@@ -124,7 +124,7 @@ class InterObjective(nn.Module):
             y_hat = network.prior.code(watched, index, z, y, given.to(dtype))
             return Coded(y_hat.float(), watched.sent)
 
-        x_hat, latents = LiteFlow(self.model.networks).inter(code, x, self.known, index)
+        x_hat, latents, _ = LiteFlow(self.model.networks).inter(code, x, self.known, index)
         moving = latents[MOTION].flatten(1).any(1)  # else none is sent
         self.known = Known(_rounded(x_hat), {name: value.detach() for name, value in latents.items()})
         pixels = pixels_of(x)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mvc import files
 from mvc.arguments import check_device, check_model, check_threads
+from mvc.clip_runs import DEFAULT, MOST
 from mvc.errors import MvcError, SourceError, libraries
 from mvc.frames import Clip, Frame
 from mvc.media.clips import open_clip
@@ -29,7 +30,7 @@ from mvc.video.moments import BEGINNING, MAX_JOBS, Moment, Start, moment, thread
 
 if TYPE_CHECKING:
     from mvc.codec import Codec
-    from mvc.video.encoder import Settings
+    from mvc.video.groups import Settings
     from mvc.video.rate import Search
 
 PASSES = 4
@@ -58,6 +59,7 @@ class Wanted:
     psnr: float | None = None
     gop: int = 12
     scene_cut: bool = True
+    bframes: int = DEFAULT
     effort: int = DEFAULT_EFFORT
     jobs: int = 1
     rate: Fraction | None = None
@@ -75,6 +77,7 @@ class Wanted:
             if value is not None and not 0 < value < float("inf"):
                 raise ValueError(f"{name} must be a finite number above 0, not {value:g}")
         whole_number("gop", self.gop, 1)
+        whole_number("bframes", self.bframes, 0, MOST)
         whole_number("jobs", self.jobs, 1, MAX_JOBS)
         check_effort(self.effort)
         for name in ("size", "frames"):
@@ -97,6 +100,7 @@ def encode_video(
     size: int | None = None,
     psnr: float | None = None,
     scene_cut: bool = True,
+    bframes: int = DEFAULT,
     effort: int = DEFAULT_EFFORT,
     jobs: int = 1,
     rate: Fraction | float | None = None,
@@ -115,16 +119,17 @@ def encode_video(
     `force`) or an open binary file. `quality` is 1 (small) to 8 (fine), 4 if not said; instead of it one target may be
     given, for which the source is read several times: `bitrate` of the pictures in bits per second, about; `size` of
     the file in bytes, at most; `psnr` of luma in dB, at least, as a mean over frames. There is a keyframe every `gop`
-    frames and, with `scene_cut`, where the scene changes. `jobs` groups of frames are coded at a time, by as many
-    threads each as `threads` says (by default all together one for each core); the file is the same for any number.
-    `start` (seconds, or text such as "1:02.5" or "frame 120") and `frames` choose a part. `rate` is the frame rate of
-    pictures. `audio` copies sound. `on_frame` hears of every frame.
+    frames and, with `scene_cut`, where the scene changes; of those between up to `bframes` in a row (0 to 7) are coded
+    given a frame before them and one behind, which makes the file smaller. `jobs` groups of frames are coded at a time,
+    by as many threads each as `threads` says (by default all together one for each core); the file is the same for any
+    number. `start` (seconds, or text such as "1:02.5" or "frame 120") and `frames` choose a part. `rate` is the frame
+    rate of pictures. `audio` copies sound. `on_frame` hears of every frame.
     What is lost is told with a `LossWarning`, and listed in the result.
     Raises `MvcError`s for what cannot be read, written or met, and `ValueError` or `TypeError` for a wrong argument. A
     source that dies after some frames leaves a file with these frames, and its error is raised then; so on Ctrl-C.
     """
     wanted = Wanted(
-        quality, bitrate, size, psnr, gop, scene_cut, effort, jobs,
+        quality, bitrate, size, psnr, gop, scene_cut, bframes, effort, jobs,
         None if rate is None else Fraction(rate).limit_denominator(1001), moment(start), frames, audio,
     )  # fmt: skip
     model, device, threads = check_model(model), check_device(device), threads_of(check_threads(threads), jobs)
@@ -171,7 +176,7 @@ def encode_as(
 
     with opened() as clip:  # the first faults come before any model is loaded
         if not wanted.searches:
-            from mvc.video.encoder import Settings
+            from mvc.video.groups import Settings
 
             index = quality_index(DEFAULT_QUALITY if wanted.quality is None else wanted.quality)
             settings = _settings(wanted, Settings(lambda group: index))
@@ -196,7 +201,14 @@ def _rereadable(source: Any) -> bool:
 
 
 def _settings(wanted: Wanted, settings: Settings) -> Settings:
-    return replace(settings, gop=wanted.gop, scene_cuts=wanted.scene_cut, effort=wanted.effort, jobs=wanted.jobs)
+    return replace(
+        settings,
+        gop=wanted.gop,
+        scene_cuts=wanted.scene_cut,
+        bframes=wanted.bframes,
+        effort=wanted.effort,
+        jobs=wanted.jobs,
+    )
 
 
 def _part(clip: Clip, wanted: Wanted) -> Clip:
@@ -269,13 +281,13 @@ def _searched(
     on_stage: Callable[[str], None],
 ) -> Encoded:
     from mvc.clip import ClipCodec
-    from mvc.video.encoder import Settings
+    from mvc.video.groups import Settings
     from mvc.video.rate import SPARE, Search, feedback, look
 
     on_stage("looking at all frames")
     with opened() as clip:
         sample = look(_part(clip, wanted), wanted.gop, wanted.scene_cut)
-    search = Search(ClipCodec(codec), clip, sample, wanted.effort)
+    search = Search(ClipCodec(codec), clip, sample, wanted.effort, wanted.bframes)
     on_stage("trying qualities")
     if wanted.psnr is not None:
         return _reaching(search, wanted.psnr, opened, sink, wanted, codec, on_frame)
@@ -312,7 +324,8 @@ def _reaching(
     on_frame: Callable[[int], None],
 ) -> Encoded:
     """The clip at the least index that reaches a PSNR over all frames, beginning where the sample does."""
-    from mvc.video.encoder import Coded, Settings
+    from mvc.clip_encoding import Coded
+    from mvc.video.groups import Settings
     from mvc.video.rate import decibels
 
     reached = 0.0

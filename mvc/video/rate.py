@@ -16,11 +16,13 @@ from fractions import Fraction
 import numpy as np
 
 from mvc.clip import ClipCodec
+from mvc.clip_encoding import ClipEncoder, Coded
 from mvc.errors import MvcError
 from mvc.frames import Clip, Frame
 from mvc.metrics import psnr
 from mvc.quality import INDICES
-from mvc.video.encoder import Coded, coded_group, groups, head_of_clip
+from mvc.video.encoder import head_of_clip
+from mvc.video.groups import coded_group, groups
 
 SAMPLES = 4
 """Groups that are kept, at most twice as many on the way."""
@@ -46,7 +48,7 @@ def look(clip: Clip, gop: int, scene_cuts: bool) -> Sample:
     stride, count, first, last, sound = 1, 0, None, 0, 0
     own: list[Frame] = []
     current = -1
-    for number, frame in groups(clip.frames(), gop, scene_cuts):
+    for number, frame, _ in groups(clip.frames(), gop, scene_cuts):
         sound += sum(len(packet.data) + 2 for packet in clip.take_audio())
         if number != current:
             current, own = number, []
@@ -74,6 +76,7 @@ class Search:
     clip: Clip
     sample: Sample
     effort: int = 0
+    bframes: int = 0
     bytes_at: dict[int, float] = field(default_factory=dict)
     psnr_at: dict[int, float] = field(default_factory=dict)
 
@@ -138,7 +141,7 @@ class Search:
         size, count, values = 0, 0, []
         for frames in self.sample.groups:
             own = [Frame(frame.planes, number, frame.colour) for number, frame in enumerate(frames)]
-            for coded in coded_group(self.coder, head, own, index, self.effort):
+            for coded in coded_group(ClipEncoder(self.coder, head, self.effort), own, index, self.bframes):
                 size, count = size + sum(map(len, coded.unit.streams)) + 16, count + 1
                 values.append(decibels(coded, self.clip))
         self.bytes_at[index] = size / count

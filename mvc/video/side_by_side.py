@@ -1,4 +1,7 @@
-"""Groups of frames decoded side by side: each is a clip of its own, and in the order of the file they come out."""
+"""Groups of frames decoded side by side: each is a clip of its own, and in the order of the file they come out.
+
+Frames before a keyframe may be made from it, too: then it ends their group as well as beginning its own.
+"""
 
 from __future__ import annotations
 
@@ -63,22 +66,27 @@ def decoded(coder: ClipCodec, file: BinaryIO, start: int, jobs: int) -> Generato
 
 
 def _group(coder: ClipCodec, head: Head, units: list[Unit], stop: threading.Event) -> list[Frame]:
-    frames = []
+    """The frames of units, but for the keyframe at their end, which belongs to the next."""
+    frames: list[Frame] = []
+    count = len(units) - (len(units) > 1 and units[-1].role == "picture")
     for frame in coder.decode(io.BytesIO(write_file(head, units))):
-        frames.append(frame)
-        if stop.is_set():
+        if stop.is_set() or len(frames) == count:
             break
+        frames.append(frame)
     return frames
 
 
 def _groups(units: Iterable[Unit], start: int) -> Iterator[list[Unit]]:
-    """Units from keyframe to keyframe, without groups that end before `start`; one that is damaged up to there."""
+    """Units from keyframe to keyframe, with the second where frames before it refer to it.
+
+    Without groups that end before `start`; one that is damaged up to there.
+    """
     group: list[Unit] = []
     try:
         for unit in units:
             if unit.role == "picture" and group:
                 if unit.index > start:
-                    yield group
+                    yield [*group, unit] if group[-1].role == "between" else group
                 group = []
             group.append(unit)
     except FormatError:
