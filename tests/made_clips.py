@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from test_spec import SPEC
-from tiny_model import CLIP_CONFIG, recorded, tiny_clip_weights
+from tiny_model import CLIP_CONFIG, recorded, sha256, tiny_clip_weights
 from torch import Tensor
 
 from mvc.clip import ClipCodec, _Decoding
@@ -200,6 +200,16 @@ def read_clip(own: ClipCodec, data: bytes) -> list[Read]:
         planes = [plane.numpy() for plane in unpack(codec.signal(head).reference(state.samples)[0])]
         made.append(Read(unit, codec.symbols[unit.index].tolist(), latents, fields, planes))
     return made
+
+
+def clip_digests(own: ClipCodec, data: bytes) -> dict[str, str]:
+    """Of all frames of a clip, one after another: symbols, what is known of them, and motion fields."""
+    read = read_clip(own, data)
+    return {
+        "symbols_sha256": sha256(*(np.array(one.symbols) for one in read)),
+        "y_hat_sha256": sha256(*(latent for one in read for latent in one.latents)),
+        "motion_sha256": sha256(*(field for one in read for field in one.fields)),
+    }
 
 
 def made_clip(height: int, width: int, seed: int = 0) -> tuple[bytes, list[Made]]:

@@ -1,4 +1,4 @@
-"""Write samples/golden: files of the shipped model with what they must decode to. Run it when weights or format change.
+"""Write samples/golden: files of the shipped models, with what they must decode to. For new weights and formats.
 
 PYTHONPATH=tests python -m make_golden
 """
@@ -6,20 +6,26 @@ PYTHONPATH=tests python -m make_golden
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from made_clips import clip_digests
 from tiny_model import decoded_digests
 
 import mvc
 from mvc import choice, stills
 from mvc import codec as codecs
+from mvc.clip import ClipCodec
 from mvc.container import read_file, write_file
+from mvc.frames import ClipInfo, Frame
 from mvc.lossless.code import Way, encode
 from mvc.lossless.levels import Levels
 from mvc.media import read_picture, write_picture
+from mvc.media.clips import write_clip
 from mvc.media.gainmaps import GainMap
 from mvc.metadata import Metadata
 from mvc.picture import Picture
@@ -94,6 +100,26 @@ def tiles(codec: codecs.Codec) -> bytes:
     return data
 
 
+def moving_photograph(whole: np.ndarray) -> bytes:
+    """A clip of ten frames in y4m: a part of a photograph that moves to the left beside one that moves down."""
+    times = range(10)
+    halves = ((whole[20:68, 60 + 3 * time : 92 + 3 * time], whole[100 - time : 148 - time, 100:132]) for time in times)
+    parts = (Picture(np.concatenate(both, 1)) for both in halves)
+    frames = (Frame.of_picture(part, time).converted("yuv420p") for time, part in zip(times, parts, strict=True))
+    file = io.BytesIO()
+    write_clip(file, ClipInfo(64, 48, Fraction(1, 25), rate=Fraction(25)), frames)
+    return file.getvalue()
+
+
+def clip(whole: np.ndarray) -> bytes:
+    """A run of three frames between, and one of two which a keyframe ends, then one of one."""
+    file = io.BytesIO()
+    mvc.encode_video(moving_photograph(whole), file, quality=6, gop=7, bframes=3, effort=0, device="cpu")
+    roles = ["picture", *["between"] * 3, "inter", *["between"] * 2, "picture", "between", "inter"]
+    assert [unit.role for unit in read_file(file.getvalue())[1]] == roles
+    return file.getvalue()
+
+
 def main() -> None:
     codec = codecs.load(device="cpu")
     whole = read_picture(SAMPLES / "kodim23.png").picture.samples[PART]
@@ -120,6 +146,10 @@ def main() -> None:
     write_picture(codec.decode(data), GOLDEN / "tiles-q27.png", force=True)
     symbols, y_hat = decoded_digests(codec, data)
     expected["tiles-q27"] = {"symbols_sha256": symbols, "y_hat_sha256": y_hat}
+    data = clip(whole)
+    (GOLDEN / "clip-q6.mvc").write_bytes(data)
+    mvc.decode_video(data, GOLDEN / "clip-q6.y4m", device="cpu", force=True)
+    expected["clip-q6"] = clip_digests(ClipCodec(codecs.load("mambavc-ssf-lite", device="cpu")), data)
     (GOLDEN / "expected.json").write_text(json.dumps(expected, indent=2) + "\n")
 
 

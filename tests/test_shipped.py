@@ -37,7 +37,7 @@ def test_golden_files_of_the_exact_coder_decode_to_the_same_samples(name: str) -
     assert hashlib.sha256(found.tobytes()).hexdigest() == GOLDEN[name]["samples_sha256"]
 
 
-@pytest.mark.parametrize("name", [name for name in GOLDEN if not name.startswith("exact")])
+@pytest.mark.parametrize("name", [name for name in GOLDEN if not name.startswith(("exact", "clip"))])
 def test_golden_files_decode_to_the_same_symbols_and_nearly_the_same_pixels(name: str) -> None:
     data = (SAMPLES / "golden" / f"{name}.mvc").read_bytes()
     symbols, y_hat = decoded_digests(CODEC, data)
