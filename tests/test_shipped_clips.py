@@ -21,7 +21,7 @@ from mvc.codec import load
 from mvc.errors import MvcError
 from mvc.frames import ClipInfo, Frame
 from mvc.media import read_picture
-from mvc.media.clips import write_clip
+from mvc.media.clips import open_clip, write_clip
 from mvc.metrics import psnr
 from mvc.picture import Picture
 
@@ -42,7 +42,7 @@ def test_the_golden_clip_decodes_to_the_same_symbols_and_nearly_the_same_pixels(
     fields = [own for frame in frames for own in (frame.past, frame.future) if own is not None]
     symbols = [np.array(frame.symbols) for frame in frames]
     assert [sha256(*symbols), sha256(*known), sha256(*fields)] == list(expected.values())
-    shown = list(mvc.open(GOLDEN / "clip-q6.y4m").frames())
+    shown = list(open_clip(GOLDEN / "clip-q6.y4m").frames())
     for one, other in zip(CODEC.decode(io.BytesIO(data)), shown, strict=True):
         for plane, expected_plane in zip(one.planes, other.planes, strict=True):
             difference = np.abs(plane.astype(int) - expected_plane)
