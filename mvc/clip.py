@@ -223,7 +223,8 @@ class _Decoding:
         self.codec, self.head, self.lost = codec, head, lost
         self.signal = codec.signal(head)
         self.state: State | None = None  # of the last anchor
-        self.run: list[Unit] = []
+        self.run: list[Unit] = []  # that waits for the next anchor
+        self.broken = False  # some of the run is lost, so the rest cannot be decoded either
         self.after: int | None = None
         self.reason = ""  # why frames behind `after` are lost
 
@@ -250,6 +251,8 @@ class _Decoding:
     def _unit(self, unit: Unit) -> Iterator[tuple[Unit, State]]:
         if self.lost and unit.role != "picture" and self.state is None:
             return  # what it refers to is lost
+        if unit.role == "between" and self.broken:
+            return
         try:
             if unit.role == "between":
                 self._keep(unit)
@@ -267,6 +270,7 @@ class _Decoding:
                     yield self._told(own, state)
             except FormatError as error:
                 self._failed(error)
+        self.broken = False
         yield self._told(unit, self.state)
 
     def _between(self, run: list[Unit], past: State, future: State, later: base.Side) -> Iterator[tuple[Unit, State]]:
@@ -299,7 +303,7 @@ class _Decoding:
         if self.lost is None:
             raise error
         self.reason = self.reason or str(error)
-        self.run = []
+        self.run, self.broken = [], True
 
     def _told(self, unit: Unit, state: State) -> tuple[Unit, State]:
         """A frame to be shown; of those lost before it is told."""

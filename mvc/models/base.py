@@ -38,6 +38,9 @@ class Moving(NamedTuple):
     base: Tensor | None = None
 
 
+Bases = tuple[Tensor | None, Tensor | None]
+"""Motion fields towards the past and the future reference."""
+
 Code = Callable[[str, Tensor | None, Tensor | None, Moving | None], Coded | None]
 """Codes a part of this name, None when decoding, with what its prior is given, as y_hat is; of motion, what moves.
 
@@ -183,8 +186,15 @@ class TwoSidedFlow(InterFlow, Protocol):
     between_parts: tuple[str, ...]  # what it is coded in, in that order
     network_of: Mapping[str, str]  # the networks of these parts
 
-    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, later: Side, index: Tensor) -> Shown:
-        """As `inter`; `later` says which of the two was decoded given the other, if one was."""
+    def bases(self, past: Known, future: Known, later: Side) -> Bases:
+        """The motion fields of a frame between two others that hold if none is sent, None for no motion.
+
+        `later` says which of the two was decoded given the other, if one was.
+        """
+        ...
+
+    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, bases: Bases, index: Tensor) -> Shown:
+        """As `inter`, given two frames and what `bases` gives for them."""
         ...
 
 

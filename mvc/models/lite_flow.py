@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.base import CELL_PX, Autoencoder, Code, Known, Moving, Shown, Side
+from mvc.models.base import CELL_PX, Autoencoder, Bases, Code, Known, Moving, Shown, Side
 from mvc.models.lite import rd_lambda
 from mvc.models.lite_video import MotionAutoencoder, motion_input
 from mvc.ops.motion_search import search
@@ -65,20 +65,19 @@ class LiteFlow:
         fields: dict[str, Tensor] = {} if moved.field is None else {PAST: moved.field}
         return self._shown(code, x, moved.prediction, known, moved.y_hat, fields, index)
 
-    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, later: Side, index: Tensor) -> Shown:
-        """As TwoSidedFlow says: halfway between its references, unless motion says otherwise, and their mean."""
-        given = torch.cat([torch.zeros_like(past.latents[MOTION]), past.latents[LAST]], -1)
+    def bases(self, past: Known, future: Known, later: Side) -> tuple[Tensor | None, Tensor | None]:
+        """As TwoSidedFlow says: half of the motion that joins the two."""
         joining = future.fields.get(PAST) if later == FUTURE else past.fields.get(FUTURE)
-        base = None if joining is None else halved(joining)
-        if base is None:
-            bases: dict[Side, Tensor | None] = {PAST: None, FUTURE: None}
-        else:
-            bases = {PAST: base, FUTURE: -base} if later == FUTURE else {PAST: -base, FUTURE: base}
-        sides: dict[Side, Known] = {PAST: past, FUTURE: future}
-        moved = {
-            side: self._moved(code, side, x, Moving(own.frame, bases[side]), given, index)
-            for side, own in sides.items()
-        }
+        if joining is None:
+            return None, None
+        base = halved(joining)
+        return (base, -base) if later == FUTURE else (-base, base)
+
+    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, bases: Bases, index: Tensor) -> Shown:
+        """As TwoSidedFlow says: the mean of what its two references, moved, make of the frame."""
+        given = torch.cat([torch.zeros_like(past.latents[MOTION]), past.latents[LAST]], -1)
+        sides: dict[Side, Moving] = {PAST: Moving(past.frame, bases[0]), FUTURE: Moving(future.frame, bases[1])}
+        moved = {side: self._moved(code, side, x, of, given, index) for side, of in sides.items()}
         prediction = mean(moved[PAST].prediction, moved[FUTURE].prediction)
         fields: dict[str, Tensor] = {side: own.field for side, own in moved.items() if own.field is not None}
         return self._shown(code, x, prediction, past, moved[PAST].y_hat, fields, index)
