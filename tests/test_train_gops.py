@@ -15,10 +15,11 @@ from test_clip_lite import codec, head_of, moving
 from tiny_model import CLIP_CONFIG, picture, tiny_clip_network, tiny_network
 
 from mvc.clip_choice import index_at
+from mvc.clip_runs import Turn, turns
 from mvc.errors import SourceError, WeightsError
 from mvc.models.base import Known
 from mvc.models.estimate import RateEstimator, RoundedEstimator
-from mvc.models.lite_flow import KEY, LAST, MOTION
+from mvc.models.lite_flow import FUTURE, KEY, LAST, MOTION
 from mvc.models.lite_video import LiteVideo
 from mvc.planes import pack
 from mvc.train.clips import ClipStore, build_clip_store
@@ -86,10 +87,12 @@ def test_a_packed_store_holds_even_frames(store: Path) -> None:
     assert opened.clip(0).shape == (5, 68, 75, 6)
 
 
-def test_slots_deal_out_gops_frame_by_frame(store: Path) -> None:
-    """A keyframe for each slot that begins, then its frames, each once, with qualities as in coding."""
-    gops, rng = Gops(ClipStore(store), 3), np.random.default_rng(0)
-    held: list[Any] = [None] * 4
+@pytest.mark.parametrize("bframes", [0, 1, 3])
+def test_slots_deal_out_gops_frame_by_frame(store: Path, bframes: int) -> None:
+    """A keyframe for each slot that begins, then its frames in the order and with the qualities of coding."""
+    gops, rng = Gops(ClipStore(store), 5, bframes={bframes: 1.0}), np.random.default_rng(0)
+    left: list[list[Turn]] = [[] for _ in range(4)]
+    base = [0] * 4
     begun = 0
     for step in range(12):
         drawn = np.arange(4) + 5 * step
@@ -98,18 +101,21 @@ def test_slots_deal_out_gops_frame_by_frame(store: Path) -> None:
         assert len(made.key_quality) == len(made.keyframes)
         number = 0
         for k in range(4):
+            assert bool(made.new[k]) == (not left[k])
             if made.new[k]:
-                held[k] = (int(drawn[k]), 1)
+                base[k], left[k] = int(drawn[k]), list(turns(len(gops.slots[k].frames), bframes))
                 assert drawn[k] <= int(made.key_quality[number]) <= 63
                 number += 1
                 begun += 1
-            else:
-                held[k] = (held[k][0], held[k][1] + 1)
-            assert held[k][1] <= 2
-            assert int(made.quality[k]) == index_at(held[k][1], held[k][0], 64)
+            turn = left[k].pop(0)
+            assert made.turns[k].tolist() == [turn.number, turn.past, -1 if turn.future is None else turn.future,
+                                              int(turn.future_later)]  # fmt: skip
+            offset = (4 if turn.future is None else (-3, -9, -9)[turn.halved]) if bframes else 0
+            expected = index_at(turn.number, base[k], 64) if not bframes else min(63, max(0, base[k] + offset))
+            assert int(made.quality[k]) == expected
             shown = made.x[k].mul(255).byte().numpy()
-            assert np.array_equal(shown, gops.slots[k].frames[gops.slots[k].place - 1])
-    assert begun > 4 * 4
+            assert np.array_equal(shown, gops.slots[k].frames[turn.number])
+    assert begun > 4 * 2
     assert bool(gops.next(rng, np.arange(4), 128, 64).new.all())  # another size begins all anew
 
 
@@ -142,7 +148,8 @@ def test_frames_are_of_clips_and_of_pictures(store: Path, stills: Path) -> None:
 # The objective
 
 
-def test_training_knows_what_coding_knows() -> None:
+@pytest.mark.parametrize("bframes", [0, 1])
+def test_training_knows_what_coding_knows(bframes: int) -> None:
     """The flow and the numbers behind it are one: given the same, latents and samples after a step are ClipCodec's.
 
     But for floats that whole numbers stand for: some vectors lie near the middle of two eighths, and some symbols.
@@ -153,60 +160,92 @@ def test_training_knows_what_coding_knows() -> None:
     objective = InterObjective(tiny_clip_network(), torch.float32).eval()
     head = head_of(frames[0], own)
     signal = own.signal(head)
-    units = [unit for unit, _ in own.coded(head, frames)]
-    state = own.read(head, signal, units[0], None)
+    units = [unit for unit, _ in own.coded(head, frames, bframes=bframes)]
+    states = {0: own.read(head, signal, units[0], None)}
     objective._begin(torch.tensor([True]), packed[0] / 255, torch.tensor([28]))
-    assert objective.known is not None
-    assert float(((objective.known.latents[KEY] - state.latents[KEY]).abs() > 0.1).float().mean()) < 0.02
-    assert float((objective.known.frame.int() - torch.from_numpy(state.samples).int()).abs().float().mean()) < 0.5
-    number = 0
-    before = state
+    begun = objective.known[0][0]
+    assert float(((begun.latents[KEY] - states[0].latents[KEY]).abs() > 0.1).float().mean()) < 0.02
+    assert float((begun.frame.int() - torch.from_numpy(states[0].samples).int()).abs().float().mean()) < 0.5
 
-    def apart(reference: torch.Tensor) -> tuple[dict[str, float], dict[str, Any]]:
+    def apart(turn: Turn, flip: bool = False) -> tuple[dict[str, float], dict[str, Any]]:
         """Shares of the latents that are others after a step, how far samples are apart, and what the step says."""
-        objective.known = Known(reference, dict(before.latents))
+        for number, state in states.items():
+            reference = signal.reference(state.samples)
+            reference = reference.flip(1) if flip else reference
+            objective.known[0][number] = Known(reference, dict(state.latents), dict(state.fields))
         with torch.no_grad():
             none = torch.zeros(0, 32, 32, 6)
-            index = torch.tensor([index_at(number, 20, 64)])
-            told = objective(packed[number] / 255, index, torch.tensor([False]), none, index[:0])
-        after = objective.known.latents
-        assert after.keys() == state.latents.keys()
-        shares = {name: float(((after[name] - y).abs() > 0.1).float().mean()) for name, y in state.latents.items()}
-        frame = (objective.known.frame.int() - torch.from_numpy(state.samples).int()).abs().float()
+            index = torch.tensor([units[turn.number].quality_index or 20])
+            told = objective(packed[turn.number] / 255, index, torch.tensor([False]), none, index[:0], row_of(turn))
+        after, state = objective.known[0][turn.number], states[turn.number]
+        assert after.latents.keys() == state.latents.keys() and after.fields.keys() == state.fields.keys()
+        shares = {
+            name: float(((after.latents[name] - y).abs() > 0.1).float().mean()) for name, y in state.latents.items()
+        }
+        frame = (after.frame.int() - torch.from_numpy(state.samples).int()).abs().float()
         return shares | {"frame": float(frame.mean())}, told
 
-    for number in (1, 2):
-        before = state
-        state = own.read(head, signal, units[number], before)
-
-        reference = signal.reference(before.samples)
-        found, told = apart(reference)
+    for turn in turns(3, bframes):
+        unit = units[turn.number]
+        if turn.future is None:
+            states[turn.number] = own.read(head, signal, unit, states[turn.past])
+        else:
+            states[turn.number] = own.read_between(head, signal, unit, states[turn.past], states[turn.future], FUTURE)
+        found, told = apart(turn)
         assert found[KEY] == 0 and found[MOTION] < 0.05 and found[LAST] < 0.15 and found["frame"] < 2
-        real = 8 * len(units[number].streams[0]) / 64**2
+        real = 8 * len(unit.streams[0]) / 64**2
         assert float(told["bpp"]) == pytest.approx(real, rel=0.1)
         assert 0 < float(told["motion_bpp"]) < float(told["bpp"])
-        others, _ = apart(reference.flip(1))  # one step with another reference
+        others, _ = apart(turn, flip=True)  # one step with other references
         assert others[LAST] > 3 * found[LAST] and others["frame"] > 3 * found["frame"]
+
+
+def row_of(*turns: Turn) -> torch.Tensor:
+    """As `Step` has them."""
+    return torch.tensor([(t.number, t.past, -1 if t.future is None else t.future, t.future_later) for t in turns])
+
+
+FIRST = Turn(1, 0)
 
 
 def test_known_frames_are_whole_samples_and_have_no_gradient() -> None:
     model = LiteVideo(CLIP_CONFIG)
     objective = InterObjective(model, torch.float32)
     x = torch.rand(2, 16, 16, 6)
-    told = objective(x, torch.tensor([10, 50]), torch.tensor([True, True]), x, torch.tensor([20, 60]))
+    index, rows = torch.tensor([10, 50]), row_of(Turn(2, 0), FIRST)
+    told = objective(x, index, torch.tensor([True, True]), x, torch.tensor([20, 60]), rows)
     told["loss"].mean().backward()
-    known = objective.known
-    assert known is not None and known.frame.dtype == torch.uint8
-    assert not any(value.requires_grad for value in known.latents.values())
-    assert torch.equal(_rounded(torch.tensor([-1.0, 0.5, 2.0, float("nan")])), torch.tensor([0, 128, 255, 0]).byte())
     for part in (model.motion, model.residual):
         assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in part.parameters())
         assert sum(float(p.grad.abs().sum()) for p in part.parameters() if p.grad is not None) > 0
-    # a slot that begins takes its keyframe; the others keep what they have
-    before = known.latents[KEY].clone()
-    objective(x, torch.tensor([10, 50]), torch.tensor([False, True]), 1 - x[1:], torch.tensor([30]))
-    assert torch.equal(objective.known.latents[KEY][0], before[0])  # type: ignore[union-attr]
-    assert not torch.equal(objective.known.latents[KEY][1], before[1])  # type: ignore[union-attr]
+    # a frame between two others beside one that is not; the numbers of both stand where they were asked for
+    none = torch.zeros(0, 16, 16, 6)
+    told = objective(x, index, torch.tensor([False, False]), none, index[:0], row_of(Turn(1, 0, 2), Turn(2, 1)))
+    told["loss"].mean().backward()
+    assert set(objective.known[0]) == {0, 1, 2}
+    objective.eval()
+    rows = row_of(Turn(1, 0, 2), Turn(2, 1))
+    with torch.no_grad():
+        one = objective(x, index, torch.tensor([False, False]), none, index[:0], rows)
+        objective.known.reverse()
+        other = objective(x.flip(0), index.flip(0), torch.tensor([False, False]), none, index[:0], rows.flip(0))
+    torch.testing.assert_close({name: own.flip(0) for name, own in one.items()}, other)
+    for slot in objective.known:
+        for known in slot.values():
+            assert known.frame.dtype == torch.uint8
+            assert not any(value.requires_grad for value in (*known.latents.values(), *known.fields.values()))
+    assert torch.equal(_rounded(torch.tensor([-1.0, 0.5, 2.0, float("nan")])), torch.tensor([0, 128, 255, 0]).byte())
+
+
+def test_a_slot_that_begins_takes_its_keyframe() -> None:
+    """The others keep what they have."""
+    objective = InterObjective(LiteVideo(CLIP_CONFIG), torch.float32)
+    x, index = torch.rand(2, 16, 16, 6), torch.tensor([20, 60])
+    objective._begin(torch.tensor([True, True]), x, index)
+    before = [slot[0].latents[KEY] for slot in objective.known]
+    objective._begin(torch.tensor([False, True]), 1 - x[1:], index[1:])
+    assert torch.equal(objective.known[0][0].latents[KEY], before[0])
+    assert not torch.equal(objective.known[1][0].latents[KEY], before[1])
 
 
 def test_rounded_estimates_have_the_bits_of_rounded_values_and_gradients_of_noise() -> None:
@@ -262,13 +301,12 @@ def test_where_nothing_moves_motion_is_left_out_of_a_batch() -> None:
     none, index = torch.zeros(0, 32, 32, 6), torch.tensor([30, 30])
     frame = torch.from_numpy(pack(moving(1, 64, 64)[0].planes, 64, 64))[None].repeat(2, 1, 1, 1)
     objective._begin(torch.tensor([True, True]), frame / 255, index)
-    assert objective.known is not None
-    still = objective.known.frame[:1].float() / 255
+    still = objective.known[0][0].frame.float() / 255
     x = torch.cat([still, still.roll(2, 2)])
-    told = objective(x, index, torch.tensor([False, False]), none, index[:0])
+    told = objective(x, index, torch.tensor([False, False]), none, index[:0], row_of(FIRST, FIRST))
     assert told["motion_bpp"][0] == 0 and told["motion_bpp"][1] > 0
-    moved = objective.known.latents[MOTION].flatten(1).any(1)
-    assert moved.tolist() == [False, True]
+    moved = [bool(slot[1].latents[MOTION].any()) for slot in objective.known]
+    assert moved == [False, True]
     told["loss"].mean().backward()  # and all of it can be trained
 
 
