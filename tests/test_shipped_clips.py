@@ -105,3 +105,10 @@ def test_frames_do_not_drift(tmp_path: Path, quality: int) -> None:
     shown = frames(8, STEP_PX)
     _, back = coded(shown, tmp_path, quality=quality)
     assert luma_db(back[7:], shown[7:]) > luma_db(back[1:2], shown[1:2]) - 2
+
+
+def test_frames_between_two_others_save_bytes(tmp_path: Path) -> None:
+    shown = frames(9, STEP_PX)
+    results = [coded(shown, tmp_path, quality=4, bframes=bframes) for bframes in (0, 3)]
+    (chain, chain_shown), (runs, runs_shown) = results
+    assert runs < chain and luma_db(runs_shown, shown) > luma_db(chain_shown, shown) - 0.1

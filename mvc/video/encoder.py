@@ -72,12 +72,14 @@ class Encoder:
         try:
             for run in runs:
                 waiting.extend(run)
-                del run
-                yield from write()
+                if waiting and waiting[-1].role != "between":  # else the next keyframe must follow
+                    yield from write()
             if self._sound:
                 self._sound.close(self._clip.take_audio(), self._end if self._part else None)
         finally:
             runs.close()
+            while waiting and waiting[-1].role == "between":
+                waiting.pop()
             for _ in write():  # a run is written whole: its first frames are nothing without its last
                 pass
             if self._sound:
