@@ -88,12 +88,18 @@ def motion_helps(attempts: Sequence[Attempt], samples: np.ndarray) -> bool:
 
 def cheapest(attempts: Sequence[Attempt], samples: np.ndarray, index: int) -> Attempt:
     """The attempt with the least bits and error together, at a quality index; `samples` are those to be coded."""
-    weight = LATER * float(rd_lambda(torch.tensor(index))) / 3  # of squared steps of 255, in bits
+    if len(attempts) == 1:
+        return attempts[0]
+    return min(attempts, key=lambda own: cost(len(own.stream), own.state.samples, samples, index, LATER))
+
+
+def cost(size: int, shown: np.ndarray, samples: np.ndarray, index: int, weight: float = 1.0) -> float:
+    """Of a frame of so many bytes, in bits: these and its error, which counts `weight` times what it does at an index.
+
+    `shown` is what a decoder gives for `samples`.
+    """
+    weight = weight * float(rd_lambda(torch.tensor(index))) / 3  # of squared steps of 255, in bits
     channels = error_weights(samples.shape[-1] if samples.ndim == 3 else 1).numpy()
-
-    def cost(attempt: Attempt) -> float:
-        difference = attempt.state.samples.astype(np.float32) - samples
-        squares = np.square(difference).reshape(-1, len(channels)).sum(0)
-        return 8 * len(attempt.stream) + weight * float(squares @ channels)
-
-    return min(attempts, key=cost) if len(attempts) > 1 else attempts[0]
+    difference = shown.astype(np.float32) - samples
+    squares = np.square(difference).reshape(-1, len(channels)).sum(0)
+    return 8 * size + weight * float(squares @ channels)

@@ -6,7 +6,7 @@ frame -> [clip_model.py: the ways to code it] -> [clip_choice.py: the cheapest] 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ from mvc.clip_choice import (
     Parts,
     State,
     cheapest,
+    cost,
     index_at,
     motion_helps,
     within,
@@ -37,6 +38,9 @@ from mvc.models import base
 from mvc.models.lite_flow import FUTURE, MOTION, PAST
 from mvc.ops.computing import computing
 from mvc.signals import Signal
+
+CHOICES = 0, 1, 3
+"""How many frames in a row may be between two others, of those that are tried."""
 
 
 class Coded(NamedTuple):
@@ -141,13 +145,14 @@ class ClipEncoder:
 class Group:
     """The frames behind a keyframe, at the quality index of their clip, as they come; those of a run together.
 
-    Of `bframes` frames in a row each is between two others. What comes out is in the order of times.
+    Up to `bframes` in a row are each between two others: at effort 0 so many, above that what is the cheapest of
+    `CHOICES`, as effort 0 codes it. What comes out is in the order of times.
     """
 
     def __init__(self, encoder: ClipEncoder, key: Coded, index: int, bframes: int = 0) -> None:
         self._encoder, self._index = encoder, index
         self._most = bframes if encoder.model.two_sided else 0
-        self._anchor, self._behind = key.state, 1
+        self._at = _At(key.state, 1)
         self._run: list[Frame] = []
 
     def put(self, frame: Frame) -> list[Coded]:
@@ -159,32 +164,74 @@ class Group:
 
     def end(self) -> list[Coded]:
         """What has not come out yet, the last frame as an anchor."""
-        if not self._run:
-            return []
-        index = self._index + ANCHOR_OFFSET
-        if not self._most:
-            index = index_at(self._behind, self._index, self._rates)
-        coded = self._encoder.inter(self._run.pop(), self._anchor, within(index, self._rates))
-        self._behind += bool(coded.unit.streams[0])  # a repeated frame has no place of its own
-        return [*self.meet(coded), coded]
+        return self._coded(None)
 
-    def meet(self, anchor: Coded) -> list[Coded]:
-        """What has not come out yet, between the last anchor and this one, which may be the next keyframe."""
-        made = list(self._between(self._run, self._anchor, anchor.state, FUTURE, 0))
-        self._run, self._anchor = [], anchor.state
+    def meet(self, key: Coded) -> list[Coded]:
+        """What has not come out yet, the last frames between an anchor and the next keyframe, which is not among it."""
+        return self._coded(key)
+
+    def _coded(self, key: Coded | None) -> list[Coded]:
+        run, self._run = self._run, []
+        if not run:
+            return []
+        bframes = self._most
+        choices = [own for own in CHOICES if own < min(bframes, len(run))]
+        if self._encoder.effort and choices:
+            quick = replace(self._encoder, effort=0)
+            bframes = min([bframes, *choices], key=lambda own: self._cost(self._run_of(quick, run, key, own)[0]))
+        made, self._at = self._run_of(self._encoder, run, key, bframes)
         return made
 
+    def _cost(self, made: Sequence[Coded]) -> float:
+        signal = self._encoder.signal
+        return sum(
+            cost(len(own.unit.streams[0]), own.state.samples, signal.samples(own.frame), self._index) for own in made
+        )
+
+    def _run_of(
+        self, encoder: ClipEncoder, run: Sequence[Frame], key: Coded | None, bframes: int
+    ) -> tuple[list[Coded], _At]:
+        """A run with `bframes` between anchors, of which the last is its last frame, or a keyframe behind it."""
+        made: list[Coded] = []
+        at = self._at
+        for first in range(0, len(run), bframes + 1):
+            part = run[first : first + bframes + 1]
+            if key is not None and len(part) <= bframes:
+                made += self._between(encoder, part, at.anchor, key.state, FUTURE, 0)
+                continue
+            index = within(self._index + ANCHOR_OFFSET, self._rates)
+            if not bframes:
+                index = index_at(at.place, self._index, self._rates)
+            last = encoder.inter(part[-1], at.anchor, index)
+            made += [*self._between(encoder, part[:-1], at.anchor, last.state, FUTURE, 0), last]
+            # a repeated frame has no place of its own
+            at = _At(last.state, at.place + bool(last.unit.streams[0]))
+        return made, at
+
     def _between(
-        self, run: Sequence[Frame], past: State, future: State, later: base.Side, halved: int
+        self,
+        encoder: ClipEncoder,
+        run: Sequence[Frame],
+        past: State,
+        future: State,
+        later: base.Side,
+        halved: int,
     ) -> Iterator[Coded]:
         if not run:
             return
         place, index = middle(len(run)), within(self._index + BETWEEN_OFFSETS[halved], self._rates)
-        own = self._encoder.between(run[place], past, future, later, index)
-        yield from self._between(run[:place], past, own.state, FUTURE, halved + 1)
+        own = encoder.between(run[place], past, future, later, index)
+        yield from self._between(encoder, run[:place], past, own.state, FUTURE, halved + 1)
         yield own
-        yield from self._between(run[place + 1 :], own.state, future, PAST, halved + 1)
+        yield from self._between(encoder, run[place + 1 :], own.state, future, PAST, halved + 1)
 
     @property
     def _rates(self) -> int:
         return self._encoder.model.codec.rates
+
+
+class _At(NamedTuple):
+    """The last anchor, and the place of what follows in a GOP without frames between two others."""
+
+    anchor: State
+    place: int
