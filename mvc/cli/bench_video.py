@@ -15,6 +15,7 @@ from mvc.cli.loading import codec_loader
 from mvc.cli.options import DeviceOption, Force, Model, Threads
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError, note, warn
+from mvc.clip_runs import DEFAULT, MOST
 
 DEFAULT_GOP = 12
 
@@ -26,7 +27,8 @@ def bench_video(
         typer.Option(
             "--anchors",
             metavar="NAME,NAME...",
-            help="x264, x265, svtav1, and keyframes: mvc with a GOP of 1. Default: the first three, if there.",
+            help="x264, x265, svtav1; x264-bframes and x265-bframes, not tuned for zero latency; keyframes: mvc with a "
+            "GOP of 1. Default: the first three, if there.",
         ),
     ] = None,
     qualities: Annotated[
@@ -35,6 +37,12 @@ def bench_video(
     gop: Annotated[
         int, typer.Option("--gop", min=1, help="A keyframe every so many frames, in all codecs.")
     ] = DEFAULT_GOP,
+    bframes: Annotated[
+        int,
+        typer.Option(
+            "--bframes", "-bf", min=0, max=MOST, help="Of mvc: at most so many frames in a row are between two others."
+        ),
+    ] = DEFAULT,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Only so many frames of each clip. They are held in memory.")
     ] = None,
@@ -60,8 +68,9 @@ def bench_video(
 ) -> None:
     """Compare mvc with other video codecs: bytes, PSNR of Y and RGB, MS-SSIM, frames per second, BD-rates.
 
-    The others run at the preset medium (SVT-AV1: 6), tuned for zero latency, with keyframes every --gop frames. Bytes
-    are those of elementary streams without their encoders' text, of mvc those of whole files.
+    The others run at the preset medium (SVT-AV1: 6), tuned for zero latency, with keyframes every --gop frames;
+    x264-bframes and x265-bframes without that tuning, so with their usual B-frames and look-ahead, as files are made.
+    Bytes are those of elementary streams without their encoders' text, of mvc those of whole files.
     """
     if cache is not None and no_cache:
         raise UsageError("--cache and --no-cache exclude each other")
@@ -76,9 +85,12 @@ def bench_video(
         from mvc.evaluate.plots import check_plot
 
         check_plot(plot)
-    from mvc.evaluate import video_codecs, video_sweep, video_tables
+    from mvc.evaluate import video_anchors, video_sweep, video_tables
 
-    names = video_codecs.available() if anchors is None else tuple(name for name in anchors.split(",") if name)
+    if anchors is None:
+        names = [name for name in video_anchors.DEFAULT_ANCHORS if name in video_anchors.available()]
+    else:
+        names = [name for name in anchors.split(",") if name]
     wanted = _qualities(qualities)
     if not names:
         raise UsageError("--anchors: there is nothing to compare with")
@@ -88,6 +100,7 @@ def bench_video(
             codec=codec_loader(device, threads)(model),
             model=model,
             effort=effort,
+            bframes=bframes,
             anchors=names,
             settings={"mvc": wanted} if wanted else None,
             gop=gop,

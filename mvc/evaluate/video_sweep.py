@@ -23,9 +23,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mvc import files
+from mvc.clip_runs import DEFAULT
 from mvc.errors import BackendError, MvcError, SourceError
 from mvc.evaluate.bdrate import bd_rate, ms_ssim_db
-from mvc.evaluate.video_codecs import KEYFRAMES, VideoCodec, anchor, mvc_codec
+from mvc.evaluate.video_anchors import anchor
+from mvc.evaluate.video_codecs import KEYFRAMES, VideoCodec, mvc_codec
 from mvc.frames import ClipInfo, Frame
 from mvc.media.clips import open_clip
 from mvc.metrics import ms_ssim, psnr
@@ -169,6 +171,7 @@ def bench_video(
     codec: Codec | None,
     model: str = DEFAULT_VIDEO_MODEL,
     effort: int = DEFAULT_EFFORT,
+    bframes: int = DEFAULT,
     anchors: Sequence[str] = ("x264", "x265"),
     settings: dict[str, Sequence[float]] | None = None,
     gop: int = 12,
@@ -179,14 +182,15 @@ def bench_video(
 ) -> Results:
     """All clips through mvc (a loaded `codec`; None leaves it out) and the anchors, at all settings.
 
-    `anchors` are names of `video_codecs.ANCHORS`, or `KEYFRAMES`. `settings` replaces a codec's grid, by its name
-    ("mvc": qualities 1..8, also for `KEYFRAMES`). `frames` is how many of each clip are taken, all by default; they are
-    held in memory. `cache` is a file for the anchors' results. Raises `MvcError` for what cannot be measured.
+    Of mvc up to `bframes` frames in a row, 0..7, are each between two others. `anchors` are names of
+    `video_anchors.ANCHORS`, or `KEYFRAMES`. `settings` replaces a codec's grid, by its name ("mvc": qualities 1..8,
+    also for `KEYFRAMES`). `frames` is how many of each clip are taken, all by default; they are held in memory. `cache`
+    is a file for the anchors' results. Raises `MvcError` for what cannot be measured.
     """
     given = dict(settings or {})
     if "mvc" in given:
         given.setdefault(KEYFRAMES, given["mvc"])
-    codecs = [] if codec is None else [mvc_codec(codec, model, effort)]
+    codecs = [] if codec is None else [mvc_codec(codec, model, effort, bframes=bframes)]
     for name in dict.fromkeys(anchors):
         if name == KEYFRAMES:
             if codec is None:
