@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mvc.clip import ClipCodec
+from mvc.clip_runs import DEFAULT as BFRAMES
 from mvc.codec import Codec
 from mvc.container import ClipHead
 from mvc.effort.refine import choose_curvature
@@ -23,7 +24,7 @@ from mvc.train.clips import ClipStore, cropped
 from mvc.train.data import CropStore
 from mvc.train.packed import Frames, turned
 
-GOPS, FRAMES, CROP_PX = 24, 8, 192
+GOPS, FRAMES, CROP_PX = 24, 9, 192
 CURVATURE_CROPS = 5
 HEAD = ClipHead(1, 25, "limited", "420", "unknown", 2, 2, 2)
 
@@ -45,7 +46,8 @@ def clip_tables(weights: Weights, clips: ClipStore) -> dict[str, Tables]:
         frames = [Frame(unpack(frame, CROP_PX, CROP_PX), time) for time, frame in enumerate(packed)]
         for index in FITTED[gop % 2 :: 2]:
             file = io.BytesIO()
-            coder.encode(frames, file, HEAD, index=index, gop=FRAMES, effort=DEFAULT_EFFORT)
+            options = {"gop": FRAMES, "effort": DEFAULT_EFFORT, "bframes": BFRAMES}
+            coder.encode(frames, file, HEAD, index=index, **options)
             file.seek(0)
             for _ in coder.decode(file):
                 pass  # reading counts
