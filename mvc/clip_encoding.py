@@ -39,8 +39,8 @@ from mvc.models.lite_flow import FUTURE, MOTION, PAST
 from mvc.ops.computing import computing
 from mvc.signals import Signal
 
-CHOICES = 0, 1, 3
-"""How many frames in a row may be between two others, of those that are tried."""
+CHOICES = (), (0,), (0, 1, 3), (0, 1, 3)
+"""For each effort: how many frames in a row between two others are tried beside as many as may be."""
 
 
 class Coded(NamedTuple):
@@ -145,8 +145,8 @@ class ClipEncoder:
 class Group:
     """The frames behind a keyframe, at the quality index of their clip, as they come; those of a run together.
 
-    Up to `bframes` in a row are each between two others: at effort 0 so many, above that what is the cheapest of
-    `CHOICES`, as effort 0 codes it. What comes out is in the order of times.
+    Up to `bframes` in a row are each between two others: so many, or what of `CHOICES` is cheaper as effort 0 codes it,
+    at effort 1 for the first run and for all behind it as well. What comes out is in the order of times.
     """
 
     def __init__(self, encoder: ClipEncoder, key: Coded, index: int, bframes: int = 0) -> None:
@@ -154,6 +154,7 @@ class Group:
         self._most = bframes if encoder.model.two_sided else 0
         self._at = _At(key.state, 1)
         self._run: list[Frame] = []
+        self._bframes, self._chosen = self._most, False
 
     def put(self, frame: Frame) -> list[Coded]:
         """Take the next frame; what is coded then."""
@@ -174,13 +175,18 @@ class Group:
         run, self._run = self._run, []
         if not run:
             return []
-        bframes = self._most
-        choices = [own for own in CHOICES if own < min(bframes, len(run))]
-        if self._encoder.effort and choices:
-            quick = replace(self._encoder, effort=0)
-            bframes = min([bframes, *choices], key=lambda own: self._cost(self._run_of(quick, run, key, own)[0]))
-        made, self._at = self._run_of(self._encoder, run, key, bframes)
+        if not self._chosen or self._encoder.effort > 1:
+            self._bframes, self._chosen = self._cheapest(run, key), True
+        made, self._at = self._run_of(self._encoder, run, key, self._bframes)
         return made
+
+    def _cheapest(self, run: Sequence[Frame], key: Coded | None) -> int:
+        """How many frames of a run should be between two others."""
+        choices = [own for own in CHOICES[self._encoder.effort] if own < min(self._most, len(run))]
+        if not choices:
+            return self._most
+        quick = replace(self._encoder, effort=0)
+        return min([self._most, *choices], key=lambda own: self._cost(self._run_of(quick, run, key, own)[0]))
 
     def _cost(self, made: Sequence[Coded]) -> float:
         signal = self._encoder.signal
