@@ -68,9 +68,9 @@ class Attempt:
     state: State
 
     def less(self) -> Iterator[Parts]:
-        """The first of the parts without those behind them, for which nothing is to be coded anew."""
+        """No part, and all parts but the last: ways for which nothing is to be coded anew."""
         names = list(self.parts)
-        return ({name: self.parts[name] for name in names[:count]} for count in range(len(names)))
+        return ({name: self.parts[name] for name in names[:count]} for count in sorted({0, len(names) - 1} - {-1}))
 
     def mostly(self, name: str) -> bool:
         """Whether a part takes a third of the bytes or more."""

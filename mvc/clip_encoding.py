@@ -5,6 +5,7 @@ frame -> [clip_model.py: the ways to code it] -> [clip_choice.py: the cheapest] 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -145,8 +146,9 @@ class ClipEncoder:
 class Group:
     """The frames behind a keyframe, at the quality index of their clip, as they come; those of a run together.
 
-    Up to `bframes` in a row are each between two others: so many, or what of `CHOICES` is cheaper as effort 0 codes it,
-    at effort 1 for the first run and for all behind it as well. What comes out is in the order of times.
+    Up to `bframes` in a row are each between two others: so many, or what of `CHOICES` is cheaper; at effort 1 in the
+    first run, and so in all behind it, above that in each run as effort 0 codes it. What comes out is in the order of
+    times.
     """
 
     def __init__(self, encoder: ClipEncoder, key: Coded, index: int, bframes: int = 0) -> None:
@@ -175,18 +177,21 @@ class Group:
         run, self._run = self._run, []
         if not run:
             return []
-        if not self._chosen or self._encoder.effort > 1:
-            self._bframes, self._chosen = self._cheapest(run, key), True
+        effort = self._encoder.effort
+        choices = [self._most, *(own for own in CHOICES[effort] if own < min(self._most, len(run)))]
+        if len(choices) > 1 and (effort > 1 or not self._chosen):
+            by = self._encoder if effort == 1 else replace(self._encoder, effort=0)
+            best, least = None, math.inf
+            for bframes in choices:
+                tried = self._run_of(by, run, key, bframes)
+                if (price := self._cost(tried[0])) < least:
+                    best, least, self._bframes = tried, price, bframes
+            self._chosen = True
+            if best and by is self._encoder:
+                made, self._at = best
+                return made
         made, self._at = self._run_of(self._encoder, run, key, self._bframes)
         return made
-
-    def _cheapest(self, run: Sequence[Frame], key: Coded | None) -> int:
-        """How many frames of a run should be between two others."""
-        choices = [own for own in CHOICES[self._encoder.effort] if own < min(self._most, len(run))]
-        if not choices:
-            return self._most
-        quick = replace(self._encoder, effort=0)
-        return min([self._most, *choices], key=lambda own: self._cost(self._run_of(quick, run, key, own)[0]))
 
     def _cost(self, made: Sequence[Coded]) -> float:
         signal = self._encoder.signal
