@@ -19,7 +19,7 @@ from mvc.clip_choice import State
 from mvc.clip_encoding import ClipEncoder, Coded, Group
 from mvc.clip_files import MAX_TIME
 from mvc.clip_model import ClipModel, Step
-from mvc.clip_runs import MOST, middle
+from mvc.clip_runs import MOST, by_halves
 from mvc.container import ClipHead, Head, Reader, Unit, Writer
 from mvc.container.salvage import Lost, salvage
 from mvc.entropy.parts import Joint, JointReader
@@ -121,7 +121,7 @@ class ClipCodec(ClipModel):
             last = frame.time
             if group is None or number % gop == 0:
                 key = encoder.keyframe(frame, index, alone=gop == 1)
-                yield [*(group.meet(key) if group else []), key]
+                yield [*(group.end(key) if group else []), key]
                 group = Group(encoder, key, index, bframes)
             elif made := group.put(frame):
                 yield made
@@ -266,21 +266,16 @@ class _Decoding:
         if run:
             assert past is not None
             try:
-                for own, state in self._between(run, past, self.state, FUTURE):
+                for own, state in zip(run, by_halves(run, past, self.state, self._between), strict=True):
                     yield self._told(own, state)
             except FormatError as error:
                 self._failed(error)
         self.broken = False
         yield self._told(unit, self.state)
 
-    def _between(self, run: list[Unit], past: State, future: State, later: base.Side) -> Iterator[tuple[Unit, State]]:
-        if not run:
-            return
-        place = middle(len(run))
-        state = self.codec.read_between(self.head, self.signal, run[place], past, future, later)
-        yield from self._between(run[:place], past, state, FUTURE)
-        yield run[place], state
-        yield from self._between(run[place + 1 :], state, future, PAST)
+    def _between(self, unit: Unit, past: State, future: State, future_later: bool, halved: int) -> State:
+        later = FUTURE if future_later else PAST
+        return self.codec.read_between(self.head, self.signal, unit, past, future, later)
 
     def _keep(self, unit: Unit) -> None:
         """Let a frame between two others wait for the second."""

@@ -29,16 +29,22 @@ BETWEEN_OFFSETS = -3, -9, -9
 """
 
 
-def index_at(place: int, index: int, rates: int) -> int:
-    """The quality index of a frame at a place of its GOP, in a clip coded at `index`; place 0 is the keyframe's.
+def index_at(place: int, index: int, rates: int, bframes: int = 0) -> int:
+    """The quality index of an anchor at a place of its GOP, in a clip coded at `index`; place 0 is the keyframe's.
 
-    `rates` is how many indices the model has.
+    `rates` is how many indices the model has, `bframes` how many frames in a row are between two others.
     """
-    return within(index + (PATTERN[place % len(PATTERN)] if place else KEY_OFFSET), rates)
+    if not place:
+        return _within(index + KEY_OFFSET, rates)
+    return _within(index + (ANCHOR_OFFSET if bframes else PATTERN[place % len(PATTERN)]), rates)
 
 
-def within(index: int, rates: int) -> int:
-    """The nearest quality index of a model that has so many."""
+def index_between(halved: int, index: int, rates: int) -> int:
+    """That of a frame between two others, whose run was halved so often before."""
+    return _within(index + BETWEEN_OFFSETS[halved], rates)
+
+
+def _within(index: int, rates: int) -> int:
     return max(0, min(index, rates - 1))
 
 

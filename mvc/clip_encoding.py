@@ -6,7 +6,7 @@ frame -> [clip_model.py: the ways to code it] -> [clip_choice.py: the cheapest] 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -14,21 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvc.clip_choice import (
-    ANCHOR_OFFSET,
-    BETWEEN_OFFSETS,
-    KEY_OFFSET,
-    Attempt,
-    Parts,
-    State,
-    cheapest,
-    cost,
-    index_at,
-    motion_helps,
-    within,
-)
+from mvc.clip_choice import Attempt, Parts, State, cheapest, cost, index_at, index_between, motion_helps
 from mvc.clip_model import ClipModel, Step
-from mvc.clip_runs import middle
+from mvc.clip_runs import by_halves
 from mvc.container import Head, Unit
 from mvc.container.units import Role
 from mvc.effort import motion
@@ -70,7 +58,7 @@ class ClipEncoder:
         """A keyframe, of a clip that is coded at a quality index; `alone`: no other frame is made from it."""
         model, iterations_of = self.model, ITERATIONS
         if model.flow is not None and not alone:
-            index, iterations_of = within(index + KEY_OFFSET, model.codec.rates), KEY_ITERATIONS
+            index, iterations_of = index_at(0, index, model.codec.rates), KEY_ITERATIONS
         with computing(model.codec.threads), torch.no_grad():
             x = self.signal.tensor(self.signal.samples(frame))
             y, z = model.codec.latents(x, self._size, index, self.effort, iterations_of)
@@ -122,10 +110,10 @@ class ClipEncoder:
             coded[part] = writer, found
             return found
 
-        at_once = step.repeated if parts == {} else None
-        after = step.shown(code, x, without) if at_once is None else at_once
-        if not coded and step.repeated is not None:
-            return Attempt({}, b"", step.repeated)  # a repeated frame changes nothing of what is known
+        after = step.repeated if parts == {} else None
+        after = after or step.shown(code, x, without)
+        if not coded:
+            return Attempt({}, b"", step.repeated or after)  # a repeated frame changes nothing of what is known
         writers = {name: writer for name, (writer, _) in coded.items()}
         return Attempt(coded, step.joined(self.model.joint, writers), after)
 
@@ -154,7 +142,7 @@ class Group:
     def __init__(self, encoder: ClipEncoder, key: Coded, index: int, bframes: int = 0) -> None:
         self._encoder, self._index = encoder, index
         self._most = bframes if encoder.model.two_sided else 0
-        self._at = _At(key.state, 1)
+        self._at = _At(key, 1)
         self._run: list[Frame] = []
         self._bframes, self._chosen = self._most, False
 
@@ -165,15 +153,11 @@ class Group:
         self._run.append(frame)
         return self.end() if len(self._run) > self._most else []
 
-    def end(self) -> list[Coded]:
-        """What has not come out yet, the last frame as an anchor."""
-        return self._coded(None)
+    def end(self, key: Coded | None = None) -> list[Coded]:
+        """What has not come out yet, the last frame as an anchor.
 
-    def meet(self, key: Coded) -> list[Coded]:
-        """What has not come out yet, the last frames between an anchor and the next keyframe, which is not among it."""
-        return self._coded(key)
-
-    def _coded(self, key: Coded | None) -> list[Coded]:
+        Given the next keyframe, which is not among it, the last frames are between an anchor and that.
+        """
         run, self._run = self._run, []
         if not run:
             return []
@@ -204,45 +188,27 @@ class Group:
     ) -> tuple[list[Coded], _At]:
         """A run with `bframes` between anchors, of which the last is its last frame, or a keyframe behind it."""
         made: list[Coded] = []
-        at = self._at
+        at, rates = self._at, encoder.model.codec.rates
+
+        def between(frame: Frame, past: Coded, future: Coded, future_later: bool, halved: int) -> Coded:
+            later, index = FUTURE if future_later else PAST, index_between(halved, self._index, rates)
+            return encoder.between(frame, past.state, future.state, later, index)
+
         for first in range(0, len(run), bframes + 1):
             part = run[first : first + bframes + 1]
             if key is not None and len(part) <= bframes:
-                made += self._between(encoder, part, at.anchor, key.state, FUTURE, 0)
+                made += by_halves(part, at.anchor, key, between)
                 continue
-            index = within(self._index + ANCHOR_OFFSET, self._rates)
-            if not bframes:
-                index = index_at(at.place, self._index, self._rates)
-            last = encoder.inter(part[-1], at.anchor, index)
-            made += [*self._between(encoder, part[:-1], at.anchor, last.state, FUTURE, 0), last]
+            index = index_at(at.place, self._index, rates, bframes)
+            last = encoder.inter(part[-1], at.anchor.state, index)
+            made += [*by_halves(part[:-1], at.anchor, last, between), last]
             # a repeated frame has no place of its own
-            at = _At(last.state, at.place + bool(last.unit.streams[0]))
+            at = _At(last, at.place + bool(last.unit.streams[0]))
         return made, at
-
-    def _between(
-        self,
-        encoder: ClipEncoder,
-        run: Sequence[Frame],
-        past: State,
-        future: State,
-        later: base.Side,
-        halved: int,
-    ) -> Iterator[Coded]:
-        if not run:
-            return
-        place, index = middle(len(run)), within(self._index + BETWEEN_OFFSETS[halved], self._rates)
-        own = encoder.between(run[place], past, future, later, index)
-        yield from self._between(encoder, run[:place], past, own.state, FUTURE, halved + 1)
-        yield own
-        yield from self._between(encoder, run[place + 1 :], own.state, future, PAST, halved + 1)
-
-    @property
-    def _rates(self) -> int:
-        return self._encoder.model.codec.rates
 
 
 class _At(NamedTuple):
     """The last anchor, and the place of what follows in a GOP without frames between two others."""
 
-    anchor: State
+    anchor: Coded
     place: int

@@ -7,8 +7,11 @@ middle one first, then the halves of the run on both sides of it, each between w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 MOST = 7
 """Frames of a run at most: a decoder keeps their units until the anchor behind them has come."""
@@ -21,11 +24,32 @@ def middle(count: int) -> int:
     return (count - 1) // 2
 
 
-class Turn(NamedTuple):
-    """A frame that is coded, by its number in its GOP, and those that it is made from.
+def by_halves(
+    run: Sequence[Item],
+    past: Made,
+    future: Made,
+    make: Callable[[Item, Made, Made, bool, int], Made],
+    future_later: bool = True,
+    halved: int = 0,
+) -> Iterator[Made]:
+    """What is made of each frame of a run and its two references, in the order of times, each when it is needed.
 
-    An anchor has no `future`. `future_later`: the future reference was made from the past one, and not the other way
-    round. `halved` says how often its run was halved before.
+    `make` is told, too, whether the future reference was made from the past one, and not the other way round, and how
+    often the run was halved before.
+    """
+    if not run:
+        return
+    place = middle(len(run))
+    own = make(run[place], past, future, future_later, halved)
+    yield from by_halves(run[:place], past, own, make, True, halved + 1)
+    yield own
+    yield from by_halves(run[place + 1 :], own, future, make, False, halved + 1)
+
+
+class Turn(NamedTuple):
+    """A frame that is coded, by its number in its GOP, and those that it is made from; the rest as `by_halves` says.
+
+    An anchor has no `future`.
     """
 
     number: int
@@ -40,15 +64,13 @@ def turns(frames: int, bframes: int) -> Iterator[Turn]:
     anchor = 0
     while anchor < frames - 1:
         following = min(anchor + bframes + 1, frames - 1)
-        yield Turn(following, anchor)
-        yield from _run(anchor, following, True, 0)
+        made = [Turn(following, anchor)]
+
+        def make(number: int, past: int, future: int, later: bool, halved: int, made: list[Turn] = made) -> int:
+            made.append(Turn(number, past, future, later, halved))
+            return number
+
+        for _ in by_halves(range(anchor + 1, following), anchor, following, make):
+            pass
+        yield from made
         anchor = following
-
-
-def _run(past: int, future: int, future_later: bool, halved: int) -> Iterator[Turn]:
-    if future - past < 2:
-        return
-    number = past + 1 + middle(future - past - 1)
-    yield Turn(number, past, future, future_later, halved)
-    yield from _run(past, number, True, halved + 1)
-    yield from _run(number, future, False, halved + 1)

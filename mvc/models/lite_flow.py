@@ -20,7 +20,6 @@ from mvc.models.lite_video import MotionAutoencoder, motion_input
 from mvc.ops.motion_search import search
 from mvc.ops.parallel import each
 from mvc.ops.warp import warp
-from mvc.ops.warp_numba import FLOW_BOUND
 from mvc.planes import PACKING, luma_of
 
 KEY, LAST, MOTION = "key", "last", "motion"  # the latents that are known: keyframe's, last residual's, last motion's
@@ -84,7 +83,7 @@ class LiteFlow:
 
     def _moved(self, code: Code, name: str, x: Tensor | None, of: Moving, given: Tensor, index: Tensor) -> _Moved:
         signal = None if x is None else self.searched(x, of, index)
-        moving = None if signal is None else signal[..., -2:].flatten(1).any(1)[:, None, None, None]
+        moving = None if signal is None else moves(signal)[:, None, None, None]
         if moving is not None and not moving.any() and not torch.is_grad_enabled():
             motion = None  # nothing moves, so none is sent
         else:
@@ -92,11 +91,11 @@ class LiteFlow:
         y_hat, field = given.new_zeros(*given.shape[:3], self.channels), of.base
         if motion is not None:
             y_hat = motion.y_hat
-            own = held(self.motion.synthesise(y_hat, index))
+            own = self.motion.synthesise(y_hat, index)
             # of a batch, in training; a GPU is not asked whether it matters
             if moving is not None and ((moving.is_cuda and torch.is_grad_enabled()) or not moving.all()):
                 y_hat, own = y_hat * moving, own * moving
-            field = own if of.base is None else held(of.base + own)
+            field = own if of.base is None else of.base + own
         return _Moved(y_hat, field, of.frame.float() / 255 if field is None else warp(of.frame, field))
 
     def _shown(
@@ -136,9 +135,9 @@ class LiteFlow:
         return motion_input(x, warped.to(x.dtype), flow.to(x.dtype))
 
 
-def held(field: Tensor) -> Tensor:
-    """A motion field as the warp takes it: no vector longer than it looks at."""
-    return field.clamp(-FLOW_BOUND / 8, FLOW_BOUND / 8)
+def moves(signal: Tensor) -> Tensor:
+    """Whether the search found motion, of what the motion is analysed from: bool [B]."""
+    return signal[..., -2:].flatten(1).any(1)
 
 
 def halved(field: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mvc.clip_choice import ANCHOR_OFFSET, BETWEEN_OFFSETS, index_at, within
+from mvc.clip_choice import index_at, index_between
 from mvc.clip_runs import Turn, turns
 from mvc.models.base import Coded, Known, Moving, Shown
 from mvc.models.coding import Watched
 from mvc.models.estimate import RateEstimator, RoundedEstimator
 from mvc.models.lite import rd_lambda
-from mvc.models.lite_flow import FUTURE, PAST, RESIDUAL, LiteFlow
+from mvc.models.lite_flow import FUTURE, PAST, RESIDUAL, LiteFlow, moves
 from mvc.models.registry import PICTURE
 from mvc.ops.parallel import each
 from mvc.planes import PACKING, SAMPLES
@@ -58,9 +58,9 @@ class Slot:
 
     def index(self, turn: Turn, rates: int) -> int:
         """The quality index of a frame."""
-        if not self.bframes:
-            return index_at(turn.number, self.quality, rates)
-        return within(self.quality + (ANCHOR_OFFSET if turn.future is None else BETWEEN_OFFSETS[turn.halved]), rates)
+        if turn.future is None:
+            return index_at(turn.number, self.quality, rates, self.bframes)
+        return index_between(turn.halved, self.quality, rates)
 
 
 class Gops:
@@ -162,7 +162,7 @@ class InterObjective(nn.Module):
             y_hat = network.prior.code(watched, index, z, y, given.to(dtype)).float()
             sent[name] = torch.ones(len(x), device=x.device)
             if name != RESIDUAL:  # where nothing moves, and where nothing is said, none is sent
-                sent[name] = (signal[..., -2:].flatten(1).any(1) & y_hat.flatten(1).any(1)).float()
+                sent[name] = (moves(signal) & y_hat.flatten(1).any(1)).float()
             return Coded(y_hat, watched.sent)
 
         past = [self.known[slot][row[1]] for slot, row in zip(slots, rows, strict=True)]

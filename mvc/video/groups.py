@@ -81,6 +81,11 @@ def coded_group(encoder: ClipEncoder, frames: Iterable[Frame], index: int, bfram
     yield from group.end()
 
 
+def size_of(unit: Unit) -> int:
+    """About the bytes of a unit in the file."""
+    return sum(map(len, unit.streams)) + 16
+
+
 class Groups:
     """Codes the frames of a clip; `runs` is to be had once."""
 
@@ -113,7 +118,7 @@ class Groups:
     def _seen(self, coded: list[Coded], tally: _Tally) -> list[Unit]:
         for own in coded:
             self._settings.watch(own)
-            tally.frames, tally.size = tally.frames + 1, tally.size + sum(map(len, own.unit.streams)) + 16
+            tally.frames, tally.size = tally.frames + 1, tally.size + size_of(own.unit)
         return [own.unit for own in coded]
 
     def _one_by_one(self, numbered: Iterator[Numbered]) -> Generator[list[Unit], None, None]:
@@ -131,7 +136,7 @@ class Groups:
             index = self._index(own.group)
             key = self._keyframe(own.frame, index)
             if group:
-                yield self._seen(group.end() if own.cut else group.meet(key), tally)
+                yield self._seen(group.end(None if own.cut else key), tally)
                 told.append(tally)
             group, tally = Group(self._encoder, key, index, self._settings.bframes), _Tally(own.group)
             yield self._seen([key], tally)
@@ -206,7 +211,7 @@ class Groups:
                 if self._stop.is_set():
                     return runs, None
             try:
-                note(group.end() if following is None else group.meet(following.result()))
+                note(group.end(following.result() if following else None))
             except BaseException:
                 note(group.end())
                 raise

@@ -22,7 +22,7 @@ from mvc.frames import Clip, Frame
 from mvc.metrics import psnr
 from mvc.quality import INDICES
 from mvc.video.encoder import head_of_clip
-from mvc.video.groups import coded_group, groups
+from mvc.video.groups import coded_group, groups, size_of
 
 SAMPLES = 4
 """Groups that are kept, at most twice as many on the way."""
@@ -142,7 +142,7 @@ class Search:
         for frames in self.sample.groups:
             own = [Frame(frame.planes, number, frame.colour) for number, frame in enumerate(frames)]
             for coded in coded_group(ClipEncoder(self.coder, head, self.effort), own, index, self.bframes):
-                size, count = size + sum(map(len, coded.unit.streams)) + 16, count + 1
+                size, count = size + size_of(coded.unit), count + 1
                 values.append(decibels(coded, self.clip))
         self.bytes_at[index] = size / count
         self.psnr_at[index] = float(np.mean(values))
