@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,10 @@ from mvc.models.base import Coded
 from mvc.models.lite import error_weights, rd_lambda
 
 LATER = 1.25  # how much more an error counts than in its own frame: it stays in those that follow
+
+BYTES_PER_DB = 0.22  # how much the logarithm of a clip's bytes grows with a decibel: 0.20 to 0.27 on three clips
+UNIT_BYTES = 8  # about what a unit takes beside its stream
+LEAST_ERROR = 1.0  # of a frame: those that are copied may have none
 
 KEY_OFFSET = 8
 PATTERN = 5, -4, 2, -4
@@ -104,8 +109,23 @@ def cost(size: int, shown: np.ndarray, samples: np.ndarray, index: int, weight: 
 
     `shown` is what a decoder gives for `samples`.
     """
-    weight = weight * float(rd_lambda(torch.tensor(index))) / 3  # of squared steps of 255, in bits
+    return 8 * size + weight * float(rd_lambda(torch.tensor(index))) / 3 * error(shown, samples)
+
+
+def price(frames: Iterable[tuple[int, float]]) -> float:
+    """Of frames that are coded together, each with its bytes and error: what is least where they are coded best.
+
+    Frames of one run are coded at several qualities, each of which is worth its bits where it is; so what counts is
+    the mean of their decibels, and how many bytes those of all are worth.
+    """
+    sizes, errors = zip(*frames, strict=True)
+    decibels = [10 * math.log10(max(own, LEAST_ERROR)) for own in errors]
+    return math.log(sum(sizes) + UNIT_BYTES * len(sizes)) + BYTES_PER_DB * sum(decibels) / len(decibels)
+
+
+def error(shown: np.ndarray, samples: np.ndarray) -> float:
+    """The squared error of a frame in steps of 255, its channels weighed as in training."""
     channels = error_weights(samples.shape[-1] if samples.ndim == 3 else 1).numpy()
     difference = shown.astype(np.float32) - samples
     squares = np.square(difference).reshape(-1, len(channels)).sum(0)
-    return 8 * size + weight * float(squares @ channels)
+    return float(squares @ channels)

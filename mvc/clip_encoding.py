@@ -5,7 +5,6 @@ frame -> [clip_model.py: the ways to code it] -> [clip_choice.py: the cheapest] 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,7 +13,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvc.clip_choice import Attempt, Parts, State, cheapest, cost, index_at, index_between, motion_helps
+from mvc.clip_choice import (
+    Attempt,
+    Parts,
+    State,
+    cheapest,
+    error,
+    index_at,
+    index_between,
+    motion_helps,
+    price,
+)
+from mvc.clip_lookahead import promising
 from mvc.clip_model import ClipModel, Step
 from mvc.clip_runs import by_halves
 from mvc.container import Head, Unit
@@ -28,8 +38,8 @@ from mvc.models.lite_flow import FUTURE, MOTION, PAST
 from mvc.ops.computing import computing
 from mvc.signals import Signal
 
-CHOICES = (), (0,), (0, 1, 3), (0, 1, 3)
-"""For each effort: how many frames in a row between two others are tried beside as many as may be."""
+CHOICES = 0, 1, 3
+"""How many frames in a row between two others are tried, beside as many as may be, from effort 2 on."""
 
 
 class Coded(NamedTuple):
@@ -134,9 +144,8 @@ class ClipEncoder:
 class Group:
     """The frames behind a keyframe, at the quality index of their clip, as they come; those of a run together.
 
-    Up to `bframes` in a row are each between two others: so many, or what of `CHOICES` is cheaper; at effort 1 in the
-    first run, and so in all behind it, above that in each run as effort 0 codes it. What comes out is in the order of
-    times.
+    Up to `bframes` in a row are each between two others: as many as the frames promise (clip_lookahead.py), or from
+    effort 2 on what of `CHOICES` comes out best as effort 0 codes it. What comes out is in the order of times.
     """
 
     def __init__(self, encoder: ClipEncoder, key: Coded, index: int, bframes: int = 0) -> None:
@@ -144,7 +153,6 @@ class Group:
         self._most = bframes if encoder.model.two_sided else 0
         self._at = _At(key, 1)
         self._run: list[Frame] = []
-        self._bframes, self._chosen = self._most, False
 
     def put(self, frame: Frame) -> list[Coded]:
         """Take the next frame; what is coded then."""
@@ -161,27 +169,26 @@ class Group:
         run, self._run = self._run, []
         if not run:
             return []
-        effort = self._encoder.effort
-        choices = [self._most, *(own for own in CHOICES[effort] if own < min(self._most, len(run)))]
-        if len(choices) > 1 and (effort > 1 or not self._chosen):
-            by = self._encoder if effort == 1 else replace(self._encoder, effort=0)
-            best, least = None, math.inf
-            for bframes in choices:
-                tried = self._run_of(by, run, key, bframes)
-                if (price := self._cost(tried[0])) < least:
-                    best, least, self._bframes = tried, price, bframes
-            self._chosen = True
-            if best and by is self._encoder:
-                made, self._at = best
-                return made
-        made, self._at = self._run_of(self._encoder, run, key, self._bframes)
+        made, self._at = self._run_of(self._encoder, run, key, self._bframes(run, key))
         return made
 
-    def _cost(self, made: Sequence[Coded]) -> float:
-        signal = self._encoder.signal
-        return sum(
-            cost(len(own.unit.streams[0]), own.state.samples, signal.samples(own.frame), self._index) for own in made
-        )
+    def _bframes(self, run: Sequence[Frame], key: Coded | None) -> int:
+        """How many of a run in a row are to be between two others."""
+        choices = [self._most, *(own for own in CHOICES if own < min(self._most, len(run)))]
+        if len(choices) == 1:
+            return self._most
+        if self._encoder.effort < 2:
+            following = [key.frame] if key else []
+            return promising([frame.planes[0] for frame in (self._at.anchor.frame, *run, *following)], self._most)
+        quick, signal = replace(self._encoder, effort=0), self._encoder.signal
+
+        def found(bframes: int) -> float:
+            made, _ = self._run_of(quick, run, key, bframes)
+            return price(
+                (len(own.unit.streams[0]), error(own.state.samples, signal.samples(own.frame))) for own in made
+            )
+
+        return min(choices, key=found)
 
     def _run_of(
         self, encoder: ClipEncoder, run: Sequence[Frame], key: Coded | None, bframes: int

@@ -114,10 +114,10 @@ class ClipModel:
         flow = self.flow
         assert isinstance(flow, TwoSidedFlow)
         sides = _known(signal, past), _known(signal, future)
-        bases = flow.bases(*sides, later)
+        moving = flow.sides(*sides, later)
 
         def shown(code: Code, x: Tensor | None, without: str) -> State:
-            return _state(signal, flow.between(code, x, *sides, bases, self.indices(index)))
+            return _state(signal, flow.between(code, x, sides[0], moving, self.indices(index)))
 
         return Step(flow.between_parts, flow.network_of, BETWEEN_PARTS, shown)
 

@@ -31,8 +31,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random networks say little that is worth its bits."""
+    """Random networks say little that is worth its bits; and as many in a row are between two others as may be."""
     monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
+    monkeypatch.setattr("mvc.clip_encoding.promising", lambda luma, most: most)
 
 
 def roles(units: list[Unit]) -> str:
@@ -87,6 +88,41 @@ def test_what_the_encoder_knows_is_what_is_decoded(frames: int, gop: int, bframe
     assert roles(units) == expected
     assert equal(decoded(data), known)
     assert [unit.index for unit in read_file(data)[1]] == [3 + 10 * n for n in range(frames)]
+
+
+@pytest.mark.parametrize(("best", "expected"), [(0, "KBBBPBBBP"), (1, "KPPPPPPPP"), (2, "KBPBPBPBP")])
+def test_from_effort_2_on_a_run_is_coded_in_each_way(
+    best: int, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many in a row as may be, none and one, and the cheapest is taken."""
+    tried: list[list[tuple[int, float]]] = []
+
+    def price(frames: Iterator[tuple[int, float]]) -> float:
+        tried.append(list(frames))
+        return float(len(tried) % 3 != (best + 1) % 3)
+
+    monkeypatch.setattr("mvc.clip_encoding.price", price)
+    units, known, data = coded(moving(9), gop=12, bframes=3, effort=2)
+    assert roles(units) == expected and equal(decoded(data), known)
+    assert [len(own) for own in tried] == [4] * 6
+    assert all(size >= 0 and error >= 0 for own in tried for size, error in own)
+
+
+@pytest.mark.parametrize("effort", [0, 1])
+def test_below_it_the_frames_themselves_tell(effort: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are asked for with the anchor before them, and the keyframe behind them where there is one."""
+    asked: list[list[int]] = []
+    frames = moving(9)
+    lumas = {id(frame.planes[0]): number for number, frame in enumerate(frames)}
+
+    def promising(luma: list[np.ndarray], most: int) -> int:
+        asked.append([lumas[id(own)] for own in luma])
+        return (0, most)[len(asked) - 1]
+
+    monkeypatch.setattr("mvc.clip_encoding.promising", promising)
+    units, _, _ = coded(frames, gop=8, bframes=3, effort=effort)
+    assert asked == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8]]
+    assert roles(units) == "KPPPPBBBK"
 
 
 def test_a_frame_that_is_due_takes_a_short_chunk() -> None:

@@ -8,6 +8,8 @@ The one flow of all of them, in training, encoding, decoding and analysis:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -31,15 +33,18 @@ class Coded(NamedTuple):
     sent: Tensor | None = None  # [B, H/16, W/16, 1]: in how many passes there was a symbol, if that was watched
 
 
-class Moving(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Moving:
     """What motion is about: a reference as the flow takes it, and the motion field that holds if none is sent."""
 
     frame: Tensor
     base: Tensor | None = None
+    made: dict[Tensor | None, Any] = field(default_factory=dict)
+    """What the flow made of it with latents of motion, or none: the ways to code one frame have much in common."""
 
 
-Bases = tuple[Tensor | None, Tensor | None]
-"""Motion fields towards the past and the future reference."""
+Sides = tuple[Moving, Moving]
+"""The past and the future reference of a frame."""
 
 Code = Callable[[str, Tensor | None, Tensor | None, Moving | None], Coded | None]
 """Codes a part of this name, None when decoding, with what its prior is given, as y_hat is; of motion, what moves.
@@ -48,12 +53,18 @@ None for a part that is left out of this frame.
 """
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Known:
     """What both ends know of a frame when another is coded given it."""
 
     frame: Tensor  # the reference, as the flow takes it
     latents: Mapping[str, Tensor]  # y_hat of it and of earlier frames, as the flow names them
-    fields: Mapping[str, Tensor] = {}  # its motion fields, as the flow names them; none where nothing moved
+    fields: Mapping[str, Tensor] = field(default_factory=dict)  # its motion fields, as the flow names them
+
+    @cached_property
+    def moving(self) -> Moving:
+        """It, to be moved from where it is."""
+        return Moving(self.frame)
 
 
 class Shown(NamedTuple):
@@ -186,15 +197,12 @@ class TwoSidedFlow(InterFlow, Protocol):
     between_parts: tuple[str, ...]  # what it is coded in, in that order
     network_of: Mapping[str, str]  # the networks of these parts
 
-    def bases(self, past: Known, future: Known, later: Side) -> Bases:
-        """The motion fields of a frame between two others that hold if none is sent, None for no motion.
-
-        `later` says which of the two was decoded given the other, if one was.
-        """
+    def sides(self, past: Known, future: Known, later: Side) -> Sides:
+        """What moves in a frame between two others. `later` says which was decoded given the other, if one was."""
         ...
 
-    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, bases: Bases, index: Tensor) -> Shown:
-        """As `inter`, given two frames and what `bases` gives for them."""
+    def between(self, code: Code, x: Tensor | None, past: Known, sides: Sides, index: Tensor) -> Shown:
+        """As `inter`, given the frame before it and what `sides` gives."""
         ...
 
 

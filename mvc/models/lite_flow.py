@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.base import CELL_PX, Autoencoder, Bases, Code, Known, Moving, Shown, Side
+from mvc.models.base import CELL_PX, Autoencoder, Code, Known, Moving, Shown, Side, Sides
 from mvc.models.lite import rd_lambda
 from mvc.models.lite_video import MotionAutoencoder, motion_input
 from mvc.ops.motion_search import search
@@ -60,43 +61,67 @@ class LiteFlow:
         """As InterFlow says; x [B, H/2, W/2, 6]."""
         earlier = known.latents
         given = torch.cat([earlier[MOTION], earlier[LAST]], -1)
-        moved = self._moved(code, MOTION, None if without == MOTION else x, Moving(known.frame), given, index)
+        signal = None if x is None or without == MOTION else self.searched(x, known.moving, index)
+        moved = self._moved(code, MOTION, signal, known.moving, given, index)
         fields: dict[str, Tensor] = {} if moved.field is None else {PAST: moved.field}
         return self._shown(code, x, moved.prediction, known, moved.y_hat, fields, index)
 
-    def bases(self, past: Known, future: Known, later: Side) -> tuple[Tensor | None, Tensor | None]:
-        """As TwoSidedFlow says: half of the motion that joins the two."""
+    def sides(self, past: Known, future: Known, later: Side) -> Sides:
+        """As TwoSidedFlow says: each moves by half of the motion that joins the two."""
         joining = future.fields.get(PAST) if later == FUTURE else past.fields.get(FUTURE)
         if joining is None:
-            return None, None
+            return past.moving, future.moving
         base = halved(joining)
-        return (base, -base) if later == FUTURE else (-base, base)
+        bases = (base, -base) if later == FUTURE else (-base, base)
+        return Moving(past.frame, bases[0]), Moving(future.frame, bases[1])
 
-    def between(self, code: Code, x: Tensor | None, past: Known, future: Known, bases: Bases, index: Tensor) -> Shown:
+    def between(self, code: Code, x: Tensor | None, past: Known, sides: Sides, index: Tensor) -> Shown:
         """As TwoSidedFlow says: the mean of what its two references, moved, make of the frame."""
         given = torch.cat([torch.zeros_like(past.latents[MOTION]), past.latents[LAST]], -1)
-        sides: dict[Side, Moving] = {PAST: Moving(past.frame, bases[0]), FUTURE: Moving(future.frame, bases[1])}
-        moved = {side: self._moved(code, side, x, of, given, index) for side, of in sides.items()}
-        prediction = mean(moved[PAST].prediction, moved[FUTURE].prediction)
-        fields: dict[str, Tensor] = {side: own.field for side, own in moved.items() if own.field is not None}
-        return self._shown(code, x, prediction, past, moved[PAST].y_hat, fields, index)
+        signals: list[Tensor | None] = [None, None]
+        if x is not None:
+            signals = [*each(partial(self.searched, x, index=index), sides, torch.get_num_threads())]
+        one, other = (
+            self._moved(code, name, signal, of, given, index)
+            for name, signal, of in zip((PAST, FUTURE), signals, sides, strict=True)
+        )
+        prediction = mean(one.prediction, other.prediction)
+        fields: dict[str, Tensor] = {
+            name: own.field for name, own in ((PAST, one), (FUTURE, other)) if own.field is not None
+        }
+        return self._shown(code, x, prediction, past, one.y_hat, fields, index)
 
-    def _moved(self, code: Code, name: str, x: Tensor | None, of: Moving, given: Tensor, index: Tensor) -> _Moved:
-        signal = None if x is None else self.searched(x, of, index)
+    def _moved(self, code: Code, name: str, signal: Tensor | None, of: Moving, given: Tensor, index: Tensor) -> _Moved:
         moving = None if signal is None else moves(signal)[:, None, None, None]
         if moving is not None and not moving.any() and not torch.is_grad_enabled():
             motion = None  # nothing moves, so none is sent
         else:
             motion = code(name, signal, given, of)
-        y_hat, field = given.new_zeros(*given.shape[:3], self.channels), of.base
-        if motion is not None:
-            y_hat = motion.y_hat
-            own = self.motion.synthesise(y_hat, index)
-            # of a batch, in training; a GPU is not asked whether it matters
-            if moving is not None and ((moving.is_cuda and torch.is_grad_enabled()) or not moving.all()):
-                y_hat, own = y_hat * moving, own * moving
-            field = own if of.base is None else of.base + own
-        return _Moved(y_hat, field, of.frame.float() / 255 if field is None else warp(of.frame, field))
+        if motion is None:
+            return self._still(of)
+        if motion.y_hat not in of.made:
+            of.made[motion.y_hat] = self._made(motion.y_hat, moving, of, index)
+        made: _Moved = of.made[motion.y_hat]
+        return made
+
+    def _made(self, y_hat: Tensor, moving: Tensor | None, of: Moving, index: Tensor) -> _Moved:
+        own = self.motion.synthesise(y_hat, index)
+        # of a batch, in training; a GPU is not asked whether it matters
+        if moving is not None and ((moving.is_cuda and torch.is_grad_enabled()) or not moving.all()):
+            y_hat, own = y_hat * moving, own * moving
+        field = own if of.base is None else of.base + own
+        return _Moved(y_hat, field, warp(of.frame, field))
+
+    def _still(self, of: Moving) -> _Moved:
+        """What a reference gives where no motion is sent."""
+        if None not in of.made:
+            batch, height, width, _ = of.frame.shape
+            cell = CELL_PX // PACKING
+            y_hat = torch.zeros(batch, height // cell, width // cell, self.channels, device=of.frame.device)
+            prediction = of.frame.float() / 255 if of.base is None else warp(of.frame, of.base)
+            of.made[None] = _Moved(y_hat, of.base, prediction)
+        still: _Moved = of.made[None]
+        return still
 
     def _shown(
         self,
@@ -125,7 +150,7 @@ class LiteFlow:
     def searched(self, x: Tensor, of: Moving, index: Tensor) -> Tensor:
         """What the motion is analysed from: the frames, and the flow beside the base that a search finds."""
         current = (255 * x).round().to(torch.uint8)
-        begun = of.frame if of.base is None else (255 * warp(of.frame, of.base)).round().to(torch.uint8)
+        begun = of.frame if of.base is None else (255 * self._still(of).prediction).round().to(torch.uint8)
         weights = SEARCH_WEIGHT * (MIDDLE_LAMBDA / rd_lambda(index)).sqrt()
         pairs = list(zip(luma_of(current.cpu()), luma_of(begun.cpu()), weights.tolist(), strict=True))
         threads = (os.cpu_count() or 1) if x.is_cuda else 1  # training on a CPU has a process for each core

@@ -136,7 +136,7 @@ class ScaleSpaceFlow:
     def inter(self, code: Code, x: Tensor | None, known: Known, index: Tensor, without: str = "") -> Shown:
         """As InterFlow says; the synthesis of the residual sees the motion's latents too."""
         reference = known.frame
-        motion = code("motion", None if x is None else torch.cat([x, reference], -1), None, Moving(reference))
+        motion = code("motion", None if x is None else torch.cat([x, reference], -1), None, known.moving)
         prediction = reference if motion is None else predict(reference, self.motion.synthesise(motion.y_hat, index))
         residual = code("residual", None if x is None else x - prediction, None, None)
         if motion is None or residual is None:

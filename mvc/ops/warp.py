@@ -35,7 +35,7 @@ from mvc.ops.parallel import array, run
 from mvc.ops.planes import pack, unpack
 from mvc.ops.warp_torch import Planes, TorchWarp, predict_reference
 
-__all__ = ["Planes", "predict", "predict_reference", "warp"]
+__all__ = ["Planes", "moved", "predict", "predict_reference", "warp"]
 
 # --- kernels --------------------------------------------------------------------------------------------------------
 
@@ -76,6 +76,13 @@ def predict(reference: Planes, motion: Tensor) -> Planes:
     count = _needed(field)
     y, u, v = (torch.from_numpy(_warp(_levels(array(p.contiguous()), count), field)) for p in reference)
     return y, u, v
+
+
+def moved(plane: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """A plane alone, uint8 [H, W] as luma, by flow [H/8, W/8, 2], right and down in quarters or eighths of a pixel."""
+    field = np.zeros((*flow.shape[:2], 3), np.int32)
+    field[..., :2] = np.rint(8 * flow)
+    return _warp(_levels(plane, 1), field)
 
 
 # --- training -------------------------------------------------------------------------------------------------------

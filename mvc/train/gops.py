@@ -170,11 +170,11 @@ class InterObjective(nn.Module):
             shown = self.flow.inter(code, x, _together(past), index)
         else:
             future = [self.known[slot][row[2]] for slot, row in zip(slots, rows, strict=True)]
-            bases = [
-                self.flow.bases(a, b, FUTURE if row[3] else PAST) for a, b, row in zip(past, future, rows, strict=True)
+            sides = [
+                self.flow.sides(a, b, FUTURE if row[3] else PAST) for a, b, row in zip(past, future, rows, strict=True)
             ]
-            joined = _filled([one for one, _ in bases]), _filled([other for _, other in bases])
-            shown = self.flow.between(code, x, _together(past), _together(future), joined, index)
+            one, other = (_moving(own) for own in zip(*sides, strict=True))
+            shown = self.flow.between(code, x, _together(past), (one, other), index)
         self._keep(shown, slots, rows)
         pixels = pixels_of(x)
         bits = {name: coder.bits * sent[name] / pixels for name, coder in coders.items()}
@@ -217,12 +217,13 @@ def _together(known: Sequence[Known]) -> Known:
     return Known(torch.cat([own.frame for own in known]), latents)
 
 
-def _filled(fields: Sequence[Tensor | None]) -> Tensor | None:
-    """Motion fields as a batch, without motion where there is none; None for none at all."""
-    there = next((own for own in fields if own is not None), None)
+def _moving(sides: Sequence[Moving]) -> Moving:
+    """As a batch, with a base of zeros where there is none and others have one."""
+    frames = torch.cat([own.frame for own in sides])
+    there = next((own.base for own in sides if own.base is not None), None)
     if there is None:
-        return None
-    return torch.cat([torch.zeros_like(there) if own is None else own for own in fields])
+        return Moving(frames)
+    return Moving(frames, torch.cat([torch.zeros_like(there) if own.base is None else own.base for own in sides]))
 
 
 def _tensor(frames: np.ndarray) -> Tensor:
