@@ -91,9 +91,7 @@ def test_what_the_encoder_knows_is_what_is_decoded(frames: int, gop: int, bframe
 
 
 @pytest.mark.parametrize(("best", "expected"), [(0, "KBBBPBBBP"), (1, "KPPPPPPPP"), (2, "KBPBPBPBP")])
-def test_from_effort_2_on_a_run_is_coded_in_each_way(
-    best: int, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_from_effort_2_on_a_run_is_coded_in_each_way(best: int, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As many in a row as may be, none and one, and the cheapest is taken."""
     tried: list[list[tuple[int, float]]] = []
 
