@@ -259,10 +259,10 @@ def test_a_frame_may_be_without_motion_or_without_residual(monkeypatch: pytest.M
     flow: Any = codec().flow
     searched = flow.searched
 
-    def nothing_moves(*arguments: Any) -> torch.Tensor:
-        signal: torch.Tensor = searched(*arguments).clone()
-        signal[..., -2:] = 0
-        return signal
+    def nothing_moves(*arguments: Any) -> Iterator[torch.Tensor]:
+        for signal in searched(*arguments):
+            signal[..., -2:] = 0
+            yield signal
 
     with monkeypatch.context() as patched:
         patched.setattr(flow, "searched", nothing_moves)

@@ -7,8 +7,8 @@ Where no symbol of the residual was sent a frame is its prediction, so what stan
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import NamedTuple, cast
 
 import torch
@@ -61,7 +61,7 @@ class LiteFlow:
         """As InterFlow says; x [B, H/2, W/2, 6]."""
         earlier = known.latents
         given = torch.cat([earlier[MOTION], earlier[LAST]], -1)
-        signal = None if x is None or without == MOTION else self.searched(x, known.moving, index)
+        signal = None if x is None or without == MOTION else next(self.searched(x, [known.moving], index))
         moved = self._moved(code, MOTION, signal, known.moving, given, index)
         fields: dict[str, Tensor] = {} if moved.field is None else {PAST: moved.field}
         return self._shown(code, x, moved.prediction, known, moved.y_hat, fields, index)
@@ -78,9 +78,7 @@ class LiteFlow:
     def between(self, code: Code, x: Tensor | None, past: Known, sides: Sides, index: Tensor) -> Shown:
         """As TwoSidedFlow says: the mean of what its two references, moved, make of the frame."""
         given = torch.cat([torch.zeros_like(past.latents[MOTION]), past.latents[LAST]], -1)
-        signals: list[Tensor | None] = [None, None]
-        if x is not None:
-            signals = [*each(partial(self.searched, x, index=index), sides, torch.get_num_threads())]
+        signals: Iterator[Tensor | None] = repeat(None, 2) if x is None else self.searched(x, sides, index)
         one, other = (
             self._moved(code, name, signal, of, given, index)
             for name, signal, of in zip((PAST, FUTURE), signals, sides, strict=True)
@@ -147,17 +145,19 @@ class LiteFlow:
         return Shown(x_hat, latents | {LAST: residual.y_hat * said}, fields)
 
     @torch.no_grad()
-    def searched(self, x: Tensor, of: Moving, index: Tensor) -> Tensor:
-        """What the motion is analysed from: the frames, and the flow beside the base that a search finds."""
-        current = (255 * x).round().to(torch.uint8)
-        begun = of.frame if of.base is None else (255 * self._still(of).prediction).round().to(torch.uint8)
-        weights = SEARCH_WEIGHT * (MIDDLE_LAMBDA / rd_lambda(index)).sqrt()
-        pairs = list(zip(luma_of(current.cpu()), luma_of(begun.cpu()), weights.tolist(), strict=True))
-        threads = (os.cpu_count() or 1) if x.is_cuda else 1  # training on a CPU has a process for each core
-        flow = torch.stack(each(lambda pair: search(*pair), pairs, threads)).to(x.device)
-        field = F.pad(flow, (0, 1))
-        warped = warp(of.frame, field if of.base is None else of.base + field)
-        return motion_input(x, warped.to(x.dtype), flow.to(x.dtype))
+    def searched(self, x: Tensor, sides: Sequence[Moving], index: Tensor) -> Iterator[Tensor]:
+        """What the motion of each is analysed from: the frames, and the flow beside the base that a search finds."""
+        current = luma_of((255 * x).round().to(torch.uint8).cpu())
+        weights = (SEARCH_WEIGHT * (MIDDLE_LAMBDA / rd_lambda(index)).sqrt()).tolist()
+        begun = [(255 * self._still(of).prediction).round().to(torch.uint8).cpu() for of in sides]
+        pairs = [pair for own in begun for pair in zip(current, luma_of(own), weights, strict=True)]
+        # training on a CPU has a process for each core
+        threads = (os.cpu_count() or 1) if x.is_cuda else torch.get_num_threads()
+        flows = torch.stack(each(lambda pair: search(*pair), pairs, threads)).to(x.device)
+        for of, flow in zip(sides, flows.split(len(x)), strict=True):
+            field = F.pad(flow, (0, 1))
+            warped = warp(of.frame, field if of.base is None else of.base + field)
+            yield motion_input(x, warped.to(x.dtype), flow.to(x.dtype))
 
 
 def moves(signal: Tensor) -> Tensor:
