@@ -25,7 +25,7 @@ from mvc.tiling import Part, cells, even_parts, scaled
 
 ITERATIONS = (0, 1, 4, 40)  # for each effort
 KEY_ITERATIONS = (0, 4, 16, 40)  # the same for keyframes, whose every bit serves all frames up to the next
-INTER_ITERATIONS = (0, 1, 4, 16)  # and for the frames between
+INTER_ITERATIONS = (0, 0, 4, 16)  # and for the frames between, where a single one is not worth its time
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
