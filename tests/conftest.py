@@ -17,6 +17,12 @@ prepare()  # as the command-line tool does
 
 
 @pytest.fixture
+def long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many frames in a row are between two others as may be, whatever they show."""
+    monkeypatch.setattr("mvc.clip_encoding.promising", lambda luma, most: most)
+
+
+@pytest.fixture
 def one_thread() -> Iterator[None]:
     """As in training: results do not depend on the machine, and no thread waits for another."""
     import torch

@@ -26,14 +26,13 @@ from mvc.video.encoder import Encoder
 from mvc.video.groups import Settings
 from mvc.video.reader import ClipFile
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "long_runs")
 
 
 @pytest.fixture(autouse=True)
 def all_parts_are_sent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random networks say little that is worth its bits; and as many in a row are between two others as may be."""
+    """Random networks say little that is worth its bits."""
     monkeypatch.setattr("mvc.clip_encoding.cheapest", lambda attempts, samples, index: attempts[0])
-    monkeypatch.setattr("mvc.clip_encoding.promising", lambda luma, most: most)
 
 
 def roles(units: list[Unit]) -> str:

@@ -31,7 +31,7 @@ LAYERS = (
     ("picture_file",),
     ("ops",),
     ("planes",),
-    ("signals",),
+    ("signals", "clip_lookahead"),
     ("blocks",),
     ("exact",),
     ("models",),

@@ -104,6 +104,7 @@ def same_frames(model: Any, data: bytes) -> list[Read]:
     return ours
 
 
+@pytest.mark.usefixtures("long_runs")
 @pytest.mark.parametrize(("height", "width", "gop", "bframes"), [(1, 1, 4, 3), (40, 60, 8, 3), (20, 90, 12, 7)])
 def test_frames_between_are_the_same(model: Any, height: int, width: int, gop: int, bframes: int) -> None:
     ours = same_frames(model, coded(moving(9, height, width), gop=gop, bframes=bframes)[2])

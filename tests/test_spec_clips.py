@@ -58,6 +58,7 @@ def is_what_the_package_reads(data: bytes) -> None:
         assert all(np.array_equal(*both) for both in zip(fields, ours.fields, strict=True))
 
 
+@pytest.mark.usefixtures("long_runs")
 @pytest.mark.parametrize(("height", "width", "gop"), [(1, 1, 12), (40, 60, 5)])
 def test_frames_between_by_the_encoder(height: int, width: int, gop: int) -> None:
     """Whole runs and one that is cut short, ended by frames of both kinds."""
