@@ -13,17 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvc.clip_choice import (
-    Attempt,
-    Parts,
-    State,
-    cheapest,
-    error,
-    index_at,
-    index_between,
-    motion_helps,
-    price,
-)
+from mvc.clip_choice import Attempt, Parts, State, cheapest, error, index_at, index_between, motion_helps, price
 from mvc.clip_lookahead import promising
 from mvc.clip_model import ClipModel, Step
 from mvc.clip_runs import by_halves

@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mvc.ops.motion_search import search
+from mvc.models.lite_flow import SEARCH_WEIGHT
+from mvc.ops.motion_search import halved, search
 from mvc.ops.warp import moved
 from mvc.planes import fitted
 from mvc.tiling import round_up
 
 SIDE = 64
 """The shorter side of a small frame is this at the least, in pixels, if its frame has so many."""
-WEIGHT = 0.08  # of a bit in the search (lite_flow.py)
 MANY, NONE = 220.0, 100.0
 """Mean squared errors in steps of 255: where that over a run is below the first, as many in a row are best as may be;
 where the geometric mean of that and of the error from frame to frame is above the second, none. Fitted to 137 runs of
@@ -43,10 +43,9 @@ def promising(luma: Sequence[NDArray[np.uint8]], most: int) -> int:
 
 
 def _small(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    luma = np.array(luma)  # a source's may be read-only or spread out
     while min(luma.shape) >= 2 * SIDE:
-        height, width = (side // 2 for side in luma.shape)
-        squares = luma[: 2 * height, : 2 * width].reshape(height, 2, width, 2)
-        luma = (squares.sum((1, 3), np.uint16) + 2 >> 2).astype(np.uint8)
+        luma = halved(luma)
     return luma
 
 
@@ -54,6 +53,6 @@ def _predicted(frame: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[
     """A small frame from another: the mean squared error, and how far it moves in its pixels, across and down."""
     height, width = frame.shape
     current, other = (fitted(own, round_up(height, 16), round_up(width, 16)) for own in (frame, reference))
-    flow = search(torch.from_numpy(current), torch.from_numpy(other), WEIGHT, (height, width)).numpy()
+    flow = search(torch.from_numpy(current), torch.from_numpy(other), SEARCH_WEIGHT, (height, width)).numpy()
     difference = moved(other, flow)[:height, :width].astype(np.float32) - frame
     return float(np.square(difference).mean()), float(np.abs(flow).mean())

@@ -23,7 +23,8 @@ _MARGIN = 16  # how far out of the picture a window may lie, in pixels of its pi
 _REACH, _NEAR_REACH = 7, 2  # of the searches in the pictures an eighth and a quarter as wide
 
 
-def _halved(picture: np.ndarray) -> np.ndarray:
+def halved(picture: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 samples, uint8 [H, W] -> [H/2, W/2]; an odd row or column at the end is left out."""
     out = np.empty((picture.shape[0] // 2, picture.shape[1] // 2), np.uint8)
     run(kernels.halve, out.shape[0], picture, out)
     return out
@@ -53,9 +54,9 @@ def search(current: Tensor, reference: Tensor, weight: float, inside: tuple[int,
     height, width = current.shape
     inside = inside or (height, width)
     full = array(current.contiguous()), array(reference.contiguous())
-    half = _halved(full[0]), _halved(full[1])
-    quarter = _halved(half[0]), _halved(half[1])
-    eighth = _halved(quarter[0]), _halved(quarter[1])
+    half = halved(full[0]), halved(full[1])
+    quarter = halved(half[0]), halved(half[1])
+    eighth = halved(quarter[0]), halved(quarter[1])
     bit = np.float32(weight)
 
     def place(pictures: tuple[np.ndarray, np.ndarray], zoom: int) -> tuple[Any, ...]:

@@ -22,17 +22,11 @@ from av.video.reformatter import Interpolation
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from photographs.gather import clone_of
+from photographs.gather import blob, clone_of
 
 MANIFEST = Path(__file__).with_name("MANIFEST.tsv")
 RATE = Fraction(25)  # of pictures and of videos that do not tell theirs
 LOSSLESS = {"qp": "0", "preset": "medium"}
-
-
-def blob(clone: Path, path: str) -> bytes | None:
-    """The bytes of a file, None if the clone has it no more."""
-    done = subprocess.run(["git", "-C", clone, "cat-file", "blob", f"HEAD:{path}"], capture_output=True, check=False)
-    return None if done.returncode else done.stdout
 
 
 def pictures(clone: Path, folder: str) -> list[str]:

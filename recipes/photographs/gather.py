@@ -81,18 +81,23 @@ def clone_of(repository: str, clones: Path) -> Path:
     return place
 
 
+def blob(clone: Path, path: str) -> bytes | None:
+    """The bytes of a file, None if the clone has it no more."""
+    done = subprocess.run(["git", "-C", clone, "cat-file", "blob", f"HEAD:{path}"], capture_output=True, check=False)
+    return None if done.returncode else done.stdout
+
+
 def from_repositories(folder: Path, clones: Path) -> None:
     """Take what MANIFEST.tsv lists: name, repository, path."""
     for line in MANIFEST.read_text(encoding="utf-8").splitlines():
         name, repository, path, _ = line.split("\t")
         if (folder / name).exists():
             continue
-        command = ["git", "-C", clone_of(repository, clones), "cat-file", "blob", f"HEAD:{path}"]
-        done = subprocess.run(command, capture_output=True, check=False)
-        if done.returncode:
+        data = blob(clone_of(repository, clones), path)
+        if data is None:
             print(f"{repository} has no {path} any more: {name} is left out", file=sys.stderr)
             continue
-        write(done.stdout, folder / name)
+        write(data, folder / name)
 
 
 def main() -> None:
