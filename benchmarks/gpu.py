@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,8 @@ def parts(device: str, quick: bool) -> list[Part]:
         return Part(name, [*command, *(["--quick"] if quick else [])], limit_s)
 
     tests = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-rfE", "-p", "no:cacheprovider", *TESTS]
+    if find_spec("xdist") is not None:  # what takes time is the compiling of kernels
+        tests += ["-n", str(max(1, min(8, (os.cpu_count() or 1) // 2)))]
     still = "recipes/tiny.toml" if quick else "recipes/mambavc-lite.toml"
     video = "recipes/mambavc-ssf-lite.toml"
     # Compiling kernels comes first, on nobody's clock: a machine that has just been started has none.

@@ -37,7 +37,7 @@ from mvc.train.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 SKETCH_MPX_PER_S = 1.1  # the sketch of this model, two processes on two cores (shared/sketch/README.md)
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 5  # more than there are before a capture (mvc/train/captured.py)
 PROFILED_STEPS = 4
 GEMM = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 KERNELS = {
@@ -128,13 +128,16 @@ def measure(recipe: Recipe, seconds: float, rank: int, world: int, meeting: str,
         trainer.train_step(1e-5)
     steps, start, worked = 0, time.perf_counter(), time.process_time()
     while steps == 0 or trainer._agree(0.0, time.perf_counter() - start > seconds, False)[1] is False:
-        trainer.train_step(1e-5)
+        trainer.taken_step(1e-5)
         steps += 1
+    if trainer.device == "cuda":
+        torch.cuda.synchronize()
     wall, processor = time.perf_counter() - start, time.process_time() - worked
     if rank == 0:
         peak = torch.cuda.max_memory_allocated() / 2**20 if trainer.device == "cuda" else 0.0
         flops, busy, by_part = 0.0, 0.0, {}
         if world == 1:
+            trainer.captured = None  # a graph has no parts
             with FlopCounterMode(display=False) as counter:
                 trainer.train_step(1e-5)
             flops = float(counter.get_total_flops())

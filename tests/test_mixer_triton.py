@@ -37,9 +37,14 @@ def test_in_the_interpreter() -> None:
 
 @needs_triton
 def test_all_kernels_compile_for_a_gpu(tmp_path: Path) -> None:
-    """What the interpreter lets pass: types, shapes that are no powers of two, arguments that a launch cannot take."""
+    """What the interpreter lets pass: types, shapes that are no powers of two, arguments that a launch cannot take.
+
+    And sums over an axis that become products of matrices, whose factors are then rounded to tf32.
+    """
     launched = check("compiled", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path))
     assert launched.split() == ["_backward", "_forward", "_norm", "_norm_gradients", "convolve", "gradients"]
+    lowered = list(tmp_path.rglob("*.ttgir"))
+    assert len(lowered) >= 6 and not any("tt.dot" in path.read_text() for path in lowered)
 
 
 @pytest.fixture

@@ -15,12 +15,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mvc.models.lite import Config
 from mvc.ops.parallel import each
+from mvc.train import captured
 from mvc.train.augment import Augment, recoloured
+from mvc.train.captured import WARM_UP
 from mvc.train.clips import ClipStore
 from mvc.train.data import CropStore, build_store
 from mvc.train.device_crops import Ahead, DeviceCrops, changed
 from mvc.train.gops import Gops
 from mvc.train.loop import Trainer, hold
+from mvc.train.optim import MuonAdamW
 from mvc.train.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -148,6 +151,24 @@ def test_a_step_asks_nothing_of_the_device(crops: Path, tmp_path: Path, monkeypa
     torch.testing.assert_close(told[0], told[1])
 
 
+def test_a_checkpoint_does_not_know_of_captured_steps() -> None:
+    parameters = [torch.nn.Parameter(torch.ones(16, 16)), torch.nn.Parameter(torch.ones(3))]
+    plain, one = MuonAdamW(parameters, 1e-3), MuonAdamW(parameters, 1e-3)
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    one.step(1e-3)
+    before = one.state_dict()
+    one.capture()
+    one.adamw.param_groups[0]["lr"] = torch.tensor(1e-3)
+    after = one.state_dict()["adamw"]
+    (found,), (expected,) = after["param_groups"], before["adamw"]["param_groups"]
+    assert found == {**expected, "lr": pytest.approx(1e-3)} and type(found["lr"]) is float
+    assert after["state"][0]["step"].device.type == "cpu"
+    plain.load_state_dict(before)
+    one.load_state_dict(before)
+    assert not plain.adamw.param_groups[0]["capturable"] and one.adamw.param_groups[0]["capturable"]
+
+
 @pytest.mark.parametrize("kind", ["small", "large"])
 def test_gradients_are_held_without_a_look_at_their_norm(kind: str) -> None:
     gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])]
@@ -169,7 +190,7 @@ def test_a_gradient_that_is_not_finite_counts_as_none(value: float) -> None:
 def test_a_gpu_is_not_waited_for(crops: Path, tmp_path: Path) -> None:
     trainer = Trainer(still(crops, tmp_path, device="cuda", dtype="bfloat16", crop_px=128, ms_ssim=0.3))
     assert trainer.crops is not None
-    for _ in range(3):  # kernels are compiled, and buffers made
+    for _ in range(WARM_UP + 2):  # kernels are compiled, buffers made, and a step captured
         trainer.train_step(1e-3)
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -177,6 +198,22 @@ def test_a_gpu_is_not_waited_for(crops: Path, tmp_path: Path) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.stack(told).isfinite().all()
+
+
+@pytest.mark.gpu
+@on_gpu
+def test_captured_steps_learn_the_same(crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops, noise, gradients and moves: those of steps whose kernels are started one by one."""
+    told, moved = [], []
+    for wanted in (False, True):
+        monkeypatch.setattr(captured, "is_wanted", lambda wanted=wanted: wanted)
+        trainer = Trainer(still(crops, tmp_path / str(wanted), device="cuda", crop_px=128, ms_ssim=0.3))
+        assert (trainer.captured is not None) == wanted
+        told.append(torch.stack([trainer.taken_step(1e-3) for _ in range(WARM_UP + 3)]))
+        moved.append([p.detach().clone() for p in trainer.parameters])
+        assert trainer.captured is None or trainer.captured.is_replayed
+    torch.testing.assert_close(*told, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(*moved, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.gpu

@@ -35,15 +35,13 @@ def _token(order, i, height, width):
 
 
 @triton.jit
-def _weights(weights, c, inside, channels, RANK, STATES, R: tl.constexpr, N: tl.constexpr):
-    """dt_weight [R, C], bias [C], A [C, N] and D [C] of the channels c."""
-    r, n = tl.arange(0, R), tl.arange(0, N)
-    dt_mask, a_mask = (r < RANK)[:, None] & inside[None], inside[:, None] & (n < STATES)[None]
-    dt_weight = tl.load(weights + r[:, None] * channels + c[None], dt_mask, 0.0)
-    bias = tl.load(weights + RANK * channels + c, inside, 0.0)
+def _weights(weights, c, inside, channels, RANK, STATES, N: tl.constexpr):
+    """A [C, N] and D [C] of the channels c."""
+    n = tl.arange(0, N)
+    a_mask = inside[:, None] & (n < STATES)[None]
     a = tl.load(weights + (RANK + 1 + n)[None] * channels + c[:, None], a_mask, 0.0)
     d = tl.load(weights + (RANK + 1 + STATES) * channels + c, inside, 0.0)
-    return dt_weight, bias, a, d
+    return a, d
 
 
 @triton.jit
@@ -54,9 +52,15 @@ def _parameters(parameters, row, live, first, COUNT, P: tl.constexpr):
 
 
 @triton.jit
-def _step_sizes(p_dt, dt_weight, bias, live):
-    """dt [T, C], zero (so that the state stays) for steps past the end, and the argument of its softplus."""
-    pre = bias[None] + tl.sum(p_dt[:, :, None] * dt_weight[None], 1)
+def _step_sizes(parameters, row, live, weights, c, inside, channels, RANK: tl.constexpr):
+    """dt [T, C], zero (so that the state stays) for steps past the end, and the argument of its softplus.
+
+    The sum over the ranks stands term by term: of one over an axis Triton makes a product of matrices, in tf32.
+    """
+    pre = tl.load(weights + RANK * channels + c, inside, 0.0)[None]
+    for r in tl.static_range(RANK):
+        p_dt = tl.load(parameters + row + r, live, 0.0)
+        pre = pre + p_dt[:, None] * tl.load(weights + r * channels + c, inside, 0.0)[None]
     u = tl.exp(-tl.abs(pre))
     log1p = tl.where(u < 1e-3, u - 0.5 * u * u, tl.log(1.0 + u))  # 1 + u would round a small u
     return tl.where(live[:, None], tl.maximum(pre, 0.0) + log1p, 0.0), pre
@@ -65,7 +69,7 @@ def _step_sizes(p_dt, dt_weight, bias, live):
 @triton.jit
 def _forward(
     v, parameters, weights, y, kept, height, width, channels,
-    RANK: tl.constexpr, STATES: tl.constexpr, R: tl.constexpr, N: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
+    RANK: tl.constexpr, STATES: tl.constexpr, N: tl.constexpr, T: tl.constexpr, C: tl.constexpr,
 ):  # fmt: skip
     sample, order = (tl.program_id(0) // 4).to(tl.int64), tl.program_id(0) % 4
     length, group = height * width, channels // 4
@@ -73,7 +77,7 @@ def _forward(
     c = order * group + tl.program_id(1) * C + tl.arange(0, C)
     n = tl.arange(0, N)
     state_mask = inside[:, None] & (n < STATES)[None]
-    dt_weight, bias, a, d = _weights(weights, c, inside, channels, RANK, STATES, R, N)
+    a, d = _weights(weights, c, inside, channels, RANK, STATES, N)
     tiles = tl.cdiv(length, T)
     h = tl.zeros([C, N], tl.float32)
     for tile in range(tiles):
@@ -85,7 +89,7 @@ def _forward(
         tl.store(kept + ((sample * tiles + tile) * STATES + n)[None] * channels + c[:, None], h, state_mask)
         p_b = _parameters(parameters, row, live, RANK, STATES, N)
         p_c = _parameters(parameters, row, live, RANK + STATES, STATES, N)
-        dt, _ = _step_sizes(_parameters(parameters, row, live, 0, RANK, R), dt_weight, bias, live)
+        dt, _ = _step_sizes(parameters, row, live, weights, c, inside, channels, RANK)
         x = tl.load(v + token[:, None] * channels + c[None], mask, 0.0).to(tl.float32)
         decay = tl.exp(dt[:, :, None] * a[None])
         decays, states = tl.associative_scan((decay, (dt * x)[:, :, None] * p_b[:, None]), 0, _combine)
@@ -106,7 +110,9 @@ def _backward(
     c = order * group + tl.program_id(1) * C + tl.arange(0, C)
     r, n = tl.arange(0, R), tl.arange(0, N)
     state_mask = inside[:, None] & (n < STATES)[None]
-    dt_weight, bias, a, d = _weights(weights, c, inside, channels, RANK, STATES, R, N)
+    a, d = _weights(weights, c, inside, channels, RANK, STATES, N)
+    dt_mask = (r < RANK)[:, None] & inside[None]
+    dt_weight = tl.load(weights + r[:, None] * channels + c[None], dt_mask, 0.0)
     tiles = tl.cdiv(length, T)
     carry, sum_a = tl.zeros([C, N], tl.float32), tl.zeros([C, N], tl.float32)
     sum_dt_weight = tl.zeros([R, C], tl.float32)
@@ -122,7 +128,7 @@ def _backward(
         p_dt = _parameters(parameters, row, live, 0, RANK, R)
         p_b = _parameters(parameters, row, live, RANK, STATES, N)
         p_c = _parameters(parameters, row, live, RANK + STATES, STATES, N)
-        dt, pre = _step_sizes(p_dt, dt_weight, bias, live)
+        dt, pre = _step_sizes(parameters, row, live, weights, c, inside, channels, RANK)
         x = tl.load(v + token[:, None] * channels + c[None], mask, 0.0).to(tl.float32)
         gy = tl.load(grad_y + token[:, None] * channels + c[None], mask, 0.0).to(tl.float32)
         decay = tl.exp(dt[:, :, None] * a[None])
@@ -133,8 +139,7 @@ def _backward(
         # The gradient of a state comes from its own output and, through the next step's decay, from the next state.
         following = live & (i + 1 < length)
         next_row = ((sample * length + _token(order, i + 1, height, width)) * 4 + order) * (RANK + 2 * STATES)
-        next_p_dt = _parameters(parameters, next_row, following, 0, RANK, R)
-        next_dt, _ = _step_sizes(next_p_dt, dt_weight, bias, following)
+        next_dt, _ = _step_sizes(parameters, next_row, following, weights, c, inside, channels, RANK)
         next_decay = tl.exp(next_dt[:, :, None] * a[None])
         decays, gh = tl.associative_scan((next_decay, gy[:, :, None] * p_c[:, None]), 0, _combine, reverse=True)
         gh += decays * carry[None]
@@ -158,7 +163,7 @@ def _backward(
         tl.store(shares + RANK + STATES + n[None], tl.sum(gy[:, :, None] * states, 1), state_live)
 
     out = grad_weights + sample * (RANK + 2 + STATES) * channels
-    tl.store(out + r[:, None] * channels + c[None], sum_dt_weight, (r < RANK)[:, None] & inside[None])
+    tl.store(out + r[:, None] * channels + c[None], sum_dt_weight, dt_mask)
     tl.store(out + RANK * channels + c, sum_bias, inside)
     tl.store(out + (RANK + 1 + n)[None] * channels + c[:, None], sum_a, state_mask)
     tl.store(out + (RANK + 1 + STATES) * channels + c, sum_d, inside)
@@ -167,7 +172,7 @@ def _backward(
 def _launch(v: Tensor, parameters: Tensor, rank: int) -> tuple[tuple[int, int], dict[str, int]]:
     """The grid and the constants of a launch."""
     states, group = (parameters.shape[-1] - rank) // 2, v.shape[-1] // ORDERS
-    sizes = {"R": triton.next_power_of_2(rank), "N": triton.next_power_of_2(states), "T": TILE, "C": CHANNELS}
+    sizes = {"N": triton.next_power_of_2(states), "T": TILE, "C": CHANNELS}
     return (v.shape[0] * ORDERS, triton.cdiv(group, CHANNELS)), {"RANK": rank, "STATES": states, **sizes}
 
 
@@ -190,6 +195,7 @@ def scan_backward(
     grad_v, grad_weights = torch.empty_like(v), weights.new_empty(batch, *weights.shape)
     shares = parameters.new_empty(grid[1], *parameters.shape)  # summed here: atomic sums would have no fixed order
     inputs = (grad, v, parameters, weights, kept)
+    constants |= {"R": triton.next_power_of_2(rank)}
     _backward[grid](*inputs, grad_v, shares, grad_weights, height, width, channels, **constants)
     return grad_v, shares.sum(0), grad_weights.sum(0)
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mvc.errors import SourceError, WeightsError
 from mvc.models import registry
 from mvc.models.density import FactorizedDensity
-from mvc.train import state, stores
+from mvc.train import captured, state, stores
 from mvc.train.checkpoints import UNREADABLE
 from mvc.train.device_crops import Ahead, DeviceCrops, sent
 from mvc.train.gops import Gops, InterObjective
@@ -115,6 +115,12 @@ class Trainer:
                 self.store.threads = max(1, (os.cpu_count() or 1) // self.world)
             self.crops = DeviceCrops.of(self.store, self.device, recipe)
             self.ahead = Ahead(self._drawn) if self.crops is None else None
+        self.captured: captured.Captured | None = None
+        fixed = self.crops is not None and self.world == 1 and isinstance(self.optimizer, MuonAdamW)
+        if fixed and not self.tails and captured.is_wanted():
+            self.lr = torch.zeros((), device=self.device)
+            self.optimizer.capture()
+            self.captured = captured.Captured(self._moved)
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -227,7 +233,32 @@ class Trainer:
         """
         seeds = np.random.SeedSequence((self.recipe.seed, self.step, self.rank, NOISE_STREAM))
         torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-        result = self.objective(*self.batch())
+        if self.captured is not None:
+            self.lr.fill_(lr)
+            told = self.captured(*self.batch())
+            self._update_average()
+            self.step += 1
+            return told
+        told = self._passed(*self.batch())
+        norm = told[-1]
+        if not self.waits:
+            self._move(lr)
+        elif torch.isfinite(norm):
+            if norm > self.recipe.clip:
+                nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm, foreach=True)
+            self._move(lr)
+        self.step += 1
+        return told
+
+    def _moved(self, *batch: Tensor) -> Tensor:
+        """`_passed`, and the optimiser's step with the learning rate that is on the device."""
+        told = self._passed(*batch)
+        self.optimizer.step(self.lr)
+        return told
+
+    def _passed(self, *batch: Tensor) -> Tensor:
+        """Forward and backward pass; what `taken_step` tells. On a GPU the gradients are held, too."""
+        result = self.objective(*batch)
         self.model.zero_grad()
         loss = result["loss"].mean()
         (loss + result["tail_loss"] if self.tails else loss).backward()
@@ -235,12 +266,6 @@ class Trainer:
         norm = nn.utils.get_total_norm(gradients, foreach=True)
         if not self.waits:
             hold(gradients, norm, self.recipe.clip)
-            self._move(lr)
-        elif torch.isfinite(norm):
-            if norm > self.recipe.clip:
-                nn.utils.clip_grads_with_norm_(self.parameters, self.recipe.clip, norm, foreach=True)
-            self._move(lr)
-        self.step += 1
         zero = torch.zeros_like(norm)
         means = [result[name].detach().mean() if name in result else zero for name in TOLD]
         return torch.stack([*means, norm]).float()

@@ -15,6 +15,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+Rate = float | Tensor
+"""A learning rate; on a GPU it may be a number that is there, [], so that a captured step reads it."""
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -61,7 +63,7 @@ class Muon:
         self.owners = share_work([(len(g), g[0].shape[0], g[0].shape[1]) for g in self.groups], self.world)
 
     @torch.no_grad()
-    def step(self, lr: float) -> None:
+    def step(self, lr: Rate) -> None:
         """Move every parameter; all ranks must call this with the same gradients."""
         own = []
         for group, buffer, owners in zip(self.groups, self.buffers, self.owners, strict=True):
@@ -73,14 +75,13 @@ class Muon:
                 update = torch.stack([gradients[i] for i in mine]).lerp_(momentum, self.momentum)
                 own.append(orthogonalise(update).flatten())
         for rank, changes in enumerate(self._gather(own)):
-            at = 0
-            for group, owners in zip(self.groups, self.owners, strict=True):
-                rate = 0.2 * max(group[0].shape) ** 0.5 * lr
-                for index in owners[rank]:
-                    parameter = group[index]
-                    change = changes[at : at + parameter.numel()].view_as(parameter)
-                    parameter.mul_(1 - lr * self.weight_decay).add_(change, alpha=-rate)
-                    at += parameter.numel()
+            sizes = [len(owners[rank]) * g[0].numel() for g, owners in zip(self.groups, self.owners, strict=True)]
+            parts = changes[: sum(sizes)].float().split(sizes)
+            for group, owners, part in zip(self.groups, self.owners, parts, strict=True):
+                if moved := [group[index] for index in owners[rank]]:
+                    part *= 0.2 * max(group[0].shape) ** 0.5 * lr
+                    torch._foreach_mul_(moved, 1 - lr * self.weight_decay)
+                    torch._foreach_sub_(moved, part.view(len(moved), *group[0].shape).unbind())
 
     def _gather(self, own: list[Tensor]) -> list[Tensor]:
         """Every rank's updates, flat, in the order of its matrices: one exchange for all of them."""
@@ -114,18 +115,39 @@ class MuonAdamW:
         self.muon = Muon(matrices)
         self.adamw = torch.optim.AdamW(self.rest, lr=lr, betas=(0.9, 0.98), eps=1e-10, weight_decay=0.0, foreach=True)
 
-    def step(self, lr: float) -> None:
+        self._captured = False
+
+    def step(self, lr: Rate) -> None:
         self.muon.step(lr)
         for group in self.adamw.param_groups:
             group["lr"] = lr
         self.adamw.step()
 
+    def capture(self) -> None:
+        """From now on steps take a learning rate that is on the device, and can be part of a CUDA graph."""
+        self._captured = True
+        self.adamw._warned_capturable_if_run_uncaptured = True  # the first ones are on their own
+        for group in self.adamw.param_groups:
+            group["capturable"] = True
+        for parameter, values in self.adamw.state.items():
+            values["step"] = values["step"].to(parameter.device)
+
     def state_dict(self) -> dict[str, Any]:
-        return {"muon": self.muon.state_dict(), "adamw": self.adamw.state_dict()}
+        adamw = self.adamw.state_dict()
+        if self._captured:  # a checkpoint does not know of it
+            adamw["state"] = {
+                index: {**values, "step": values["step"].cpu()} for index, values in adamw["state"].items()
+            }
+            adamw["param_groups"] = [
+                {**group, "capturable": False, "lr": float(group["lr"])} for group in adamw["param_groups"]
+            ]
+        return {"muon": self.muon.state_dict(), "adamw": adamw}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])
+        if self._captured:
+            self.capture()
 
 
 class Adam:
