@@ -45,6 +45,12 @@ CLIP_HEAD = replace(STILL, kind="clip", clip=ClipHead(1, 25))
 CLIP = write_file(CLIP_HEAD, [Unit("picture", 0, None, STREAMS), Unit("inter", 3, None, STREAMS)])
 
 
+def zero_behind_the_state(stream: bytes) -> bytes:
+    """A byte of zero where the state would end if it were part of it: the length says whether it has four or five."""
+    last = 3 + (len(stream) + 1) % 2
+    return stream[:last] + b"\0" + stream[last:]
+
+
 def container_files() -> Iterator[tuple[str, bytes]]:
     """Everything that sections 2 and 3 forbid."""
     (_, head), (_, code) = chunks_of(GOOD)
@@ -222,7 +228,7 @@ def model_files() -> Iterator[tuple[str, bytes]]:
     yield "104.stream-goes-on", with_stream(4, lambda stream: stream + b"\x55\x55")
     yield "105.stream-empty", with_stream(5, lambda stream: b"")
     yield "106.state-cut", with_stream(1, lambda stream: stream[:2])
-    yield "107.state-padded", with_stream(1, lambda stream: stream[:4] + b"\0" + stream[4:])
+    yield "107.state-padded", with_stream(1, zero_behind_the_state)
     swapped = (hyper, slices[1], slices[0], *slices[2:])
     yield "108.streams-swapped", write_file(head, [replace(unit, streams=swapped)])
     yield "109.sizes-shifted", assemble(shifted(chunks_of(data)))

@@ -6,7 +6,7 @@ for a model when it is exported.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 import torch
@@ -27,7 +27,8 @@ ITERATIONS = (0, 1, 4, 40)  # for each effort
 KEY_ITERATIONS = (0, 4, 16, 40)  # the same for keyframes, whose every bit serves all frames up to the next
 INTER_ITERATIONS = (0, 0, 4, 16)  # and for the frames between, where a single one is not worth its time
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
-GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(7))  # what they are chosen from
+GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(16))  # what they are chosen from; the largest moves nothing
+HARM = 1.005
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
@@ -126,7 +127,17 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
         def total(first: float, later: float, iterations: int, patches: list[tuple[Patch, Tensor]] = patches) -> float:
             return sum(patch.cost(patch.refined(y, iterations, (first, later))) for patch, y in patches)
 
-        first = min(GRID, key=lambda factor: total(factor, factor, 1))
-        later = min((f for f in GRID if f <= first), key=lambda factor: total(first, factor, 4))
+        first = _cheapest(GRID, lambda factor: total(factor, factor, 1))
+        later = _cheapest([f for f in GRID if f <= first], lambda factor: total(first, factor, 4))
         chosen.append([first, later])
     return chosen
+
+
+def _cheapest(rising: Sequence[float], cost: Callable[[float], float]) -> float:
+    """The cheapest of these, from the last down until one does harm: below that nothing is found any more."""
+    costs: dict[float, float] = {}
+    for factor in reversed(rising):
+        costs[factor] = cost(factor)
+        if costs[factor] > HARM * costs[rising[-1]]:
+            break
+    return min(costs, key=lambda factor: costs[factor])

@@ -67,8 +67,8 @@ def error_weights(samples: int) -> Tensor:
 class Config:
     width8: int = 128
     width16: int = 256
-    analysis: tuple[int, int] = (3, 6)  # blocks at 1/8, then at 1/16
-    synthesis: tuple[int, int] = (6, 4)  # blocks at 1/16, then at 1/8
+    analysis: tuple[int, int] = (5, 8)  # blocks at 1/8, then at 1/16
+    synthesis: tuple[int, int] = (8, 8)  # blocks at 1/16, then at 1/8
     states: tuple[int, int] = (1, 1)  # d_state at 1/8 and 1/16
     slices: tuple[tuple[int, int], ...] = ((16, 2), (32, 2), (64, 1), (96, 1), (112, 1))
     hyper: int = 48

@@ -39,13 +39,15 @@ PATCH_SAMPLES = SIDE**2 * SAMPLES
 COARSER = 1.5  # log of how much coarser a hyperlatent of frames starts than one of pictures: they cost a hundredth
 SURER = 0.7  # log of how much narrower its density is than that: most of its symbols are zero
 STEPS_PX = (1.0, 0.4)  # of the motion's latents, at the lowest and the highest quality
+OF_FRAMES: dict[str, Any] = {"packing": PACKING, "analysis": (3, 6), "synthesis": (6, 4)}
+"""What the networks of keyframe and residual are unless said otherwise: fewer blocks than those of a still, for speed."""
 
 
 @dataclass(frozen=True)
 class VideoConfig:
     """`picture` is of the keyframe's and the residual's networks, which work on packed 4:2:0 (mvc/planes.py)."""
 
-    picture: Config = field(default_factory=lambda: Config(packing=PACKING))
+    picture: Config = field(default_factory=lambda: Config(**OF_FRAMES))
     motion: int = 16  # latents of the motion, and of its hyperlatent
     motion_width: int = 64
     motion_features: int = 64
@@ -65,7 +67,7 @@ class VideoConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> VideoConfig:
         """From plain values; TypeError for a field that does not exist."""
-        picture = Config.from_dict({"packing": PACKING, **values.get("picture", {})})
+        picture = Config.from_dict({**OF_FRAMES, **values.get("picture", {})})
         return cls(**{**values, "picture": picture})
 
 
