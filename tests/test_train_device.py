@@ -158,7 +158,7 @@ def test_a_checkpoint_does_not_know_of_captured_steps() -> None:
         parameter.grad = torch.ones_like(parameter)
     one.step(1e-3)
     before = one.state_dict()
-    one.capture()
+    one.captured()
     one.adamw.param_groups[0]["lr"] = torch.tensor(1e-3)
     after = one.state_dict()["adamw"]
     (found,), (expected,) = after["param_groups"], before["adamw"]["param_groups"]

@@ -7,6 +7,7 @@ for a model when it is exported.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -128,7 +129,7 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
             return sum(patch.cost(patch.refined(y, iterations, (first, later))) for patch, y in patches)
 
         first = _cheapest(GRID, lambda factor: total(factor, factor, 1))
-        later = _cheapest([f for f in GRID if f <= first], lambda factor: total(first, factor, 4))
+        later = _cheapest([f for f in GRID if f <= first], partial(total, first, iterations=4))
         chosen.append([first, later])
     return chosen
 

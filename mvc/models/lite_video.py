@@ -40,7 +40,7 @@ COARSER = 1.5  # log of how much coarser a hyperlatent of frames starts than one
 SURER = 0.7  # log of how much narrower its density is than that: most of its symbols are zero
 STEPS_PX = (1.0, 0.4)  # of the motion's latents, at the lowest and the highest quality
 OF_FRAMES: dict[str, Any] = {"packing": PACKING, "analysis": (3, 6), "synthesis": (6, 4)}
-"""What the networks of keyframe and residual are unless said otherwise: fewer blocks than those of a still, for speed."""
+"""What the networks of keyframe and residual are unless said otherwise: fewer blocks than a still's, for speed."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,10 @@ class Trainer:
             self.crops = DeviceCrops.of(self.store, self.device, recipe)
             self.ahead = Ahead(self._drawn) if self.crops is None else None
         self.captured: captured.Captured | None = None
-        fixed = self.crops is not None and self.world == 1 and isinstance(self.optimizer, MuonAdamW)
-        if fixed and not self.tails and captured.is_wanted():
+        fixed = self.crops is not None and self.world == 1 and not self.tails
+        if fixed and isinstance(self.optimizer, MuonAdamW) and captured.is_wanted():
             self.lr = torch.zeros((), device=self.device)
-            self.optimizer.capture()
-            self.captured = captured.Captured(self._moved)
+            self.captured = captured.Captured(partial(self._moved, self.optimizer.captured()))
 
     # --- state ---------------------------------------------------------------------------------------------------
 
@@ -250,10 +250,10 @@ class Trainer:
         self.step += 1
         return told
 
-    def _moved(self, *batch: Tensor) -> Tensor:
+    def _moved(self, optimizer: MuonAdamW, *batch: Tensor) -> Tensor:
         """`_passed`, and the optimiser's step with the learning rate that is on the device."""
         told = self._passed(*batch)
-        self.optimizer.step(self.lr)
+        optimizer.step(self.lr)
         return told
 
     def _passed(self, *batch: Tensor) -> Tensor:

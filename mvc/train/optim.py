@@ -78,9 +78,11 @@ class Muon:
             sizes = [len(owners[rank]) * g[0].numel() for g, owners in zip(self.groups, self.owners, strict=True)]
             parts = changes[: sum(sizes)].float().split(sizes)
             for group, owners, part in zip(self.groups, self.owners, parts, strict=True):
-                if moved := [group[index] for index in owners[rank]]:
+                moved: list[Any] = [group[index] for index in owners[rank]]
+                if moved:
+                    keep: Any = 1 - lr * self.weight_decay
                     part *= 0.2 * max(group[0].shape) ** 0.5 * lr
-                    torch._foreach_mul_(moved, 1 - lr * self.weight_decay)
+                    torch._foreach_mul_(moved, keep)
                     torch._foreach_sub_(moved, part.view(len(moved), *group[0].shape).unbind())
 
     def _gather(self, own: list[Tensor]) -> list[Tensor]:
@@ -123,14 +125,15 @@ class MuonAdamW:
             group["lr"] = lr
         self.adamw.step()
 
-    def capture(self) -> None:
-        """From now on steps take a learning rate that is on the device, and can be part of a CUDA graph."""
+    def captured(self) -> MuonAdamW:
+        """Itself; from now on steps take a learning rate that is on the device, and can be part of a CUDA graph."""
         self._captured = True
         self.adamw._warned_capturable_if_run_uncaptured = True  # the first ones are on their own
         for group in self.adamw.param_groups:
             group["capturable"] = True
         for parameter, values in self.adamw.state.items():
             values["step"] = values["step"].to(parameter.device)
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         adamw = self.adamw.state_dict()
@@ -147,7 +150,7 @@ class MuonAdamW:
         self.muon.load_state_dict(state["muon"])
         self.adamw.load_state_dict(state["adamw"])
         if self._captured:
-            self.capture()
+            self.captured()
 
 
 class Adam:
