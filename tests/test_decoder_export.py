@@ -187,7 +187,7 @@ def test_what_is_in_the_folder(shipped: Path) -> None:
     assert facts["prior"]["exact.h_s.gain.table"]["fraction_bits"] == 12
     layer = {part: facts["prior"][f"exact.h_s.up1.{part}"]["fraction_bits"] for part in ("weight", "bias", "shift")}
     assert layer["bias"] == layer["weight"] + 8 and layer["shift"] == 0
-    assert (shipped / "synthesis.onnx").stat().st_size < 4.5e6
+    assert (shipped / "synthesis.onnx").stat().st_size < 6e6
 
 
 def test_every_tensor_of_the_prior_has_a_word() -> None:

@@ -421,7 +421,7 @@ def test_packed_default_model_is_small_enough_to_keep() -> None:
     }
     full = {"recipe": {}, "config": model.config.to_dict(), "step": 9, "minutes": 1.0}
     full |= {"model": model.state_dict(), "average": average, "optimizer": optimizer}
-    assert len(state.pack(full)) < 15e6
+    assert len(state.pack(full)) < 15 * 2**20
 
 
 def test_checkpoints_that_do_not_fit(recipe: Recipe, tmp_path: Path) -> None:
