@@ -29,7 +29,7 @@ KEY_ITERATIONS = (0, 4, 16, 40)  # the same for keyframes, whose every bit serve
 INTER_ITERATIONS = (0, 0, 4, 16)  # and for the frames between, where a single one is not worth its time
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(16))  # what they are chosen from; the largest moves nothing
-HARM = 1.005
+HARM = 1.005  # times the cost where nothing moves
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 

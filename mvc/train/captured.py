@@ -1,11 +1,11 @@
-"""A step's forward and backward pass as one CUDA graph.
+"""A training step, forward and backward pass and the optimiser, as one CUDA graph.
 
 A step of mambavc-lite is some thousand kernels of a few microseconds each, and a processor starts them more slowly than
 a GPU runs them (docs/gpu.md). Captured once, all are started by one call.
 
 What is captured must not wait for the device, nor depend on values (tests/test_train_device.py sees to that), and
-works on tensors that stay where they are: the batch is copied into those that were there at the capture, and the
-gradients are left where the first were. Random numbers come from the device's generator, whose seed counts at every
+works on tensors that stay where they are: the batch is copied into those that were there at the capture, and gradients
+are left where the first were. Random numbers come from the device's generator, whose seed counts at every
 replay as it does without a graph.
 """
 
