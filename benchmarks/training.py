@@ -32,12 +32,13 @@ from PIL import Image
 from torch.profiler import ProfilerActivity, profile, record_function
 from torch.utils.flop_counter import FlopCounterMode
 
+from mvc.train.captured import WARM_UP
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 SKETCH_MPX_PER_S = 1.1  # the sketch of this model, two processes on two cores (shared/sketch/README.md)
-WARM_UP_STEPS = 5  # more than there are before a capture (mvc/train/captured.py)
+WARM_UP_STEPS = WARM_UP + 2  # until steps are captured, where they are
 PROFILED_STEPS = 4
 GEMM = {"aten::mm", "aten::addmm", "aten::addmm_", "aten::bmm", "aten::baddbmm"}
 KERNELS = {

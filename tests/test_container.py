@@ -609,7 +609,7 @@ BAD_STREAMS = {
     "121.another-quality": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 0)"),
     "122.clip": (errors.Unsupported, "is a clip"),
     "123.hyperlatent-minus-4096": (errors.Corrupt, "hyperlatent symbol is out of range (chunk CODE 0 hyperlatent)"),
-    "124.hyperlatents-4095-before-other-slices": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream"),
+    "124.hyperlatents-4095-before-other-slices": (errors.Corrupt, "not end where they should (chunk CODE 0 stream 1)"),
     "125.escape-cut": (errors.Truncated, "end too early (chunk CODE 0 stream 2)"),
     "126.escape-bit-flipped": (errors.Corrupt, "do not end where they should (chunk CODE 0 stream 1)"),
     "127.inter-in-a-still": (errors.Corrupt, "the unit picture or exact 0 where it has inter 0"),
