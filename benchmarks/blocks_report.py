@@ -1,6 +1,7 @@
 """The kinds of blocks that benchmarks/blocks.py trained, compared on real files, in the whole and by size.
 
     python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES... [--json] [--plot] [--metrics lpips,dists]
+    python -m benchmarks.blocks_report --run FOLDER --against OTHER --pictures ...  # one loss against another
 
 Exports all, writes and reads files of every picture with effort 0, and prints a Markdown table that it also
 leaves in benchmarks/results/blocks.md, or --output (figures beside it as .json, curves as .svg). BD-rates are against
@@ -63,10 +64,13 @@ class Spread:
 
 def spread(results: Results, plan: Plan, kind: str, metric: str) -> Spread:
     """Of a kind against the first. Pictures without a BD-rate (no MS-SSIM, or no quality in common) are left out."""
-    found = [
-        curves.bd_rate_by_picture(results, run_of(plan.kinds[0], seed), run_of(kind, seed), metric)
-        for seed in plan.seeds
-    ]
+    pairs = [(run_of(plan.kinds[0], seed), run_of(kind, seed)) for seed in plan.seeds]
+    return spread_of(results, pairs, metric)
+
+
+def spread_of(results: Results, pairs: Sequence[tuple[str, str]], metric: str) -> Spread:
+    """Of the second codec of each pair against its first; there is a pair for each seed."""
+    found = [curves.bd_rate_by_picture(results, anchor, test, metric) for anchor, test in pairs]
     each = np.array([[rates[key] for rates in found] for key in found[0] if all(key in rates for rates in found)])
     if not len(each):
         return Spread(0.0, 0.0, 0)
@@ -111,6 +115,11 @@ class Report:
     def rivals(self) -> list[str]:
         return self.plan.kinds[1:]
 
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Kind and seed of each run."""
+        return [(kind, seed) for seed in self.plan.seeds for kind in self.plan.kinds]
+
     def markdown(self) -> str:
         """Tables: what each kind costs, BD-rates on the pictures, those of each seed, and those by size."""
         count, first = len(self.results.pictures), name_of(self.plan.kinds[0])
@@ -147,13 +156,13 @@ class Report:
                 lines.append(f"| {name} | {number} | {' | '.join(str(spreads[kind]) for kind in self.rivals)} |")
         return "\n".join(lines)
 
-    def document(self) -> str:
-        """The tables as a file of benchmarks/results."""
+    def document(self, *more: str) -> str:
+        """The tables, and more of them, as a file of benchmarks/results."""
         seeds = " ".join(map(str, self.plan.seeds))
         what = f"--kinds {' '.join(self.plan.kinds)} --seed {seeds} --loss {self.plan.loss}"
         command = f"    python -m benchmarks.blocks --minutes MINUTES {what} --store STORE --run FOLDER\n"
         command += "    python -m benchmarks.blocks_report --run FOLDER --pictures PICTURES\n"
-        return f"# Kinds of blocks at equal size\n\n{command}\n{self.markdown()}\n"
+        return "\n\n".join([f"# Kinds of blocks at equal size\n\n{command}\n{self.markdown()}", *more]) + "\n"
 
     def json(self) -> str:
         """Everything behind the tables."""
@@ -176,7 +185,7 @@ class Report:
         figure = Figure(figsize=(13, 5), layout="constrained")
         left, right = figure.subplots(1, 2)
         lines = {curve.name: curve for curve in curves.measured(self.results)}
-        for kind, seed in ((kind, seed) for seed in self.plan.seeds for kind in self.plan.kinds):
+        for kind, seed in self.runs:
             label = name_of(kind) if seed == self.plan.seeds[0] else None
             points = lines[run_of(kind, seed)].points("psnr")
             left.plot(*points, "o-", ms=4, color=self._colour(kind), label=label)
@@ -234,6 +243,36 @@ class Report:
 
     def _colour(self, kind: str) -> str:
         return f"C{self.plan.kinds.index(kind)}"
+
+
+def losses(report: Report, other: Report) -> dict[str, dict[str, Spread]]:
+    """By metric and kind: the runs of `report` against those of the same kind and seed that had the other's loss."""
+    both = [run for run in report.runs if run in other.runs]
+    rows = [replace(row, codec=f"{of.plan.loss}/{row.codec}") for of in (other, report) for row in of.results.rows]
+    results = replace(report.results, rows=rows)
+
+    def spreads(metric: str) -> dict[str, Spread]:
+        names: dict[str, list[tuple[str, str]]] = {kind: [] for kind, _ in both}
+        for kind, seed in both:
+            names[kind].append((f"{other.plan.loss}/{run_of(kind, seed)}", f"{report.plan.loss}/{run_of(kind, seed)}"))
+        return {kind: spread_of(results, pairs, metric) for kind, pairs in names.items()}
+
+    return {metric: spreads(metric) for metric in results.metrics()}
+
+
+def losses_table(report: Report, other: Report) -> str:
+    """What `losses` finds as a Markdown table."""
+    found = losses(report, other)
+    lines = [
+        f"BD-rate with the loss {report.plan.loss} against the same kind and seed with the loss {other.plan.loss}, "
+        f"{other.plan.minutes:g} minutes:",
+        "",
+        "| model | " + " | ".join(metrics.METRICS[metric].title for metric in found) + " |",
+        "|---|" + "---:|" * len(found),
+    ]
+    for kind in next(iter(found.values())):
+        lines.append(f"| {name_of(kind)} | " + " | ".join(str(spreads[kind]) for spreads in found.values()) + " |")
+    return "\n".join(lines)
 
 
 def config_of(run: Path) -> Config:
@@ -294,6 +333,7 @@ def main() -> None:
     parser.add_argument("--quality", default="1,2,3,4,5,6,7,8")
     parser.add_argument("--sizes", default=",".join(map(str, SIZES_PX)), help="shorter sides in pixels; empty: none")
     parser.add_argument("--metrics", default="lpips", help="beside PSNR and MS-SSIM, as of mvc bench; empty: none")
+    parser.add_argument("--against", type=Path, help="folder of a run with another loss, to compare the two as well")
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--json", action="store_true", help="all figures too, beside the table")
     parser.add_argument("--plot", action="store_true", help="curves too, beside the table")
@@ -303,8 +343,11 @@ def main() -> None:
         sizes_px = [int(size) for size in options.sizes.split(",") if size]
         measures = metrics.load([name for name in options.metrics.split(",") if name])
         report = measure_all(options.run, options.pictures, quality, sizes_px, measures)
-        print(report.markdown())
-        files.write_atomic(options.output, report.document().encode(), force=True)
+        more = []
+        if options.against:
+            more.append(losses_table(report, measure_all(options.against, options.pictures, quality, [], measures)))
+        print(report.markdown(), *more, sep="\n\n")
+        files.write_atomic(options.output, report.document(*more).encode(), force=True)
         if options.json:
             files.write_atomic(options.output.with_suffix(".json"), report.json().encode(), force=True)
         if options.plot:

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from mvc.errors import BackendError
+
 
 def prepare() -> None:
     """What torch's libraries read when torch is imported, for a program that is mvc alone; what the user has set stays.
@@ -16,6 +18,14 @@ def prepare() -> None:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+
+def is_set_to(name: str, word: str) -> bool:
+    """Whether an environment variable of mvc's says its one word; BackendError if it says another."""
+    said = os.environ.get(name, "")
+    if said not in ("", word):
+        raise BackendError(f"{name}={said} is not known", hint=f"unset it, or set it to: {word}")
+    return bool(said)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from mvc.cli.options import parse_size
 from mvc.cli.plan import plan
 from mvc.cli.progress import Progress
 from mvc.cli.terminal import UsageError
+from mvc.models import registry
 
 
 @pytest.fixture
@@ -409,6 +410,17 @@ def test_models_complexity_wants_a_size() -> None:
     assert run("models", "--size", "64x64").exit_code == 2
     for size in ("64", "0x64", "64x99999999"):
         assert run("models", "--complexity", "--size", size).exit_code == 2
+
+
+def test_models_complexity_counts_all() -> None:
+    result = run("models", "--complexity", "--size", "256x256")
+    assert result.exit_code == 0, result.stderr
+    shown = result.stdout.splitlines()
+    for preset in registry.presets():
+        at = next(number for number, line in enumerate(shown) if line.startswith(f"{preset.name}: "))
+        assert "M parameters" in shown[at]
+        for line in shown[at + 1 : at + 3]:
+            assert all(float(count) > 0 for count in line.split()[1:]), line
 
 
 def test_train_and_export_are_doors(monkeypatch: pytest.MonkeyPatch) -> None:

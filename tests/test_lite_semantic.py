@@ -23,7 +23,9 @@ from mvc.blocks.semantic import LowRank, cluster_order, reordered, shrunk
 from mvc.codec import Codec
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import metric_weights
+from mvc.evaluate.bdrate import bd_rate
 from mvc.evaluate.networks import LPIPS
+from mvc.evaluate.results import Results
 from mvc.models import lite
 from mvc.models.lite import Config, MambaVCLite, rd_lambda
 from mvc.ops.scan import selective_scan_reference
@@ -245,6 +247,22 @@ def test_the_benchmark_of_seeds_with_samics_loss(
     found = rates["psnr"]["sass"]
     assert len(found["seeds"]) == 2 and found["mean"] == pytest.approx(sum(found["seeds"]) / 2)
     assert found["pictures"] == 2 and found["error"] > 0 and "SASS-lite" in capsys.readouterr().out
+    mine = tmp_path / "ours"
+    short = (*shared[2:-5], "--kinds", "sass", "--loss", "ours", "--seed", 2)
+    command(monkeypatch, blocks, "--run", mine, *short)
+    command(
+        monkeypatch, blocks_report, *options, "--sizes", "", "--metrics", "lpips", "--output", out, "--against", mine
+    )
+    (row,) = [line for line in out.read_text().split("with the loss samic against")[1].splitlines() if "SASS" in line]
+    paths = [str(tmp_path / "0.png"), str(tmp_path / "1.png")]
+    ours, samics = (blocks_report.measure_all(of, paths, [2, 5, 8], []).results for of in (mine, run))
+
+    def points(results: Results, key: str) -> tuple[list[float], list[float]]:
+        rows = [row for row in results.rows if (row.codec, row.picture) == ("sass-2", key)]
+        return [results.bpp(row) for row in rows], [row.psnr or 0.0 for row in rows]
+
+    expected = [bd_rate(*points(ours, key), *points(samics, key)) for key in ours.pictures]
+    assert row.split("|")[2].split()[0] == f"{sum(expected) / 2:+.2f}"
 
 
 def test_the_networks_of_two_seeds_differ_and_their_recipe_is_the_same(tmp_path: Path) -> None:

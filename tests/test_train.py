@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import lzma
 import math
 import os
 import signal
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
@@ -401,10 +403,14 @@ def test_packed_checkpoint_goes_on_nearly_the_same(recipe: Recipe, tmp_path: Pat
     restored = state.read(tmp_path / "small.mvct")
     for name, value in first.average.items():
         torch.testing.assert_close(restored["average"][name], value, rtol=1e-3, atol=1e-6)
+    deflated = zlib.compress(lzma.decompress((tmp_path / "small.mvct").read_bytes()))
+    state.write(tmp_path / "older.mvct", deflated)
+    for name, value in state.read(tmp_path / "older.mvct")["average"].items():
+        assert torch.equal(value, restored["average"][name])
 
 
 def test_packed_default_model_is_small_enough_to_keep() -> None:
-    """Random values, which deflate worse than trained ones."""
+    """Random values, which pack worse than trained ones."""
     torch.manual_seed(0)
     model = MambaVCLite()
     average = {name: value + 0.01 * torch.randn_like(value) for name, value in model.state_dict().items()}
@@ -434,7 +440,10 @@ def test_checkpoints_that_do_not_fit(recipe: Recipe, tmp_path: Path) -> None:
     packed = state.pack(trainer.state_dict(0.0))
     torch.save({"step": 1}, tmp_path / "other.pt")
     other = (tmp_path / "other.pt").read_bytes()
-    for bad in (b"", b"hello", data[: len(data) // 2], packed[: len(packed) // 2], packed[:-5] + b"12345", other):
+    large = {"dict_size": 1 << 29}  # which unpacking would take
+    greedy = lzma.compress(b"hello", filters=[{"id": lzma.FILTER_LZMA2, **large}])
+    halves = data[: len(data) // 2], packed[: len(packed) // 2]
+    for bad in (b"", b"hello", *halves, packed[:-5] + b"12345", packed[:99] + b"9" + packed[100:], greedy, other):
         (tmp_path / "bad").write_bytes(bad)
         with pytest.raises(WeightsError, match="is not a checkpoint"):
             trainer.load(tmp_path / "bad")

@@ -13,6 +13,7 @@ from test_train_gops import clips, recipe, store  # noqa: F401 (fixtures, and th
 from tiny_model import CONFIG, picture
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mvc.errors import BackendError
 from mvc.models.lite import Config
 from mvc.ops.parallel import each
 from mvc.train import captured
@@ -198,6 +199,16 @@ def test_a_gpu_is_not_waited_for(crops: Path, tmp_path: Path) -> None:
     finally:
         torch.cuda.set_sync_debug_mode("default")
     assert torch.stack(told).isfinite().all()
+
+
+def test_whether_steps_are_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MVC_GRAPH", raising=False)
+    assert captured.is_wanted()
+    monkeypatch.setenv("MVC_GRAPH", "none")
+    assert not captured.is_wanted()
+    monkeypatch.setenv("MVC_GRAPH", "no")
+    with pytest.raises(BackendError, match="MVC_GRAPH=no is not known"):
+        captured.is_wanted()
 
 
 @pytest.mark.gpu

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,14 @@ from browser import BROWSER, Browser
 from command import fails, run
 from pages import Page
 from PIL import Image
+from test_looks import installed  # noqa: F401  a fixture
 from test_videos import example, video
 from tiny_model import picture, tiny_codec
 
 import mvc
+import mvc.codec
 from mvc.analysis.bitmap import CELL_PX, bit_map
-from mvc.arguments import SCALES
+from mvc.arguments import LOOKS, SCALES
 from mvc.cli.info import lines_of
 from mvc.container import read_file
 from mvc.metadata import Metadata
@@ -80,15 +83,23 @@ def routes_of(folder: Path, told: Callable[[BaseException], None] = lambda error
     return Routes(library, Pictures(library, load, **limits), lines_of, told=told)
 
 
-@pytest.fixture
-def server(folder: Path) -> Iterator[Server]:
-    made = Server(routes_of(folder))
+@contextmanager
+def served(routes: Routes) -> Iterator[Server]:
+    made = Server(routes)
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    try:
+        yield made
+    finally:
+        made.shutdown()
+        thread.join()
+        made.server_close()
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[Server]:
+    with served(routes_of(folder)) as made:
+        yield made
 
 
 def ask(
@@ -144,10 +155,11 @@ def test_what_else_may_come(server: Server) -> None:
     head, body = ask(server, f"/{token}/files", "HEAD")
     assert head.status == 200 and body == b"" and int(head.headers["Content-Length"]) > 50
     assert ask(server, f"/{token}/files", headers={"Content-Length": "4"})[0].status == 400
-    paths = ["files/7", "files/-1", "files/00x", "files/0/../1", "files/9999999999", "files/0/blocks/1/0/0", "page/"]
-    paths += ["page/../server.py", "page/%2e%2e/server.py", "page/__init__.py", "files/0/blocks/1/0/0/0/0"]
+    paths = ["files/7", "files/-1", "files/00x", "files/0/../1", "files/9999999999", "files/0/blocks/1/0/0/0", "page/"]
+    paths += ["page/../server.py", "page/%2e%2e/server.py", "page/__init__.py"]
+    paths += ["files/0/blocks/1/0/0/0/0/faithful", "files/0/blocks/1/0/0/0/odd"]
     places = ("1/1/0/0", "1/0/1/0", "3/0/0/0", "0/0/0/0", "32/0/0/0")
-    paths += ["/etc/passwd", *(path_of("network", f"/blocks/{place}") for place in places)]
+    paths += ["/etc/passwd", *(path_of("network", f"/blocks/{place}/faithful") for place in places)]
     for path in paths:
         answer, body = ask(server, f"/{token}/{path}")
         assert answer.status in (404, 422) and "error" in json.loads(body), path
@@ -216,12 +228,40 @@ def test_exif_for_people() -> None:
 
 @pytest.mark.parametrize(("name", "divisor"), [("network", 1), ("network", 4), ("alpha", 1), ("gray", 2), ("tiles", 2)])
 def test_blocks_are_parts_of_the_picture(folder: Path, name: str, divisor: int) -> None:
-    answer = routes_of(folder).answer(path_of(name, f"/blocks/{divisor}/0/0/0").split("/"))
+    answer = routes_of(folder).answer(path_of(name, f"/blocks/{divisor}/0/0/0/faithful").split("/"))
     assert answer.status == 200 and answer.type == "image/png" and DAMAGED not in answer.headers
     with reader_of(Stored(folder / f"{name}.mvc"), load) as file:
         assert file.kind == "still"
         wanted = np.asarray(file.read(scale=f"1/{divisor}"))
     assert np.array_equal(samples_of(answer.body), wanted)
+
+
+@pytest.mark.parametrize("tile_px", [None, 256])
+def test_a_look_is_chosen_by_its_name(tmp_path: Path, installed: Path, tile_px: int | None) -> None:  # noqa: F811
+    path = tmp_path / "a.mvc"
+    own = mvc.codec.load(str(installed))
+    path.write_bytes(own.encode(picture(300, 280), 20, effort=0, tile_px=tile_px))
+    library = Library([(str(path), "a")], lambda path: reader_of(Stored(path), lambda _: own))
+    made = Pictures(library, lambda _: own)
+    shown = [samples_of(made.block(0, divisor, 0, 0, 0, look)[0]) for divisor in (1, 2) for look in LOOKS]
+    with reader_of(Stored(path), lambda _: own) as file:
+        assert file.kind == "still"
+        wanted = [np.asarray(file.read(scale=f"1/{divisor}", look=look)) for divisor in (1, 2) for look in LOOKS]
+    for one, other in zip(shown, wanted, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1  # of a region a sample may be off by 1
+    assert (wanted[0] != wanted[1]).any() and (shown[0] != shown[1]).any()
+    assert np.array_equal(samples_of(made.block(0, 1, 0, 0)[0]), shown[0])
+
+
+def test_which_looks_there_are(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(facts, "looks_of", lambda model_id: ("faithful", "natural"))
+    routes = routes_of(folder)
+    told = {name: json.loads(routes.answer(path_of(name).split("/")).body).get("looks") for name in NAMES}
+    looks = ["faithful", "natural"]
+    none: dict[str, Any] = {"alpha": [], "gray": [], "clip": [], "broken": None}
+    assert told == {"network": looks, "tiles": looks, "damaged": looks, **none}
+    answer = routes.answer(path_of("clip", "/blocks/1/0/0/0/natural").split("/"))
+    assert answer.status == 422 and "no other look" in json.loads(answer.body)["error"]
 
 
 def test_blocks_fit_together_and_are_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +270,7 @@ def test_blocks_fit_together_and_are_kept(folder: Path, monkeypatch: pytest.Monk
     routes = routes_of(folder)
 
     def block(name: str, scale: int, column: int, row: int) -> np.ndarray:
-        return samples_of(routes.answer(path_of(name, f"/blocks/{scale}/{column}/{row}/0").split("/")).body)
+        return samples_of(routes.answer(path_of(name, f"/blocks/{scale}/{column}/{row}/0/faithful").split("/")).body)
 
     for name, columns, rows in (("tiles", 3, 3), ("gray", 2, 2)):
         with reader_of(Stored(folder / f"{name}.mvc"), load) as file:
@@ -259,11 +299,11 @@ def test_a_file_that_changes_is_read_again(folder: Path, tmp_path: Path) -> None
 
 def test_what_is_left_of_a_damaged_file_is_shown(folder: Path) -> None:
     routes = routes_of(folder)
-    answer = routes.answer(path_of("damaged", "/blocks/1/0/0/0").split("/"))
+    answer = routes.answer(path_of("damaged", "/blocks/1/0/0/0/faithful").split("/"))
     assert answer.status == 200 and "checksum" in answer.headers[DAMAGED] and answer.headers[DAMAGED].isascii()
     assert samples_of(answer.body).shape == (520, 600, 3)
     assert routes.answer(path_of("damaged", "/thumbnail").split("/")).status == 200
-    for rest in ("/thumbnail", "/bits", "/blocks/1/0/0/0"):
+    for rest in ("/thumbnail", "/bits", "/blocks/1/0/0/0/faithful"):
         assert routes.answer(path_of("broken", rest).split("/")).status == 422
     assert routes.answer(path_of("damaged", "/bits").split("/")).status == 422
 
@@ -274,9 +314,9 @@ def test_frames_of_clips(folder: Path) -> None:
         assert clip.kind == "clip"
         wanted = [frame.to_picture().samples for frame in clip.frames()]
     for number in (0, 1, len(wanted) - 1, 2):
-        answer = routes.answer(path_of("clip", f"/blocks/1/0/0/{number}").split("/"))
+        answer = routes.answer(path_of("clip", f"/blocks/1/0/0/{number}/faithful").split("/"))
         assert np.array_equal(samples_of(answer.body), wanted[number])
-    assert routes.answer(path_of("clip", f"/blocks/1/0/0/{len(wanted)}").split("/")).status == 404
+    assert routes.answer(path_of("clip", f"/blocks/1/0/0/{len(wanted)}/faithful").split("/")).status == 404
     assert routes.answer(path_of("clip", "/bits").split("/")).status == 422
     assert routes.answer(path_of("clip", "/thumbnail").split("/")).status == 200
 
@@ -285,7 +325,7 @@ def test_limits_and_errors_are_told(folder: Path, monkeypatch: pytest.MonkeyPatc
     told: list[BaseException] = []
     routes = routes_of(folder, told.append, max_pixels=100)
     for name in ("network", "clip"):
-        answer = routes.answer(path_of(name, "/blocks/1/0/0/0").split("/"))
+        answer = routes.answer(path_of(name, "/blocks/1/0/0/0/faithful").split("/"))
         assert answer.status == 422 and "at most 100" in json.loads(answer.body)["error"]
     monkeypatch.setattr(Pictures, "bits", lambda *_: 1 / 0)
     answer = routes.answer(path_of("network", "/bits").split("/"))
@@ -295,7 +335,7 @@ def test_limits_and_errors_are_told(folder: Path, monkeypatch: pytest.MonkeyPatc
         raise mvc.BackendError("no torch", hint="get it")
 
     monkeypatch.setattr(Pictures, "block", missing)
-    answer = routes.answer(path_of("network", "/blocks/1/0/0/0").split("/"))
+    answer = routes.answer(path_of("network", "/blocks/1/0/0/0/faithful").split("/"))
     assert answer.status == 501 and json.loads(answer.body) == {"error": "no torch", "hint": "get it"}
 
 
@@ -399,7 +439,7 @@ def test_the_command_serves_until_ctrl_c(folder: Path) -> None:
         assert "7 files; Ctrl-C ends it" in process.stderr.readline()
         port, token = address.removeprefix("http://127.0.0.1:").strip("/").split("/")
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
-        connection.request("GET", f"/{token}/{path_of('alpha', '/blocks/1/0/0/0')}")
+        connection.request("GET", f"/{token}/{path_of('alpha', '/blocks/1/0/0/0/faithful')}")
         assert samples_of(connection.getresponse().read()).shape == (40, 60, 4)
         used = run("view", str(folder), "--port", port, "--no-browser")  # while that one is taken
         fails(used, 1, f"port {port} cannot be had")
@@ -460,6 +500,47 @@ def test_in_a_browser(server: Server, folder: Path) -> None:
         screenshot = Image.open(io.BytesIO(browser.screenshot()))
         assert screenshot.size == (1280, 800)
         assert browser.errors == [] or all("422" in error for error in browser.errors)  # of the broken file's image
+
+
+@pytest.mark.skipif(BROWSER is None, reason="there is no headless Chromium here")
+def test_looks_in_a_browser(tmp_path: Path, installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    """Key and button, and the choice stays with the next picture; one without a look is what it is."""
+    monkeypatch.setattr(facts, "looks_of", lambda model_id: tuple(LOOKS))
+    own = mvc.codec.load(str(installed))
+    coded = [own.encode(picture(70, 90, seed=seed), 20, effort=0) for seed in (1, 2)]
+    files = {f"{n}.mvc": data for n, data in enumerate([*coded, mvc.encode(picture(70, 90, seed=3), lossless=True)])}
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+    found = [(str(tmp_path / name), name) for name in files]
+    library = Library(found, lambda path: reader_of(Stored(path), lambda _: own))
+    shown = [{look: own.looking(share).decode(data).samples for look, share in LOOKS.items()} for data in coded]
+    y, x = np.argwhere(np.all([(made["faithful"] != made["natural"]).any(2) for made in shown], 0))[0]
+    routes = Routes(library, Pictures(library, lambda _: own), lines_of, told=lambda error: None)
+    with served(routes) as server, Browser() as browser:
+        browser.open(server.address)
+        browser.until("document.querySelector('#badges')?.textContent")
+        browser.key("1")
+        size = "[document.querySelector('#stage > canvas').width, document.querySelector('#stage > canvas').height]"
+        width, height = json.loads(browser.value(f"JSON.stringify({size})"))
+        pixel = PIXEL.format(x=round((width - 90) / 2) + x, y=round((height - 70) / 2) + y)
+
+        def shows(samples: np.ndarray) -> None:
+            browser.until(f"{pixel} == '{','.join(map(str, [*samples[y, x], 255]))}'")
+
+        shows(shown[0]["faithful"])
+        browser.key("n")
+        shows(shown[0]["natural"])
+        assert browser.value(text_of("#badges")).endswith("natural look")
+        browser.key("PageDown")
+        shows(shown[1]["natural"])
+        browser.value("document.querySelector('#toggle-look').click()")
+        shows(shown[1]["faithful"])
+        assert not browser.value("document.querySelector('#toggle-look').disabled")
+        browser.key("PageDown")
+        browser.until("document.querySelector('#toggle-look').disabled")
+        browser.key("n")
+        shows(picture(70, 90, seed=3).samples)
+        assert "natural" not in browser.value(text_of("#badges"))
 
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no headless Chromium here")

@@ -25,7 +25,7 @@ from mvc.blocks.layers import (
     unshuffle,
 )
 from mvc.blocks.lite import ConvBlock, Stage
-from mvc.models.base import Autoencoder, part_of
+from mvc.models.base import Autoencoder, CoderOf, no_index, part_of
 from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
 from mvc.models.prior import Residual
 from mvc.models.video_prior import MotionPrior, TemporalPrior
@@ -229,6 +229,24 @@ class LiteVideo(nn.Module):
     def networks(self) -> dict[str, Autoencoder]:
         """The autoencoders by what they code."""
         return {"picture": self.keyframe, "motion": self.motion, "residual": self.residual}
+
+    def trace(self, coder_of: CoderOf, x: Tensor) -> None:
+        """A keyframe x [B, H, W, 3] and a frame after it, each of the three networks once, for counting."""
+        batch, height, width, _ = x.shape
+        frame = x.new_empty(batch, height // PACKING, width // PACKING, SAMPLES)
+        flow = x.new_empty(batch, height // FLOW_PX, width // FLOW_PX, 2)
+        index = no_index(x)
+
+        def coded(of: Autoencoder, x: Tensor, given: Tensor | None = None) -> Tensor:
+            y, z = of.analyse(x, index)
+            y_hat = of.prior.code(coder_of(of.density), index, z, y, given)
+            of.synthesise(y_hat, index)
+            return y_hat
+
+        key = coded(self.keyframe, frame)
+        moved = self.config.motion
+        motion = coded(self.motion, motion_input(frame, frame, flow), torch.cat([key[..., :moved], key], -1))
+        coded(self.residual, frame, torch.cat([key, key, motion], -1))
 
 
 def make(name: str, config: dict[str, Any]) -> LiteVideo:

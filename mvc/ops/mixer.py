@@ -12,7 +12,6 @@ GPU backends (scan.py). The environment variable MVC_MIXER=reference does withou
 
 from __future__ import annotations
 
-import os
 from functools import lru_cache
 from types import ModuleType
 
@@ -20,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.errors import BackendError
+from mvc.environment import is_set_to
 from mvc.ops import depthwise_numba, mixer_numba, norm_numba, scan
 from mvc.ops.mixer_numba import ACTIVATIONS as ACTIVATIONS
 from mvc.ops.product import linear
@@ -32,10 +31,7 @@ LEAK = depthwise_numba.LEAK
 @lru_cache(maxsize=1)
 def _on_gpus() -> ModuleType | None:
     """Triton's kernels where they can be imported, unless the environment says no."""
-    chosen = os.environ.get("MVC_MIXER", "")
-    if chosen not in ("", "reference"):
-        raise BackendError(f"MVC_MIXER={chosen} is not known", hint="unset it, or set it to: reference")
-    if chosen:
+    if is_set_to("MVC_MIXER", "reference"):
         return None
     try:
         from mvc.ops import mixer_triton

@@ -11,12 +11,13 @@ replay as it does without a graph.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from mvc.environment import is_set_to
 
 WARM_UP = 3  # passes before the capture: kernels are compiled in them, and libraries choose theirs
 Pass = Callable[..., Tensor]
@@ -24,7 +25,7 @@ Pass = Callable[..., Tensor]
 
 def is_wanted() -> bool:
     """Whether steps are captured; the environment variable MVC_GRAPH=none does without."""
-    return os.environ.get("MVC_GRAPH", "") != "none"
+    return not is_set_to("MVC_GRAPH", "none")
 
 
 class Captured:

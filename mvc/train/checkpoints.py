@@ -7,6 +7,7 @@ is read here, by the few of its commands that torch.save writes for tensors and 
 
 from __future__ import annotations
 
+import lzma
 import math
 import pickle
 import struct
@@ -44,6 +45,7 @@ UNREADABLE = (
     struct.error,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     pickle.UnpicklingError,
 )
 """What damaged files raise on their way through zipfile, pickle and torch."""

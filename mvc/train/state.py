@@ -2,13 +2,14 @@
 
 A packed checkpoint holds, for every weight, the averaged value in float16, and in four bits each the distance from it
 to the raw weight and the momentum, scaled by the largest in their row. AdamW's moments (vectors and small tables only)
-are kept in bfloat16, which has the range that squares need. All is deflated, the bytes of float16 in two planes. Both
-kinds are read by `read`, as a full checkpoint.
+are kept in bfloat16, which has the range that squares need. All is packed by LZMA, the bytes of float16 in two planes.
+Both kinds are read by `read`, as a full checkpoint.
 """
 
 from __future__ import annotations
 
 import io
+import lzma
 import math
 import zlib
 from collections.abc import Iterable
@@ -24,8 +25,10 @@ from mvc.files import atomic, check_input
 from mvc.train import checkpoints
 
 ZIP = b"PK"  # how torch.save's files start
+XZ = b"\xfd7zXZ"  # and how packed ones do
 PACKED_VERSION = 2
 MAX_PACKED_BYTES, MAX_INFLATION = 1 << 30, 16
+MAX_DICTIONARY_BYTES = 1 << 28  # of LZMA: a file says how much it takes to unpack it
 KEYS = ("recipe", "config", "step", "minutes", "model", "average", "optimizer")
 
 
@@ -105,12 +108,13 @@ def pack(state: dict[str, Any]) -> bytes:
     }
     file = io.BytesIO()
     torch.save(packed, file)
-    return zlib.compress(file.getvalue(), 9)
+    return lzma.compress(file.getvalue())
 
 
 def unpack(data: bytes) -> dict[str, Any]:
     """The full checkpoint that `pack` was given, but for rounding."""
-    inflate = zlib.decompressobj()
+    # older ones are deflated, which takes 3 % more
+    inflate = lzma.LZMADecompressor(memlimit=MAX_DICTIONARY_BYTES) if data.startswith(XZ) else zlib.decompressobj()
     plain = inflate.decompress(data, min(MAX_PACKED_BYTES, MAX_INFLATION * len(data) + (1 << 20)))
     if not inflate.eof:
         raise ValueError("it is cut off, or larger than any model")

@@ -10,7 +10,7 @@ from typing import Any
 from mvc.container import Reader
 from mvc.errors import MvcError
 from mvc.metadata import NAMES
-from mvc.models.registry import preset_of
+from mvc.models.registry import looks_of, preset_of
 from mvc.quality import quality_of
 from mvc.tiling import Tiling
 from mvc.video.reader import ClipFile
@@ -33,7 +33,8 @@ _LONGEST = 200  # characters of a value that is shown
 def facts(file: File, stamp: Stamp, lines: Callable[[str, dict[str, Any]], list[str]]) -> dict[str, Any]:
     """Ready for JSON: size, `badges` in some words, `groups` of rows, and under `lines` what `mvc info` prints.
 
-    `damaged` says what is wrong with the file, or is None. `lines` makes those of a name and what `mvc.info` says.
+    `damaged` says what is wrong with the file, or is None; `looks` are those of a still that the installed weights
+    have. `lines` makes those of a name and what `mvc.info` says.
     """
     damaged: str | None = None
     found: dict[str, Any] = {}
@@ -48,6 +49,7 @@ def facts(file: File, stamp: Stamp, lines: Callable[[str, dict[str, Any]], list[
         "height": file.height,
         "alpha": not isinstance(file, ClipFile) and file.has_alpha,
         "damaged": damaged,
+        "looks": _looks(file),
         "badges": _badges(file, stamp[1], found),
         "groups": [
             (title, rows)
@@ -66,6 +68,11 @@ def facts(file: File, stamp: Stamp, lines: Callable[[str, dict[str, Any]], list[
     if isinstance(file, ClipFile):
         made["clip"] = bars(file)
     return made
+
+
+def _looks(file: File) -> list[str]:
+    model = None if isinstance(file, ClipFile) else file.head.model_id
+    return [] if model is None else list(looks_of(model))
 
 
 def bars(file: ClipFile) -> dict[str, Any]:

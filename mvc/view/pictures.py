@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mvc.errors import FormatError, Limit, libraries
+from mvc.errors import FormatError, Limit, Unsupported, libraries
 from mvc.picture_file import PictureFile
 from mvc.tiling import Region, cells
 from mvc.video.cursor import Cursor
@@ -31,6 +31,7 @@ THUMBNAIL_PX = 256
 THUMBNAIL_PIXELS = 1 << 23
 """Pixels of the largest picture that is decoded for a small image of it."""
 _SAMPLES_BYTES, _BLOCKS_BYTES, _SMALL_BYTES = 512 << 20, 256 << 20, 64 << 20
+FAITHFUL = "faithful"
 _PNG_LEVEL = 1  # of zlib: the way is short
 
 Made = tuple[bytes, str | None]
@@ -51,33 +52,37 @@ class Pictures:
         self._maps = Cache[dict[str, Any]](_SMALL_BYTES, lambda made: 64 * len(made["bits"]))
         self._cursor: tuple[int, Stamp, Cursor] | None = None
 
-    def block(self, number: int, divisor: int, column: int, row: int, frame: int = 0) -> Made:
+    def block(self, number: int, divisor: int, column: int, row: int, frame: int = 0, look: str = FAITHFUL) -> Made:
         """A block of a file as a PNG, of sides that are `divisor` (1, 2, 4, 8 or 16) times shorter.
 
-        `column` and `row` count blocks; `frame` is that of a clip, from 0. `Limit` where there is none.
+        `column` and `row` count blocks; `frame` is that of a clip, from 0. `Limit` where there is none. The look is one
+        of `mvc.decode`'s, and clips have one alone.
         """
         stamp = self._library.stamp(number)
-        key = number, stamp, divisor, column, row, frame
+        key = number, stamp, divisor, column, row, frame, look
         made = self._blocks.get(key)
         if made is None:
             file = self._library.open(number)
             region = block(file.width, file.height, divisor, column, row)
-            picture, wrong = self._part(number, stamp, file, region, divisor, frame)
+            picture, wrong = self._part(number, stamp, file, region, divisor, frame, look)
             made = self._blocks.put(key, (png_of(picture), wrong))
         return made
 
     def _part(
-        self, number: int, stamp: Stamp, file: File, region: Region, divisor: int, frame: int
+        self, number: int, stamp: Stamp, file: File, region: Region, divisor: int, frame: int, look: str
     ) -> tuple[Picture, str | None]:
         if not isinstance(file, ClipFile) and file.head.tile_px:
-            return _read(file, self._limits, region=_numbers(region), scale=f"1/{divisor}" if divisor > 1 else 1)
-        key = number, stamp, frame
+            scale = f"1/{divisor}" if divisor > 1 else 1
+            return _read(file, self._limits, region=_numbers(region), scale=scale, look=look)
+        key = number, stamp, frame, look
         kept = self._samples.get(key)
         if kept is None:
             if isinstance(file, ClipFile):
+                if look != FAITHFUL:
+                    raise Unsupported("clips have no other look")
                 kept = self._frame(number, stamp, file, frame), None
             else:
-                kept = _read(file, self._limits)
+                kept = _read(file, self._limits, look=look)
             self._samples.put(key, kept)
         return _smaller(kept[0], region, divisor), kept[1]
 

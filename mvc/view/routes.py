@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 from urllib.parse import quote
 
+from mvc.arguments import LOOKS
 from mvc.errors import BackendError, FormatError, MvcError, SourceError, WeightsError
 from mvc.version import __version__
 from mvc.view.facts import facts
@@ -116,8 +117,8 @@ class Routes:
                 return Answer(200, "image/png", small)
             case ["bits"]:
                 return as_json(worker.do(lambda: pictures.bits(number), wanted))
-            case ["blocks", *place] if len(place) == 4 and all(map(_NUMBER.fullmatch, place)):
+            case ["blocks", *place, look] if len(place) == 4 and all(map(_NUMBER.fullmatch, place)) and look in LOOKS:
                 divisor, column, row, frame = map(int, place)
-                png, wrong = worker.do(lambda: pictures.block(number, divisor, column, row, frame), wanted)
+                png, wrong = worker.do(lambda: pictures.block(number, divisor, column, row, frame, look), wanted)
                 return Answer(200, "image/png", png, {} if wrong is None else {DAMAGED: quote(wrong)})
         return None

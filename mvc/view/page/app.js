@@ -12,7 +12,7 @@ const body = document.body, warning = $('#warning'), message = $('#message');
 const NARROW = matchMedia('(max-width: 46rem)');
 const { files: names, blocks } = await json('files');
 
-let current = -1, facts = null, asking = null, showBits = false;
+let current = -1, facts = null, asking = null, showBits = false, showNatural = false;
 
 const stage = new Stage($('#stage > canvas'), blocks, {
   moved: () => { zoomed(); status(); },
@@ -69,20 +69,36 @@ async function choose(number) {
     facts = null;
     badges($('#badges'), []);
     panel($('#info'), { damaged: error.message, groups: [], lines: [] });
-    $('#toggle-bits').disabled = true;
+    $('#toggle-bits').disabled = $('#toggle-look').disabled = true;
     tell(error);
     return;
   }
-  badges($('#badges'), facts.badges);
   panel($('#info'), facts);
   if (facts.damaged) warn(`The file is damaged: ${facts.damaged}`);
   $('#toggle-bits').disabled = facts.kind === 'clip';
+  $('#toggle-look').disabled = !hasNatural();
+  showLook();
   const picture = { file: number, width: facts.width, height: facts.height, alpha: facts.alpha, small: null };
   stage.show(picture);
   clip.show(facts.clip?.count ? facts.clip : null);
   if (showBits) bits(true);
   picture.small = await list.small(number);
   if (stage.picture === picture) stage.redraw();
+}
+
+const hasNatural = () => !!facts?.looks.includes('natural');
+
+function showLook() {
+  const natural = showNatural && hasNatural();
+  $('#toggle-look').setAttribute('aria-pressed', natural);
+  if (facts) badges($('#badges'), natural ? [...facts.badges, 'natural look'] : facts.badges);
+  stage.showLook(natural ? 'natural' : 'faithful');
+}
+
+// What is chosen holds for the pictures that follow, too.
+function natural(wanted) {
+  showNatural = wanted;
+  showLook();
 }
 
 function legend(map) {
@@ -141,7 +157,7 @@ const KEYS = {
   ArrowLeft: () => arrow(-1, 0), ArrowRight: () => arrow(1, 0), ArrowUp: () => arrow(0, -1), ArrowDown: () => arrow(0, 1),
   PageUp: () => choose(current - 1), PageDown: () => choose(current + 1),
   Home: () => choose(0), End: () => choose(names.length - 1),
-  b: () => bits(!showBits), i: () => toggle('info'), l: () => toggle('list'), '?': () => help(), Escape: () => help(false),
+  b: () => bits(!showBits), n: () => natural(!showNatural), i: () => toggle('info'), l: () => toggle('list'), '?': () => help(), Escape: () => help(false),
   ',': () => clip.step(-1), '.': () => clip.step(1), ' ': () => clip.play(!clip.playing),
 };
 document.addEventListener('keydown', event => {
@@ -156,6 +172,7 @@ $('#zoom-in').addEventListener('click', () => stage.by(1.25));
 $('#zoom-out').addEventListener('click', () => stage.by(0.8));
 $('#zoom-fit').addEventListener('click', () => (stage.fitted ? stage.to(stage.ratio) : stage.fit()));
 $('#toggle-bits').addEventListener('click', () => bits(!showBits));
+$('#toggle-look').addEventListener('click', () => natural(!showNatural));
 $('#toggle-info').addEventListener('click', () => toggle('info'));
 $('#toggle-list').addEventListener('click', () => toggle('list'));
 $('#toggle-help').addEventListener('click', () => help());

@@ -5,7 +5,8 @@ import { bitmap } from './net.js';
 const AT_ONCE = 3;
 const MOST_PIXELS = 48e6;
 
-export const keyOf = (file, frame, scale, column, row) => [file, frame, scale, column, row].join('/');
+// Of a place: {file, frame, look, scale, column, row}.
+export const keyOf = p => [p.file, p.frame, p.look, p.scale, p.column, p.row].join('/');
 
 export class Blocks {
   // `changed` is called when a block has come, `failed` with the error of one that has not, `damaged` with words.
@@ -31,9 +32,9 @@ export class Blocks {
     return this.under.size > 0 || this.wanted.length > 0;
   }
 
-  // From now on these are wanted, in this order, and no others: [{file, frame, scale, column, row}].
+  // From now on these are wanted, in this order, and no others.
   want(places) {
-    const keys = new Map(places.map(p => [keyOf(p.file, p.frame, p.scale, p.column, p.row), p]));
+    const keys = new Map(places.map(place => [keyOf(place), place]));
     for (const [key, abort] of this.under) if (!keys.has(key)) abort.abort();
     this.wanted = [...keys].filter(([key]) => !this.kept.has(key) && !this.under.has(key) && !this.refused.has(key));
     this.start();
@@ -44,7 +45,7 @@ export class Blocks {
       const [key, place] = this.wanted.shift();
       const abort = new AbortController();
       this.under.set(key, abort);
-      const path = `files/${place.file}/blocks/${place.scale}/${place.column}/${place.row}/${place.frame}`;
+      const path = `files/${place.file}/blocks/${place.scale}/${place.column}/${place.row}/${place.frame}/${place.look}`;
       bitmap(path, abort.signal)
         .then(got => {
           this.keep(key, got.bitmap);

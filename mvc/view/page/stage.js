@@ -13,6 +13,7 @@ export class Stage {
     Object.assign(this, { canvas, sides, told });
     this.context = canvas.getContext('2d');
     this.picture = null;
+    this.look = 'faithful';
     this.overlay = null;
     this.pointer = null;
     this.blocks = new Blocks({
@@ -27,10 +28,16 @@ export class Stage {
   // A picture: {file, width, height, alpha, small}, the last an image to show meanwhile, or null.
   show(picture) {
     this.picture = picture;
-    this.frame = this.seen = 0;
+    this.frame = 0;
+    this.seen = { frame: 0, look: this.look };
     this.overlay = null;
     this.blocks.forgive();
     this.fit();
+  }
+
+  showLook(look) {
+    this.look = look;
+    this.redraw();
   }
 
   showFrame(frame) {
@@ -140,7 +147,7 @@ export class Stage {
     const to = (middle, seen, size) => Math.min(Math.ceil(size / side), Math.ceil((middle + seen / this.zoom / 2) / side));
     for (let row = from(this.y, own.height); row < to(this.y, own.height, height); row++)
       for (let column = from(this.x, own.width); column < to(this.x, own.width, width); column++)
-        found.push({ file: this.picture.file, frame: this.frame, scale, column, row });
+        found.push({ file: this.picture.file, frame: this.frame, look: this.look, scale, column, row });
     const away = p => Math.hypot((p.column + 0.5) * side - this.x, (p.row + 0.5) * side - this.y);
     return found.sort((a, b) => away(a) - away(b));
   }
@@ -163,7 +170,7 @@ export class Stage {
     c.imageSmoothingQuality = 'high';
     let missing = 0;
     for (const place of places) missing += !this.drawBlock(place);
-    if (!missing) this.seen = this.frame;
+    if (!missing) this.seen = { frame: this.frame, look: this.look };
     if (this.overlay) this.overlay.draw(this);
     c.restore();
     clearTimeout(this.calm);
@@ -176,13 +183,13 @@ export class Stage {
 
   // A block, or what there is in its place.
   drawBlock(place) {
-    const { file, frame, scale, column, row } = place, side = this.sides[scale];
-    const own = this.blocks.get(keyOf(file, frame, scale, column, row));
+    const { scale, column, row } = place, side = this.sides[scale];
+    const own = this.blocks.get(keyOf(place));
     if (own) {
       this.put(own, 0, 0, own.width, own.height, column * side, row * side, own.width * scale, own.height * scale);
       return true;
     }
-    const before = this.blocks.get(keyOf(file, this.seen, scale, column, row));
+    const before = this.blocks.get(keyOf({ ...place, ...this.seen }));
     if (before) {
       this.put(before, 0, 0, before.width, before.height, column * side, row * side, before.width * scale, before.height * scale);
       return false;
@@ -192,12 +199,13 @@ export class Stage {
     return false;
   }
 
-  drawCoarse({ file, frame, scale, column, row }, side) {
+  drawCoarse(place, side) {
+    const { scale, column, row } = place;
     const x = column * side, y = row * side;
     const width = Math.min(side, this.picture.width - x), height = Math.min(side, this.picture.height - y);
     for (const other of SCALES.filter(other => other > scale)) {
       const large = this.sides[other], c = Math.floor(x / large), r = Math.floor(y / large);
-      const found = this.blocks.get(keyOf(file, frame, other, c, r));
+      const found = this.blocks.get(keyOf({ ...place, scale: other, column: c, row: r }));
       if (found) {
         this.put(found, (x - c * large) / other, (y - r * large) / other, width / other, height / other, x, y, width, height);
         return;
@@ -209,13 +217,14 @@ export class Stage {
     this.put(small, x * across, y * down, width * across, height * down, x, y, width, height);
   }
 
-  drawFine({ file, frame, scale, column, row }, side) {
+  drawFine(place, side) {
+    const { scale, column, row } = place;
     const x = column * side, y = row * side;
     for (const other of SCALES.filter(other => other < scale)) {
       const own = this.sides[other];
       for (let r = Math.floor(y / own); r * own < Math.min(y + side, this.picture.height); r++)
         for (let c = Math.floor(x / own); c * own < Math.min(x + side, this.picture.width); c++) {
-          const found = this.blocks.kept.get(keyOf(file, frame, other, c, r));
+          const found = this.blocks.kept.get(keyOf({ ...place, scale: other, column: c, row: r }));
           if (found) this.put(found, 0, 0, found.width, found.height, c * own, r * own, found.width * other, found.height * other);
         }
     }
