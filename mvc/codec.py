@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvc import stills, tiled
+from mvc import stills, targets, tiled
 from mvc.arguments import check_threads
 from mvc.container import Head, Unit
 from mvc.container.chunks import crc32c
@@ -41,16 +41,7 @@ from mvc.ops.computing import computing
 from mvc.ops.memory import give_back, set_block_policy
 from mvc.painting import amid, place
 from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
-from mvc.quality import (
-    DEFAULT_EFFORT,
-    DEFAULT_MODEL,
-    Tune,
-    best_within,
-    check_effort,
-    check_index,
-    check_target,
-    least_reaching,
-)
+from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, Tune, check_effort, check_index, check_target
 from mvc.still_file import StillFile
 from mvc.tiling import Part, Tile, Tiling, cells
 
@@ -264,27 +255,14 @@ class Codec:
             raise Limit(
                 f"{self.weights.name} has one rate, so no target can be searched", hint="train it for another lambda"
             )
-
         made = encode or (lambda index: self.encode(picture, index, effort))
-
-        def measured(data: bytes) -> float:
-            return stills.psnr(picture, self.decode(data))
-
         if psnr is not None:
-            data = least_reaching(made, lambda data: measured(data) >= psnr)
-            if measured(data) < psnr:
-                raise Limit(f"the best quality of this picture has {measured(data):.2f} dB, less than {psnr:g}")
-            return data
+            return targets.of_psnr(picture, made, self.decode, psnr)
         if bpp is not None:
             size = math.floor(bpp * picture.width * picture.height / 8)
         if size is None:
             raise ValueError("give one of bpp, size and psnr")
-        limit = size
-        data = best_within(made, lambda data: len(data) <= limit)
-        if len(data) > limit:
-            hint = "its metadata counts, too, and can be left out" if picture.metadata else None
-            raise Limit(f"the smallest file of this picture has {len(data)} bytes, more than {limit}", hint=hint)
-        return data
+        return targets.of_size(picture, made, size)
 
     # --- decode ------------------------------------------------------------------------------------------------------
 
