@@ -341,7 +341,8 @@ class Codec:
             x, part = self._seen(cut)
             y, _ = self.latents(x, size, index, part=part)
             reader = self._reader(head, unit)
-            coder = Comparing(self.network.decoder(reader, index, size, self.device, self.dtype), y)
+            decoder = self.network.decoder(reader, index, size, self.device, self.dtype)
+            coder = Comparing(decoder, y, self.model.rounding)
             self.network.prior.code(coder, torch.tensor([index], device=self.device), None, None, None)
         return coder.symbols
 

@@ -46,7 +46,7 @@ class Motion:
         model = cast("MotionAutoencoder", network.model)
         with torch.random.fork_rng(devices=[]):
             prior, synthesis = model.untrained_prior(), model.untrained_synthesis()
-        self.deadzone = model.deadzone
+        self.deadzone = model.rounding.deadzone
         self.prior = to_float(network.prior, cast("Any", prior)).requires_grad_(False)
         self.synthesis = to_float(model.g_s, cast("Any", synthesis)).requires_grad_(False)
 

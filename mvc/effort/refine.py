@@ -94,8 +94,9 @@ def refine(
 def _patch(
     network: Network, prior: Prior, target: Tensor, features: Tensor, index: Tensor, weights: Tensor | None = None
 ) -> Patch:
-    g_s = cast("MambaVCLite", network.model).g_s
-    return Patch(g_s, prior, target, features, index, fast_dtype(target.device), network.model.watched, weights)
+    model = cast("MambaVCLite", network.model)
+    dtype = fast_dtype(target.device)
+    return Patch(model.g_s, prior, target, features, index, dtype, model.watched, weights, model.rounding)
 
 
 def _patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:

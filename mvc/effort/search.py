@@ -23,9 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
 from mvc.models.lite import Synthesis, error_weights, rd_lambda
 from mvc.models.lite_flow import spread
 from mvc.models.prior import Prior
+from mvc.models.rounding import NEAREST, Rounding
 from mvc.ops.rate import step_bits
 
 MARGIN_BITS = 0.1
@@ -69,8 +71,8 @@ class State(NamedTuple):
 class _Symbols:
     """A coder of the prior's loop that rounds latents to symbols and keeps the price of every other choice."""
 
-    def __init__(self, dtype: torch.dtype) -> None:
-        self.dtype = dtype
+    def __init__(self, dtype: torch.dtype, rounding: Rounding) -> None:
+        self.dtype, self.rounding = dtype, rounding
         self._passes: list[tuple[Tensor, Tensor | None]] = []
         self._slices: list[Tensor] = []
         self.sent: Tensor | None = None  # in how many passes there was a symbol at each position, [B, H, W, 1]
@@ -80,7 +82,8 @@ class _Symbols:
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         mean, log_scale = mean.float(), log_scale.float()
-        symbols = torch.round(y - mean)
+        distance, rows = y - mean, torch.round(ROWS_PER_OCTAVE * log_scale).clamp_(0, SCALE_ROWS - 1)
+        symbols = self.rounding.thrifty(torch.round(distance), distance, rows)
         values = symbols + mean
         sent = (symbols != 0).any(-1, keepdim=True).float() * (1 if mask is None else mask)
         self.sent = sent if self.sent is None else self.sent + sent
@@ -118,8 +121,9 @@ class Patch:
         dtype: torch.dtype,
         sparse: bool = False,
         importance: Tensor | None = None,
+        rounding: Rounding = NEAREST,
     ) -> None:
-        self.sparse = sparse
+        self.sparse, self.rounding = sparse, rounding
         self.g_s, self.prior, self.target, self.index, self.dtype = g_s, prior, target, index, dtype
         self.features = features.to(dtype)
         self.weights = error_weights(target.shape[-1]).sqrt().to(target.device)
@@ -162,7 +166,7 @@ class Patch:
 
     def looked_at(self, y: Tensor, priced: bool = True) -> State:
         """Decode y; the cost is left out (0) if it is not `priced`."""
-        coder = _Symbols(self.dtype)
+        coder = _Symbols(self.dtype, self.rounding)
         with torch.no_grad():
             leaf = self.prior.code_latent(coder, self.features, y).float().requires_grad_()
         with torch.enable_grad():
@@ -176,7 +180,7 @@ class Patch:
     @torch.no_grad()
     def cost(self, y: Tensor) -> float:
         """Bits and squared error, in bits, of encoding y."""
-        coder = _Symbols(self.dtype)
+        coder = _Symbols(self.dtype, self.rounding)
         difference = self._difference(self.prior.code_latent(coder, self.features, y).float(), coder)
         return float(coder.prices()[1].sum() + self.bits_per_error * difference.square().sum())
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mvc.models.coding import Coder
 from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
+from mvc.models.rounding import NEAREST, Rounding
 from mvc.tiling import Part, cells, round_up, scaled
 
 CoderOf = Callable[[Density], Coder]
@@ -95,7 +96,7 @@ class Autoencoder(nn.Module):
     rates: int = 1
     hyper: int  # channels of z
     trains_in_half: bool = False  # whether training may run in bfloat16
-    deadzone: float = 0.0  # by how much nearer to its mean an encoder takes a latent to be, in quantisation steps
+    rounding: Rounding = NEAREST  # of the encoder
     watched: bool = False  # whether it is of use to know where a symbol was sent
     exact_synthesis: bool = False  # whether g_s is lowered too, so that what it makes decides symbols
     careful: float = 4.0  # the curvature that is taken then, where the weights come without one (mvc/effort)

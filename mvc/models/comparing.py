@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mvc.models.streams import StreamDecoder
+from mvc.models.rounding import Rounding
+from mvc.models.streams import StreamDecoder, scale_rows
 
 
 class Symbols(NamedTuple):
@@ -33,8 +34,8 @@ class Symbols(NamedTuple):
 class Comparing:
     """A coder that reads a latent, and compares each symbol with what another y [1, H, W, M] would be at its place."""
 
-    def __init__(self, decoder: StreamDecoder, y: Tensor) -> None:
-        self.decoder, self.y, self.size = decoder, y, decoder.size
+    def __init__(self, decoder: StreamDecoder, y: Tensor, rounding: Rounding) -> None:
+        self.decoder, self.y, self.size, self._rounding = decoder, y, decoder.size, rounding
         self.symbols = Symbols()
         self._channel = 0
         self._width = 0
@@ -47,7 +48,8 @@ class Comparing:
         self._width = mean.shape[-1]
         own = self.y[..., self._channel : self._channel + self._width]
         here = torch.ones_like(mean, dtype=torch.bool) if mask is None else mask.bool().expand_as(mean)
-        same = (self.decoder.y_hat(self.decoder.symbols(own, mean), mean) == y_hat)[here]
+        symbols = self.decoder.symbols(own, mean, scale_rows(log_scale, self.decoder.grid), self._rounding)
+        same = (self.decoder.y_hat(symbols, mean) == y_hat)[here]
         sent = (self.decoder.y_hat(torch.zeros_like(mean), mean) != y_hat)[here]
         self.symbols += Symbols(sent.numel(), int(same.sum()), int(sent.sum()), int((same & sent).sum()))
         return y_hat

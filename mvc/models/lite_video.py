@@ -28,6 +28,7 @@ from mvc.blocks.lite import ConvBlock, Stage
 from mvc.models.base import Autoencoder, CoderOf, no_index, part_of
 from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
 from mvc.models.prior import Residual
+from mvc.models.rounding import NEAREST, Rounding
 from mvc.models.video_prior import MotionPrior, TemporalPrior
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
@@ -153,7 +154,7 @@ class MotionAutoencoder(Autoencoder):
     rates = INDICES
     exact_synthesis = True
     predicts = True
-    deadzone = 0.15  # measured on three clips: -13, -3 and -1 % (docs/decisions.md)
+    rounding = Rounding(deadzone=0.15)  # measured on three clips: -13, -3 and -1 % (docs/decisions.md)
     g_a: MotionAnalysis
     h_a: HyperAnalysis
 
@@ -198,6 +199,7 @@ class ResidualAutoencoder(MambaVCLite):
 
     watched = True
     careful = 2.0  # measured on three clips
+    rounding = NEAREST  # what zeros save here, later frames lose (docs/decisions.md)
 
     def __init__(self, config: VideoConfig) -> None:
         super().__init__(config.picture)

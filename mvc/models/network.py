@@ -73,8 +73,8 @@ class Network:
 
     def encoder(self, writer: Writer, index: int, dtype: torch.dtype = torch.float64) -> StreamEncoder:
         """A coder for one signal at a quality index; `dtype` carries the integers, float64 or int64."""
-        tables, deadzone = (self.hyper_tables, self.latent_tables), self.model.deadzone
-        return StreamEncoder(writer, *tables, index, dtype, self.prior.grid, deadzone)
+        tables = self.hyper_tables, self.latent_tables
+        return StreamEncoder(writer, *tables, index, dtype, self.prior.grid, self.model.rounding)
 
     def put(
         self,

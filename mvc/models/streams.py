@@ -10,6 +10,7 @@ from mvc.entropy.parts import Reader, Writer
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, at
 from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
+from mvc.models.rounding import NEAREST, Rounding
 from mvc.quality import INDICES
 
 Streams = tuple[bytes, ...]
@@ -65,12 +66,14 @@ class _Streams:
         self.hyper_tables, self.latent_tables, self.index = hyper, latent, index
         self.dtype, self.grid = dtype, grid
 
-    def symbols(self, y: Tensor, mean: Tensor, deadzone: int = 0) -> Tensor:
-        """What an encoder would code of y, given the mean that both ends have in units of 1 / grid.one."""
+    def symbols(self, y: Tensor, mean: Tensor, rows: Tensor, rounding: Rounding) -> Tensor:
+        """What an encoder would code of y, given what both ends have: the mean in units of 1 / grid.one, and the rows.
+        """
         distance = to_fixed(y, self.grid).to(self.dtype) - mean
-        if deadzone:
+        if rounding.deadzone:
+            deadzone = round(rounding.deadzone * self.grid.one)
             distance = distance.sign() * (distance.abs() - deadzone).clamp_min(0)
-        return shift_round(distance, self.grid.fraction_bits)
+        return rounding.thrifty(shift_round(distance, self.grid.fraction_bits), distance, rows, self.grid.one)
 
     def y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
         """What both ends make of symbols, in units of 1 / grid.one."""
@@ -88,11 +91,10 @@ class StreamEncoder(_Streams):
         index: int,
         dtype: torch.dtype = torch.float64,
         grid: Grid = COARSE,
-        deadzone: float = 0.0,
+        rounding: Rounding = NEAREST,
     ) -> None:
-        """`deadzone` brings latents nearer to their means before they are rounded, in quantisation steps."""
         super().__init__(hyper, latent, index, dtype, grid)
-        self._writer, self._deadzone = writer, round(deadzone * grid.one)
+        self._writer, self._rounding = writer, rounding
 
     def hyper(self, z: Tensor) -> Tensor:
         symbols = torch.floor(z.double() + 0.5).clamp(-HYPER_LIMIT, HYPER_LIMIT)
@@ -102,9 +104,10 @@ class StreamEncoder(_Streams):
         return (symbols * self.grid.one).to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        symbols = self.symbols(y, mean, self._deadzone)
+        rows = scale_rows(log_scale, self.grid)
+        symbols = self.symbols(y, mean, rows, self._rounding)
         positions = _positions(mask)
-        self._put(_flat(symbols, positions), _flat(scale_rows(log_scale, self.grid), positions))
+        self._put(_flat(symbols, positions), _flat(rows, positions))
         return self.y_hat(symbols, mean)
 
     def _put(self, symbols: np.ndarray, rows: np.ndarray) -> None:

@@ -156,7 +156,7 @@ class InterObjective(nn.Module):
             network = self.model.networks[self.flow.network_of.get(name, name)]
             assert signal is not None and given is not None
             dtype = self.dtype if network.trains_in_half else torch.float32
-            coders[name] = RoundedEstimator(network.density, index, self.training, dtype, network.deadzone)
+            coders[name] = RoundedEstimator(network.density, index, self.training, dtype, network.rounding.deadzone)
             watched = Watched(coders[name])
             y, z = network.analyse(signal.to(dtype), index)
             y_hat = network.prior.code(watched, index, z, y, given.to(dtype)).float()

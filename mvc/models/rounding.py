@@ -1,0 +1,51 @@
+"""Which symbol a latent becomes: what an encoder may choose freely, and no decoder knows of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
+from mvc.ops.rate import step_bits
+
+FARTHEST = 0.9  # from the mean, in quantisation steps: up to here a symbol is 0 or 1
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """Of a latent's distance from its mean: to the nearest symbol, unless that is 1 and 0 is so much cheaper.
+
+    Rate-distortion optimised quantisation as encoders of H.264 and later have it, in its plainest form: by the symbol's
+    own bits alone. What it does to the error and to the bits of others is in one constant, measured.
+    """
+
+    deadzone: float = 0.0
+    """By how much nearer to its mean a latent is taken to be, in quantisation steps."""
+    thrift: float = 0.0
+    """How much farther than half a step from the mean the symbol stays 0, for each bit that this saves."""
+
+    def thrifty(self, symbols: Tensor, distance: Tensor, rows: Tensor, one: int = 1) -> Tensor:
+        """The nearest symbols [...], with more zeros.
+
+        `distance` [...] is from the mean, in units of 1 / `one` of a step, and `rows` [...] are those of the latent
+        tables, in any type of number.
+        """
+        if not self.thrift:
+            return symbols
+        zeros = _zeros(self.thrift, one, distance.dtype, distance.device)[rows.long()]
+        return symbols.masked_fill(distance.abs() < zeros, 0)
+
+
+NEAREST = Rounding()
+
+
+@lru_cache(maxsize=16)
+def _zeros(thrift: float, one: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Up to which distance from the mean the symbol is 0, for each row of the tables."""
+    log_scale = torch.arange(SCALE_ROWS, dtype=torch.float64) / ROWS_PER_OCTAVE
+    _, saved, _ = step_bits(torch.ones_like(log_scale), log_scale)
+    farthest = one * (0.5 - thrift * saved).clamp(0.5, FARTHEST)
+    return (farthest.round() if one > 1 else farthest).to(device, dtype)
