@@ -25,6 +25,7 @@ from mvc import stills, targets, tiled
 from mvc.arguments import check_threads
 from mvc.container import Head, Unit
 from mvc.container.chunks import crc32c
+from mvc.effort.importance import STRENGTHS
 from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.entropy.parts import FirstParts, Joint, JointReader, JointWriter, Reader, SeparateReader, SeparateWriter
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
@@ -130,7 +131,7 @@ class Codec:
         return codec
 
     def tuned(self, to: Tune) -> Codec:
-        """The same codec, whose efforts go to the squared "error", or to the "look": errors count as they are seen."""
+        """The same codec, whose efforts go to the "error", as training has it, or to the "look" (importance.py)."""
         if to == self.tuned_to:
             return self
         codec = copy.copy(self)
@@ -233,8 +234,8 @@ class Codec:
             return network.model.analyse(x, indices, part)
         if name not in self._kept:
             self._kept[name] = float_prior(network).to(self.device)
-        look = self.tuned_to == "look" and name == PICTURE
-        return refine(network, self._kept[name], x, size, indices, iterations, given, part, look)
+        strength = STRENGTHS[self.tuned_to] if x.shape[-1] == 3 else 0.0  # of clips' planes errors count all alike
+        return refine(network, self._kept[name], x, size, indices, iterations, given, part, strength)
 
     def encode_to(
         self,

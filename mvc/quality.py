@@ -23,7 +23,7 @@ CODERS: tuple[Coder, ...] = ("auto", "network", "exact")
 MAX_NEAR = 255
 
 Tune = Literal["error", "look"]
-"""What efforts go to: the squared error, or how errors are seen."""
+"""What efforts go to: the error as training weighs it, or how errors are seen."""
 TUNES: tuple[Tune, ...] = ("error", "look")
 
 DEFAULT_MODEL = "mambavc-lite"

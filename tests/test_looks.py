@@ -20,7 +20,7 @@ from mvc import choice
 from mvc.blocks.layers import unshuffle
 from mvc.codec import Codec
 from mvc.container import read_file
-from mvc.effort.importance import importance
+from mvc.effort.importance import STRENGTHS, importance
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
@@ -280,7 +280,7 @@ def test_training_changes_the_detail_alone(recipe: Recipe, networks: None, tmp_p
 def test_errors_count_where_it_is_calm() -> None:
     samples = np.full((128, 256, 3), 120, np.uint8)
     samples[:, 128:] = noisy(samples[:, 128:].astype(float), 12)
-    weights = importance(torch.from_numpy(samples)[None].float() / 255)
+    weights = importance(torch.from_numpy(samples)[None].float() / 255, STRENGTHS["look"])
     assert weights.shape == (1, 128, 256, 1)
     calm, busy = weights[0, :, :100].mean(), weights[0, :, -100:].mean()
     assert calm > 1.5 and busy < 0.8
@@ -294,7 +294,7 @@ def test_tuned_to_the_look_errors_go_where_they_are_not_seen(effort: int) -> Non
     codec = mvc.codec.load()
     assert codec.tuned("error") is codec
     data = [one.encode(picture, 30, effort) for one in (codec, codec.tuned("look"))]
-    weights = importance(torch.from_numpy(picture.samples)[None].float() / 255)[0].numpy()
+    weights = importance(torch.from_numpy(picture.samples)[None].float() / 255, STRENGTHS["look"])[0].numpy()
     squares = [(codec.decode(one).samples.astype(float) - picture.samples) ** 2 for one in data]
     seen = [(weights * each).mean() / each.mean() for each in squares]
     assert seen[1] < 0.995 * seen[0] and squares[1].mean() > squares[0].mean()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mvc.blocks.layers import at_quality
-from mvc.effort.importance import importance
+from mvc.effort.importance import STRENGTHS, importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
 from mvc.models.lite import MambaVCLite
@@ -55,14 +55,13 @@ def refine(
     iterations: int,
     given: Tensor | None = None,
     part: Part | None = None,
-    look: bool = False,
+    strength: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C], or of a part of y.
 
     `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
-    nothing. `prior` is that of `float_prior`, `given` what it sees beside. For the `look` errors count as they are seen
-    (importance.py), else all alike. Works patch by patch, in bfloat16 where the
-    processor has it.
+    nothing. `prior` is that of `float_prior`, `given` what it sees beside. Errors count as they are seen with this
+    `strength` (importance.py), 0 for all alike. Works patch by patch, in bfloat16 where the processor has it.
     """
     factors = factors_at(network, index)
     model = cast("MambaVCLite", network.model)
@@ -74,7 +73,7 @@ def refine(
             features = features + cast("TemporalPrior", prior).temporal(given)
     if part is not None:
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
-    weights = importance(x) if look else None
+    weights = importance(x, strength) if strength else None
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
@@ -124,7 +123,8 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
         for x in pictures:
             y, z = network.model.analyse(x, index[None])
             features = prior.h_s(torch.round(z), index[None])[:, : y.shape[1], : y.shape[2]]
-            patches.append((_patch(network, prior, x, features, index[None]), y))
+            weights = importance(x, STRENGTHS["error"]) if x.shape[-1] == 3 else None
+            patches.append((_patch(network, prior, x, features, index[None], weights), y))
 
         def total(first: float, later: float, iterations: int, patches: list[tuple[Patch, Tensor]] = patches) -> float:
             return sum(patch.cost(patch.refined(y, iterations, (first, later))) for patch, y in patches)
