@@ -21,6 +21,7 @@ from mvc.media import read_picture
 from mvc.metrics import psnr
 from mvc.models.estimate import RateEstimator
 from mvc.models.lite import rd_lambda
+from mvc.models.rounding import NEAREST
 from mvc.ops.rate import gaussian_bits, step_bits
 from mvc.picture import Picture
 
@@ -49,6 +50,7 @@ def cost(network, prior, x, size, quality, y, z) -> float:
 def tiny_problem(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(refining, "fast_dtype", lambda device: torch.float32)
     source, codec = picture(*SIZE), tiny_codec()
+    monkeypatch.setattr(codec.model, "rounding", NEAREST)  # as `cost` has it; test_rounding.py has the other
     return codec.network, float_prior(codec.network), codec.to_tensor(source), SIZE, torch.tensor([QUALITY])
 
 
@@ -111,6 +113,7 @@ def test_small_patches_and_patches_of_padding(monkeypatch):
     """Of one row: with a picture of 65 rows padded to 128 some hold nothing but padding and stay as they are."""
     monkeypatch.setattr(refining, "LATENTS", (2, 2))
     codec, source = tiny_codec(), picture(65, 70)
+    monkeypatch.setattr(codec.model, "rounding", NEAREST)
     index, x = torch.tensor([QUALITY]), codec.to_tensor(source)
     with torch.no_grad():
         plain = codec.model.g_a(x, index)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -198,6 +199,7 @@ CHECKPOINTS: list[tuple[str, Callable[[], bytes], str]] = [
     ("stride 0 in the optimiser", lambda: full(optimizer={"x": [ONE]}), "stands for more numbers"),
     ("deflated", lambda: deflated(full(average={"x": torch.zeros(BIG // 8)})), "is compressed"),
     ("zlib bomb", lambda: zlib.compress(bytes(1 << 28), 9), "cut off, or larger than any model"),
+    ("xz bomb", lambda: lzma.compress(bytes(1 << 28), preset=0), "cut off, or larger than any model"),
     (
         "packed, stride 0",
         lambda: packed(average=torch.zeros(1, dtype=torch.uint8).expand(2, BIG)),

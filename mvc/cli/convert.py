@@ -76,7 +76,7 @@ def encode(
     effort: Effort = mvc.DEFAULT_EFFORT,
     tune: Annotated[
         options.Tune,
-        typer.Option("--tune", help="What effort goes to: the error, as in training, or the look: errors as they are seen."),
+        typer.Option("--tune", help="What effort goes to: the error as training has it, or as it is seen."),
     ] = options.Tune.error,
     model: Model = mvc.DEFAULT_MODEL,
     device: DeviceOption = options.Device.auto,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import lzma
 import os
 import tempfile
 import zipfile
@@ -66,8 +67,13 @@ def full() -> dict[str, Any]:
 
 @cache
 def packed() -> dict[str, Any]:
-    """What `state.pack` deflates."""
-    return dict(torch.load(io.BytesIO(zlib.decompress(state.pack(full()))), weights_only=True))
+    """What `state.pack` compresses."""
+    return dict(torch.load(io.BytesIO(lzma.decompress(state.pack(full()))), weights_only=True))
+
+
+def compressed(random: Random, plain: bytes) -> bytes:
+    """In one of the two ways that are read."""
+    return random.choice([zlib.compress(plain, 1), lzma.compress(plain, preset=0)])
 
 
 @cache
@@ -247,8 +253,8 @@ def _train_case(random: Random) -> tuple[str, bytes]:
         case 0:
             return "packed bomb", zlib.compress(plain + bytes(1 << 26), 9)
         case 1:
-            return "packed, damaged", havoc(random, zlib.compress(plain, 1))
-    return f"packed, {kind}", zlib.compress(plain, 1)
+            return "packed, damaged", havoc(random, compressed(random, plain))
+    return f"packed, {kind}", compressed(random, plain)
 
 
 def _train(data: bytes) -> str:
