@@ -109,7 +109,7 @@ def test_view_shows_what_there_is(run: Run) -> None:
         "load = codec_loader(Device.auto, None)\n"
         "library = Library([('thumb.mvc', 'a'), ('network.mvc', 'b')], lambda p: reader_of(Stored(p), load))\n"
         "routes = Routes(library, Pictures(library, load), lines_of, told=print)\n"
-        "for path in ('files/0', 'files/1', 'files/0/thumbnail', 'files/1/blocks/1/0/0/0', 'files/1/bits'):\n"
+        "for path in ('files/0', 'files/1', 'files/0/thumbnail', 'files/1/blocks/1/0/0/0/faithful', 'files/1/bits'):\n"
         "    answer = routes.answer(path.split('/'))\n"
         "    print(answer.status, answer.type, json.loads(answer.body).get('error') if answer.status > 200 else '')\n"
     )

@@ -26,14 +26,18 @@ DISTANCE = torch.linspace(-2.4, 2.4, 481, dtype=torch.float64).expand(SCALE_ROWS
 
 def test_ones_become_zeros_where_that_saves_their_bits() -> None:
     nearest = DISTANCE.round()
-    found = Rounding(thrift=0.05).thrifty(nearest, DISTANCE, ROWS.expand_as(DISTANCE))
+    log_scale = (ROWS / ROWS_PER_OCTAVE).expand_as(DISTANCE)
+    found = Rounding(thrift=0.05).taken(DISTANCE, torch.zeros(1), log_scale).round()
     _, saved, _ = step_bits(torch.ones(SCALE_ROWS, 1).double(), ROWS.double() / ROWS_PER_OCTAVE)
     allowed = (0.5 - 0.05 * saved).clamp(0.5, FARTHEST)
     assert torch.equal(found == 0, (DISTANCE.abs() < allowed) | (nearest == 0))
     assert torch.equal(found[found != 0], nearest[found != 0])
     zeros = (found == 0).sum(1)
     assert zeros[0] > zeros[20] > zeros[-1]  # a one of a narrow density costs most
-    assert NEAREST.thrifty(nearest, DISTANCE, ROWS) is nearest
+    assert NEAREST.taken(DISTANCE, torch.zeros(1), log_scale) is DISTANCE
+    assert NEAREST.thrifty(nearest, DISTANCE, ROWS, 1) is nearest
+    lost = Rounding(thrift=0.05).taken(DISTANCE, torch.zeros(1), log_scale * torch.nan)
+    assert lost.shape == DISTANCE.shape  # of what is no number nothing is said, but nothing ends
 
 
 def test_all_numbers_mean_the_same() -> None:
@@ -45,7 +49,7 @@ def test_all_numbers_mean_the_same() -> None:
     as_floats = rounding.thrifty(nearest, fixed, rows.double(), one)
     as_integers = rounding.thrifty(nearest.long(), fixed.long(), rows, one)
     assert as_floats.dtype == torch.float64 and torch.equal(as_floats.long(), as_integers)
-    in_steps = rounding.thrifty(nearest, fixed / one, rows)
+    in_steps = rounding.taken(fixed / one, torch.zeros(1), rows / ROWS_PER_OCTAVE).round()
     assert (in_steps != as_floats).float().mean() < 1e-3  # thresholds are whole units there
     coder = _Symbols(torch.float32, rounding)
     log_scale = (rows / ROWS_PER_OCTAVE).float()

@@ -21,6 +21,7 @@ from mvc.models.base import Known
 from mvc.models.estimate import RateEstimator, RoundedEstimator
 from mvc.models.lite_flow import FUTURE, KEY, LAST, MOTION
 from mvc.models.lite_video import LiteVideo
+from mvc.models.rounding import Rounding
 from mvc.planes import pack
 from mvc.train.clips import ClipStore, build_clip_store
 from mvc.train.data import CropStore, build_store
@@ -286,7 +287,7 @@ def test_a_dead_zone_brings_values_nearer_to_their_means() -> None:
     density, index = tiny_network().density, torch.tensor([20])
     offsets = torch.tensor([0.55, -0.55, 0.7, -1.6, 1.7, 0.05]).repeat(1, 1, 1, 16)[..., :16].contiguous()
     mean, log_scale = torch.full_like(offsets, 0.25), torch.ones_like(offsets)
-    estimator = RoundedEstimator(density, index, True, deadzone=0.15)
+    estimator = RoundedEstimator(density, index, True, rounding=Rounding(deadzone=0.15))
     symbols = (estimator.latent(mean + offsets, mean, log_scale, None) - mean).round()[0, 0, 0]
     assert symbols[:6].tolist() == [0, 0, 1, -1, 2, 0]
     plain = RateEstimator(density, index, False)

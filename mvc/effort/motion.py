@@ -46,7 +46,7 @@ class Motion:
         model = cast("MotionAutoencoder", network.model)
         with torch.random.fork_rng(devices=[]):
             prior, synthesis = model.untrained_prior(), model.untrained_synthesis()
-        self.deadzone = model.rounding.deadzone
+        self.rounding = model.rounding
         self.prior = to_float(network.prior, cast("Any", prior)).requires_grad_(False)
         self.synthesis = to_float(model.g_s, cast("Any", synthesis)).requires_grad_(False)
 
@@ -71,7 +71,7 @@ class Motion:
         weights = 2 * math.log(2) * 255**2 / PACKING**2 * weights  # of squares whose mean over a square is E / D
 
         def cost(latents: Tensor) -> Tensor:
-            coder = _Bits(None, index, True, deadzone=self.deadzone)
+            coder = _Bits(None, index, True, rounding=self.rounding)
             y_hat = self.prior.code(coder, index, z, latents, given)
             field = self.synthesis(y_hat, index)
             moved = warp(of.frame, field if of.base is None else of.base + field)

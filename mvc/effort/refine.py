@@ -30,6 +30,8 @@ INTER_ITERATIONS = (0, 0, 4, 16)  # and for the frames between, where a single o
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(16))  # what they are chosen from; the largest moves nothing
 HARM = 1.005  # times the cost where nothing moves
+Judged = tuple[Patch, Tensor, float]
+"""A patch, its latents, and what they cost."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
@@ -124,13 +126,16 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
             y, z = network.model.analyse(x, index[None])
             features = prior.h_s(torch.round(z), index[None])[:, : y.shape[1], : y.shape[2]]
             weights = importance(x, STRENGTHS["error"]) if x.shape[-1] == 3 else None
-            patches.append((_patch(network, prior, x, features, index[None], weights), y))
+            patch = _patch(network, prior, x, features, index[None], weights)
+            patches.append((patch, y, max(1.0, patch.cost(y))))
 
-        def total(first: float, later: float, iterations: int, patches: list[tuple[Patch, Tensor]] = patches) -> float:
-            return sum(patch.cost(patch.refined(y, iterations, (first, later))) for patch, y in patches)
+        def mean(first: float, later: float, iterations: int, patches: list[Judged] = patches) -> float:
+            """Of the pictures, each in units of what it costs as it is: a few detailed ones would decide the sum."""
+            costs = [patch.cost(patch.refined(y, iterations, (first, later))) / alone for patch, y, alone in patches]
+            return sum(costs) / len(costs)
 
-        first = _cheapest(GRID, lambda factor: total(factor, factor, 1))
-        later = _cheapest([f for f in GRID if f <= first], partial(total, first, iterations=4))
+        first = _cheapest(GRID, lambda factor: mean(factor, factor, 1))
+        later = _cheapest([f for f in GRID if f <= first], partial(mean, first, iterations=4))
         chosen.append([first, later])
     return chosen
 

@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
 from mvc.models.lite import Synthesis, error_weights, rd_lambda
 from mvc.models.lite_flow import spread
 from mvc.models.prior import Prior
@@ -82,8 +81,7 @@ class _Symbols:
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         mean, log_scale = mean.float(), log_scale.float()
-        distance, rows = y - mean, torch.round(ROWS_PER_OCTAVE * log_scale).clamp_(0, SCALE_ROWS - 1)
-        symbols = self.rounding.thrifty(torch.round(distance), distance, rows)
+        symbols = torch.round(self.rounding.taken(y, mean, log_scale) - mean)
         values = symbols + mean
         sent = (symbols != 0).any(-1, keepdim=True).float() * (1 if mask is None else mask)
         self.sent = sent if self.sent is None else self.sent + sent

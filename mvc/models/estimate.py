@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mvc.models.density import mass_between
+from mvc.models.rounding import NEAREST, Rounding
 from mvc.ops.rate import Round, latent
 
 
@@ -64,7 +65,7 @@ class RoundedEstimator(RateEstimator):
 
     For frames that cost a hundredth of a picture. Noise alone makes every latent cost 0.15 bits at the smallest scale,
     where a rounded one costs none: more than most such frames have (docs/decisions.md).
-    `deadzone` is what the encoder's is (mvc/models/base.py).
+    `rounding` is what the encoder's is (mvc/models/base.py).
     """
 
     density: Any
@@ -75,10 +76,10 @@ class RoundedEstimator(RateEstimator):
         index: Tensor,
         noise: bool,
         dtype: torch.dtype = torch.float32,
-        deadzone: float = 0.0,
+        rounding: Rounding = NEAREST,
     ) -> None:
         super().__init__(density, index, noise, dtype)
-        self.deadzone = deadzone
+        self.rounding = rounding
 
     def hyper(self, z: Tensor) -> Tensor:
         if not self.noise:
@@ -97,14 +98,13 @@ class RoundedEstimator(RateEstimator):
         return z_hat.to(self.dtype)
 
     def latent(self, y: Tensor, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
-        if self.deadzone:
-            y = y - (y - mean).detach().clamp(-self.deadzone, self.deadzone)
+        y = self.rounding.taken(y, mean, log_scale)
         if not self.noise:
             return super().latent(y, mean, log_scale, mask)
         y_hat, noisy = latent(y, mean.detach(), log_scale.detach(), torch.rand(y.shape, device=y.device), mask)
         with torch.no_grad():
             offset = y - mean
-            rounding = torch.round(offset) - offset + 0.5
-        _, bits = latent(y.detach(), mean, log_scale, rounding, mask)
+            nearest = torch.round(offset) - offset + 0.5
+        _, bits = latent(y.detach(), mean, log_scale, nearest, mask)
         self.latent_bits = self.latent_bits + bits + noisy - noisy.detach()
         return y_hat.to(self.dtype)

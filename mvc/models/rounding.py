@@ -27,16 +27,28 @@ class Rounding:
     thrift: float = 0.0
     """How much farther than half a step from the mean the symbol stays 0, for each bit that this saves."""
 
-    def thrifty(self, symbols: Tensor, distance: Tensor, rows: Tensor, one: int = 1) -> Tensor:
+    def thrifty(self, symbols: Tensor, distance: Tensor, rows: Tensor, one: int) -> Tensor:
         """The nearest symbols [...], with more zeros.
 
         `distance` [...] is from the mean, in units of 1 / `one` of a step, and `rows` [...] are those of the latent
-        tables, in any type of number.
+        tables; all are whole numbers, of any type.
         """
         if not self.thrift:
             return symbols
         zeros = _zeros(self.thrift, one, distance.dtype, distance.device)[rows.long()]
         return symbols.masked_fill(distance.abs() < zeros, 0)
+
+    def taken(self, y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+        """Latents [...] whose nearest symbols are those of this rounding; all in floats, and with y's gradient."""
+        distance = (y - mean).detach()
+        if self.deadzone:
+            y = y - distance.clamp(-self.deadzone, self.deadzone)
+        if self.thrift:
+            rows = torch.round(ROWS_PER_OCTAVE * log_scale.detach()).clamp(0, SCALE_ROWS - 1)
+            rows = rows.nan_to_num(0.0)  # what is lost anyway must not end here
+            zeros = _zeros(self.thrift, 1, distance.dtype, distance.device)[rows.long()]
+            y = y - distance.masked_fill(distance.abs() >= zeros, 0.0)
+        return y
 
 
 NEAREST = Rounding()

@@ -18,7 +18,7 @@ from mvc.clip_choice import index_at, index_between
 from mvc.clip_runs import Turn, turns
 from mvc.models.base import Coded, Known, Moving, Shown
 from mvc.models.coding import Watched
-from mvc.models.estimate import RateEstimator, RoundedEstimator
+from mvc.models.estimate import RoundedEstimator
 from mvc.models.lite import rd_lambda
 from mvc.models.lite_flow import FUTURE, PAST, RESIDUAL, LiteFlow, moves
 from mvc.models.registry import PICTURE
@@ -156,7 +156,7 @@ class InterObjective(nn.Module):
             network = self.model.networks[self.flow.network_of.get(name, name)]
             assert signal is not None and given is not None
             dtype = self.dtype if network.trains_in_half else torch.float32
-            coders[name] = RoundedEstimator(network.density, index, self.training, dtype, network.rounding.deadzone)
+            coders[name] = RoundedEstimator(network.density, index, self.training, dtype, network.rounding)
             watched = Watched(coders[name])
             y, z = network.analyse(signal.to(dtype), index)
             y_hat = network.prior.code(watched, index, z, y, given.to(dtype)).float()
@@ -203,7 +203,7 @@ class InterObjective(nn.Module):
         if not len(keyframes):
             return
         network = self.model.networks[PICTURE]
-        coder = RateEstimator(network.density, key_index, False, self.dtype)
+        coder = RoundedEstimator(network.density, key_index, False, self.dtype, network.rounding)
         y_hat = network.code(coder, keyframes.to(self.dtype), key_index).float()
         frame = _rounded(network.synthesise(y_hat, key_index, dtype=self.dtype))
         for k, slot in enumerate(new.nonzero().flatten().tolist()):
