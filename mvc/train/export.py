@@ -30,7 +30,7 @@ from mvc.train.stores import stills_store
 from mvc.train.trained import load_checkpoint, trained_with
 
 TAIL = 2.0**-17
-CURVATURE_CROPS = 16
+CURVATURE_CROPS = 8
 WIDEST = 255
 HYPER_BUCKETS = 16  # parts of the qualities, each with its own tables of the hyperlatent
 
