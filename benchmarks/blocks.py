@@ -61,6 +61,11 @@ class Plan:
         """In the order of the tables; the first is what the others are compared with."""
         return list(self.step_s)
 
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """Kind and seed of each: all kinds with a seed, then with the next."""
+        return [(kind, seed) for seed in self.seeds for kind in self.kinds]
+
     def steps(self, kind: str) -> int:
         """How many steps the kind takes in its time."""
         return max(1, round(60 * self.minutes / self.step_s[kind]))
@@ -178,21 +183,20 @@ def train(
     files.make_folder(run)
     step_s, batch_px = dict.fromkeys(kinds, math.inf), base.batch * base.crop_px**2
     plan = planned(base, store, run, Plan(minutes, processes, batch_px, step_s, loss, list(seeds)), timing_s)
-    for seed in plan.seeds:
-        for kind in plan.kinds:
-            name, recipe = run_of(kind, seed), recipe_of(kind, base, store, run, seed, loss)
-            steps, done = plan.steps(kind), steps_done(recipe.checkpoint)
-            note(f"{name_of(kind)}, seed {seed}: {done} of {steps} steps done, {plan.step_s[kind]:.3f} s each")
-            if done >= steps:
-                continue
-            path = run / f"{name}.toml"
-            files.write_atomic(path, to_toml(replace(recipe, steps=steps)).encode(), force=True)
-            before = processor_s()
-            train_recipe(path, resume=done > 0)
-            plan.used_s[name] = plan.used_s.get(name, 0.0) + processor_s() - before
-            plan.write(run)
-            if steps_done(recipe.checkpoint) < steps:
-                return False
+    for kind, seed in plan.runs:
+        name, recipe = run_of(kind, seed), recipe_of(kind, base, store, run, seed, loss)
+        steps, done = plan.steps(kind), steps_done(recipe.checkpoint)
+        note(f"{name_of(kind)}, seed {seed}: {done} of {steps} steps done, {plan.step_s[kind]:.3f} s each")
+        if done >= steps:
+            continue
+        path = run / f"{name}.toml"
+        files.write_atomic(path, to_toml(replace(recipe, steps=steps)).encode(), force=True)
+        before = processor_s()
+        train_recipe(path, resume=done > 0)
+        plan.used_s[name] = plan.used_s.get(name, 0.0) + processor_s() - before
+        plan.write(run)
+        if steps_done(recipe.checkpoint) < steps:
+            return False
     return True
 
 

@@ -90,7 +90,7 @@ def cost_of(config: Config) -> Complexity:
 def exported(run: Path, plan: Plan) -> dict[str, codecs.Adapter]:
     """A codec for each run, from the averaged weights of its checkpoint."""
     adapters = {}
-    for kind, seed in ((kind, seed) for seed in plan.seeds for kind in plan.kinds):
+    for kind, seed in plan.runs:
         name = run_of(kind, seed)
         checkpoint, weights = run / name / "last.pt", run / name / "weights"
         if (done := steps_done(checkpoint)) < (steps := plan.steps(kind)):
@@ -114,11 +114,6 @@ class Report:
     @property
     def rivals(self) -> list[str]:
         return self.plan.kinds[1:]
-
-    @property
-    def runs(self) -> list[tuple[str, int]]:
-        """Kind and seed of each run."""
-        return [(kind, seed) for seed in self.plan.seeds for kind in self.plan.kinds]
 
     def markdown(self) -> str:
         """Tables: what each kind costs, BD-rates on the pictures, those of each seed, and those by size."""
@@ -185,7 +180,7 @@ class Report:
         figure = Figure(figsize=(13, 5), layout="constrained")
         left, right = figure.subplots(1, 2)
         lines = {curve.name: curve for curve in curves.measured(self.results)}
-        for kind, seed in self.runs:
+        for kind, seed in self.plan.runs:
             label = name_of(kind) if seed == self.plan.seeds[0] else None
             points = lines[run_of(kind, seed)].points("psnr")
             left.plot(*points, "o-", ms=4, color=self._colour(kind), label=label)
@@ -247,7 +242,7 @@ class Report:
 
 def losses(report: Report, other: Report) -> dict[str, dict[str, Spread]]:
     """By metric and kind: the runs of `report` against those of the same kind and seed that had the other's loss."""
-    both = [run for run in report.runs if run in other.runs]
+    both = [run for run in report.plan.runs if run in other.plan.runs]
     rows = [replace(row, codec=f"{of.plan.loss}/{row.codec}") for of in (other, report) for row in of.results.rows]
     results = replace(report.results, rows=rows)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mvc.entropy.parts import JointWriter
 from mvc.models.base import Coded
-from mvc.models.lite import error_weights, rd_lambda
+from mvc.models.weighing import error_weights, rd_lambda
 
 LATER = 1.25  # how much more an error counts than in its own frame: it stays in those that follow
 

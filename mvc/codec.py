@@ -234,7 +234,7 @@ class Codec:
             return network.model.analyse(x, indices, part)
         if name not in self._kept:
             self._kept[name] = float_prior(network).to(self.device)
-        strength = STRENGTHS[self.tuned_to] if x.shape[-1] == 3 else 0.0  # of clips' planes errors count all alike
+        strength = STRENGTHS[self.tuned_to]
         return refine(network, self._kept[name], x, size, indices, iterations, given, part, strength)
 
     def encode_to(

@@ -20,8 +20,8 @@ from mvc.exact.fixed import ONE
 from mvc.media import read_picture
 from mvc.metrics import psnr
 from mvc.models.estimate import RateEstimator
-from mvc.models.lite import rd_lambda
 from mvc.models.rounding import NEAREST
+from mvc.models.weighing import rd_lambda
 from mvc.ops.rate import gaussian_bits, step_bits
 from mvc.picture import Picture
 

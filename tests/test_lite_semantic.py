@@ -27,7 +27,8 @@ from mvc.evaluate.bdrate import bd_rate
 from mvc.evaluate.networks import LPIPS
 from mvc.evaluate.results import Results
 from mvc.models import lite
-from mvc.models.lite import Config, MambaVCLite, rd_lambda
+from mvc.models.lite import Config, MambaVCLite
+from mvc.models.weighing import rd_lambda
 from mvc.ops.scan import selective_scan_reference
 from mvc.still_file import StillFile
 from mvc.tiling import Region

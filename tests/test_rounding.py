@@ -12,10 +12,11 @@ from tiny_model import picture, tiny_codec
 import mvc.codec
 from mvc.effort.search import _Symbols
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
-from mvc.exact.fixed import COARSE
+from mvc.exact.fixed import COARSE, shift_round
 from mvc.media import read_picture
-from mvc.models.lite import MambaVCLite, rd_lambda
+from mvc.models.lite import MambaVCLite
 from mvc.models.rounding import FARTHEST, NEAREST, Rounding
+from mvc.models.weighing import rd_lambda
 from mvc.ops.rate import step_bits
 from mvc.picture import Picture
 
@@ -35,7 +36,8 @@ def test_ones_become_zeros_where_that_saves_their_bits() -> None:
     zeros = (found == 0).sum(1)
     assert zeros[0] > zeros[20] > zeros[-1]  # a one of a narrow density costs most
     assert NEAREST.taken(DISTANCE, torch.zeros(1), log_scale) is DISTANCE
-    assert NEAREST.thrifty(nearest, DISTANCE, ROWS, 1) is nearest
+    fixed = (DISTANCE * COARSE.one).round()
+    assert torch.equal(NEAREST.symbols(fixed, ROWS, COARSE), shift_round(fixed, COARSE.fraction_bits))
     lost = Rounding(thrift=0.05).taken(DISTANCE, torch.zeros(1), log_scale * torch.nan)
     assert lost.shape == DISTANCE.shape  # of what is no number nothing is said, but nothing ends
 
@@ -43,11 +45,10 @@ def test_ones_become_zeros_where_that_saves_their_bits() -> None:
 def test_all_numbers_mean_the_same() -> None:
     """Integers in units of the grid, which a file is written with, and the floats of the search."""
     one, rounding = COARSE.one, Rounding(thrift=0.02)
-    fixed = (DISTANCE * one).round()
+    fixed = 2 * (DISTANCE * one / 2).round() + 1  # never between two symbols: floats round that in another way
     rows = ROWS.expand_as(fixed)
-    nearest = (fixed / one).round()
-    as_floats = rounding.thrifty(nearest, fixed, rows.double(), one)
-    as_integers = rounding.thrifty(nearest.long(), fixed.long(), rows, one)
+    as_floats = rounding.symbols(fixed, rows.double(), COARSE)
+    as_integers = rounding.symbols(fixed.long(), rows, COARSE)
     assert as_floats.dtype == torch.float64 and torch.equal(as_floats.long(), as_integers)
     in_steps = rounding.taken(fixed / one, torch.zeros(1), rows / ROWS_PER_OCTAVE).round()
     assert (in_steps != as_floats).float().mean() < 1e-3  # thresholds are whole units there

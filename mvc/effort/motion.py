@@ -19,9 +19,9 @@ from torch import Tensor
 from mvc.exact.lower import to_float
 from mvc.models.base import Moving
 from mvc.models.estimate import RoundedEstimator
-from mvc.models.lite import error_weights, rd_lambda
 from mvc.models.lite_video import MotionAutoencoder
 from mvc.models.network import Network
+from mvc.models.weighing import error_weights, rd_lambda
 from mvc.ops.warp import warp
 from mvc.planes import PACKING
 from mvc.tiling import cells

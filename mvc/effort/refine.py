@@ -63,7 +63,8 @@ def refine(
 
     `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
     nothing. `prior` is that of `float_prior`, `given` what it sees beside. Errors count as they are seen with this
-    `strength` (importance.py), 0 for all alike. Works patch by patch, in bfloat16 where the processor has it.
+    `strength` (importance.py); with 0, and in the planes of a clip, all count alike. Works patch by patch, in bfloat16
+    where the processor has it.
     """
     factors = factors_at(network, index)
     model = cast("MambaVCLite", network.model)
@@ -75,7 +76,7 @@ def refine(
             features = features + cast("TemporalPrior", prior).temporal(given)
     if part is not None:
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
-    weights = importance(x, strength) if strength else None
+    weights = _weights(x, strength)
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
@@ -90,6 +91,11 @@ def refine(
                 own = patch.searched(own, iterations, factors[0])
             y[:, rows, columns] = own
     return y, z
+
+
+def _weights(x: Tensor, strength: float) -> Tensor | None:
+    """What the errors of x [1, H, W, C] count; None for all alike, as in the planes of a clip."""
+    return importance(x, strength) if strength and x.shape[-1] == 3 else None
 
 
 def _patch(
@@ -125,8 +131,7 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
         for x in pictures:
             y, z = network.model.analyse(x, index[None])
             features = prior.h_s(torch.round(z), index[None])[:, : y.shape[1], : y.shape[2]]
-            weights = importance(x, STRENGTHS["error"]) if x.shape[-1] == 3 else None
-            patch = _patch(network, prior, x, features, index[None], weights)
+            patch = _patch(network, prior, x, features, index[None], _weights(x, STRENGTHS["error"]))
             patches.append((patch, y, max(1.0, patch.cost(y))))
 
         def mean(first: float, later: float, iterations: int, patches: list[Judged] = patches) -> float:

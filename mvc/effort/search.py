@@ -23,10 +23,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.models.lite import Synthesis, error_weights, rd_lambda
+from mvc.models.lite import Synthesis
 from mvc.models.lite_flow import spread
 from mvc.models.prior import Prior
 from mvc.models.rounding import NEAREST, Rounding
+from mvc.models.weighing import error_weights, rd_lambda
 from mvc.ops.rate import step_bits
 
 MARGIN_BITS = 0.1

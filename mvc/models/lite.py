@@ -28,6 +28,7 @@ from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.rounding import Rounding
 from mvc.models.sizes import check_sizes
+from mvc.models.weighing import rd_lambda
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
 from mvc.tiling import Part, cells, extent, scaled, windows
@@ -43,25 +44,6 @@ thousand is of no use (docs/decisions.md).
 """
 STRIDE = 64  # pixels to a side for each position of z
 BLOCKS = ("vss", "swin", "conv", "sass")
-LAMBDA_MIN, LAMBDA_SPAN = 0.0005, 600.0
-
-
-def rd_lambda(index: Tensor) -> Tensor:
-    """Weight of the mean squared error on the 0..255 scale against bits per pixel, for quality index 0..63."""
-    return LAMBDA_MIN * LAMBDA_SPAN ** (index.float() / (INDICES - 1))
-
-
-# Of packed 4:2:0: the error in luma of the limited range against that in RGB, and the share of either chroma plane. RGB
-# alone would weigh them with 1.1 and 0.8, luma alone with 0.
-LUMA_SCALE, CHROMA_WEIGHT = (255 / 219) ** 2, 0.35
-
-
-def error_weights(samples: int) -> Tensor:
-    """What the squared error of each channel counts, so that the sum over a position is one of RGB."""
-    if samples != SAMPLES:
-        return torch.ones(samples)
-    luma = 3 * LUMA_SCALE
-    return torch.tensor([luma] * 4 + [PACKING**2 * CHROMA_WEIGHT * luma] * 2)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mvc.models.base import CELL_PX, Autoencoder, Code, Known, Moving, Shown, Side, Sides
-from mvc.models.lite import rd_lambda
 from mvc.models.lite_video import MotionAutoencoder, motion_input
+from mvc.models.weighing import rd_lambda
 from mvc.ops.motion_search import search
 from mvc.ops.parallel import each
 from mvc.ops.warp import warp

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS
+from mvc.exact.fixed import Grid, shift_round
 from mvc.ops.rate import step_bits
 
 FARTHEST = 0.9  # from the mean, in quantisation steps: up to here a symbol is 0 or 1
@@ -27,28 +28,29 @@ class Rounding:
     thrift: float = 0.0
     """How much farther than half a step from the mean the symbol stays 0, for each bit that this saves."""
 
-    def thrifty(self, symbols: Tensor, distance: Tensor, rows: Tensor, one: int) -> Tensor:
-        """The nearest symbols [...], with more zeros.
-
-        `distance` [...] is from the mean, in units of 1 / `one` of a step, and `rows` [...] are those of the latent
-        tables; all are whole numbers, of any type.
-        """
-        if not self.thrift:
-            return symbols
-        zeros = _zeros(self.thrift, one, distance.dtype, distance.device)[rows.long()]
-        return symbols.masked_fill(distance.abs() < zeros, 0)
+    def symbols(self, distance: Tensor, rows: Tensor, grid: Grid) -> Tensor:
+        """Of distances [...] from the mean in units of the grid, and rows [...] of the latent tables: whole numbers."""
+        if self != NEAREST:
+            distance = distance - self._nearer(distance, rows, grid.one)
+        return shift_round(distance, grid.fraction_bits)
 
     def taken(self, y: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
         """Latents [...] whose nearest symbols are those of this rounding; all in floats, and with y's gradient."""
-        distance = (y - mean).detach()
-        if self.deadzone:
-            y = y - distance.clamp(-self.deadzone, self.deadzone)
-        if self.thrift:
-            rows = torch.round(ROWS_PER_OCTAVE * log_scale.detach()).clamp(0, SCALE_ROWS - 1)
-            rows = rows.nan_to_num(0.0)  # what is lost anyway must not end here
-            zeros = _zeros(self.thrift, 1, distance.dtype, distance.device)[rows.long()]
-            y = y - distance.masked_fill(distance.abs() >= zeros, 0.0)
-        return y
+        if self == NEAREST:
+            return y
+        rows = torch.round(ROWS_PER_OCTAVE * log_scale.detach()).clamp(0, SCALE_ROWS - 1)
+        rows = rows.nan_to_num(0.0)  # what is lost anyway must not end here
+        return y - self._nearer((y - mean).detach(), rows, 1)
+
+    def _nearer(self, distance: Tensor, rows: Tensor, one: int) -> Tensor:
+        """By how much the mean is nearer than that, so that the nearest symbol is the one to take."""
+        deadzone = self.deadzone * one
+        deadzone = round(deadzone) if one > 1 else deadzone
+        nearer = distance.clamp(-deadzone, deadzone)
+        if not self.thrift:
+            return nearer
+        zeros = _zeros(self.thrift, one, distance.dtype, distance.device)[rows.long()]
+        return torch.where(distance.abs() < zeros, distance, nearer)
 
 
 NEAREST = Rounding()

@@ -67,13 +67,8 @@ class _Streams:
         self.dtype, self.grid = dtype, grid
 
     def symbols(self, y: Tensor, mean: Tensor, rows: Tensor, rounding: Rounding) -> Tensor:
-        """What an encoder would code of y, given what both ends have: the mean in units of 1 / grid.one, and the rows.
-        """
-        distance = to_fixed(y, self.grid).to(self.dtype) - mean
-        if rounding.deadzone:
-            deadzone = round(rounding.deadzone * self.grid.one)
-            distance = distance.sign() * (distance.abs() - deadzone).clamp_min(0)
-        return rounding.thrifty(shift_round(distance, self.grid.fraction_bits), distance, rows, self.grid.one)
+        """What an encoder would code of y. Both ends have the rows, and the mean in units of 1 / grid.one."""
+        return rounding.symbols(to_fixed(y, self.grid).to(self.dtype) - mean, rows, self.grid)
 
     def y_hat(self, symbols: Tensor, mean: Tensor) -> Tensor:
         """What both ends make of symbols, in units of 1 / grid.one."""

@@ -19,9 +19,9 @@ from mvc.clip_runs import Turn, turns
 from mvc.models.base import Coded, Known, Moving, Shown
 from mvc.models.coding import Watched
 from mvc.models.estimate import RoundedEstimator
-from mvc.models.lite import rd_lambda
 from mvc.models.lite_flow import FUTURE, PAST, RESIDUAL, LiteFlow, moves
 from mvc.models.registry import PICTURE
+from mvc.models.weighing import rd_lambda
 from mvc.ops.parallel import each
 from mvc.planes import PACKING, SAMPLES
 from mvc.train.clips import ClipStore, cropped

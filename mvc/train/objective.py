@@ -20,8 +20,8 @@ from mvc.evaluate.networks import LPIPS
 from mvc.models.base import Autoencoder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
-from mvc.models.lite import error_weights, rd_lambda
 from mvc.models.registry import PICTURE
+from mvc.models.weighing import error_weights, rd_lambda
 from mvc.planes import PACKING, SAMPLES
 
 # Weights of scales 2 to 5 (Wang et al. 2003). The first scale has 4 % of the weight and three quarters of the cost:
