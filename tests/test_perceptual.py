@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mvc.errors import BackendError, MvcError, SourceError, WeightsError
-from mvc.evaluate import cvvdp, metric_weights, metrics, networks, ssimulacra2
+from mvc.evaluate import cvvdp, deep, metric_weights, metrics, networks, ssimulacra2
 from mvc.evaluate.metrics import METRICS
 
 Samples = NDArray[np.uint8]
@@ -93,6 +93,29 @@ def test_distances_are_zero_at_home_symmetric_and_grow(kind: Any) -> None:
     pair = network(torch.cat([planes(one)] * 2), torch.cat([planes(noisy(one, 16)), planes(one)]))
     assert pair[0] == pytest.approx(distance[2], rel=1e-3)
     assert pair[1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("remembered_px", [1 << 20, 0])
+def test_an_original_is_looked_at_once_while_it_is_the_same(
+    remembered_px: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deep, "REMEMBERED_PX", remembered_px)
+    network = filled(networks.LPIPS())
+    looks, features = [], network.features
+    monkeypatch.setattr(network, "features", lambda pictures: looks.append(1) or features(pictures))
+    measure, original = deep._Distance(network, "cpu"), scene()
+
+    def compared(sigma: float, expected_looks: int) -> None:
+        looks.clear()
+        decoded = noisy(original, sigma)
+        assert measure(original, decoded) == pytest.approx(float(network(planes(original), planes(decoded))), rel=1e-5)
+        assert len(looks) - 2 == (expected_looks if remembered_px else 2)
+
+    compared(5, 2)
+    compared(9, 1)
+    original[:] = scene()[::-1]  # the same array, and another picture
+    compared(9, 2)
+    compared(5, 1)
 
 
 def test_lpips_is_what_its_paper_defines() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -12,10 +12,12 @@ from torch import Tensor, nn
 
 from mvc.errors import WeightsError
 from mvc.evaluate import metric_weights
-from mvc.evaluate.networks import DISTS, LPIPS
+from mvc.evaluate.networks import DISTS, LPIPS, FeatureDistance
 
 Samples = NDArray[np.uint8]
 Network = TypeVar("Network", bound=nn.Module)
+
+REMEMBERED_PX = 1 << 20  # of an original at most: what DISTS makes of it is 0.5 GB
 
 
 def lpips(device: str = "cpu") -> Callable[[Samples, Samples], float]:
@@ -23,15 +25,16 @@ def lpips(device: str = "cpu") -> Callable[[Samples, Samples], float]:
 
     Raises `WeightsError` where its weights have not been fetched.
     """
-    return _distance(LPIPS(), "lpips", device)
+    return _Distance(fetched(LPIPS(), "lpips"), device)
 
 
 def dists(device: str = "cpu") -> Callable[[Samples, Samples], float]:
     """A function of two pictures, uint8 `[H, W, 3]`: DISTS (VGG16), 0 for equal ones. Not resized.
 
-    A pair of 768x512 takes seconds on a CPU, and 0.5 GB. Raises `WeightsError` where its weights have not been fetched.
+    A picture of 768x512 takes seconds on a CPU, and 0.5 GB; the original is looked at once for all in a row that are
+    compared with it. Raises `WeightsError` where its weights have not been fetched.
     """
-    return _distance(DISTS(), "dists", device)
+    return _Distance(fetched(DISTS(), "dists"), device)
 
 
 def fetched(network: Network, name: str) -> Network:
@@ -44,14 +47,27 @@ def fetched(network: Network, name: str) -> Network:
     return network.eval().requires_grad_(False)
 
 
-def _distance(network: nn.Module, name: str, device: str) -> Callable[[Samples, Samples], float]:
-    fetched(network, name).to(device)
+class _Distance:
+    """Compares with one original after the other; what the network makes of that is kept while it stays the same."""
 
-    def measure(original: Samples, decoded: Samples) -> float:
+    def __init__(self, network: FeatureDistance, device: str) -> None:
+        self._network, self._device = network.to(device), device
+        self._original: Samples | None = None
+        self._known: Sequence[Tensor] = ()
+
+    def __call__(self, original: Samples, decoded: Samples) -> float:
         with torch.inference_mode():
-            return float(network(_planes(original, device), _planes(decoded, device)))
+            return float(self._network.between(self._of(original), self._features(decoded)))
 
-    return measure
+    def _features(self, samples: Samples) -> Iterator[Tensor]:
+        return self._network.features(_planes(samples, self._device))
+
+    def _of(self, original: Samples) -> Iterable[Tensor]:
+        if original.shape[0] * original.shape[1] > REMEMBERED_PX:
+            return self._features(original)
+        if self._original is None or not np.array_equal(self._original, original):
+            self._known, self._original = list(self._features(original)), original.copy()
+        return self._known
 
 
 def _planes(samples: Samples, device: str) -> Tensor:

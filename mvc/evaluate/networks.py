@@ -9,7 +9,7 @@ float32 `[N, 3, H, W]`, 0..1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -26,7 +26,23 @@ VGG_STAGES = ((3, 64, 64), (64, 128, 128), (128, 256, 256, 256), (256, 512, 512,
 DISTS_CHANNELS = (3, 64, 128, 256, 512, 512)
 
 
-class LPIPS(nn.Module):
+class FeatureDistance(nn.Module):
+    """A distance between pictures `[N, 3, H, W]` in what a network makes of each."""
+
+    def features(self, pictures: Tensor) -> Iterator[Tensor]:
+        """What is compared, one after the other: no two need be in memory."""
+        raise NotImplementedError
+
+    def between(self, one: Iterable[Tensor], other: Iterable[Tensor]) -> Tensor:
+        """Distances `[N]`, given the features of both."""
+        raise NotImplementedError
+
+    def forward(self, one: Tensor, other: Tensor) -> Tensor:
+        """Distances `[N]`."""
+        return self.between(self.features(one), self.features(other))
+
+
+class LPIPS(FeatureDistance):
     """LPIPS v0.1 on AlexNet: 0 for equal pictures, about 0.7 for unlike ones."""
 
     shift: Tensor
@@ -42,7 +58,7 @@ class LPIPS(nn.Module):
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False)
 
     def features(self, pictures: Tensor) -> Iterator[Tensor]:
-        """What follows each of the five activations, one after the other: no two need be in memory."""
+        """What follows each of the five activations."""
         x = (2 * pictures - 1 - self.shift) / self.scale
         for number, layer in enumerate(self.layers):
             if number in (1, 2):
@@ -50,16 +66,15 @@ class LPIPS(nn.Module):
             x = F.relu(layer(x))
             yield x
 
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Distances `[N]`."""
-        total = one.new_zeros(one.shape[0])
-        for weights, a, b in zip(self.weights, self.features(one), self.features(other), strict=True):
+    def between(self, one: Iterable[Tensor], other: Iterable[Tensor]) -> Tensor:
+        total = torch.zeros((), device=self.shift.device)
+        for weights, a, b in zip(self.weights, one, other, strict=True):
             difference = (_normalised(a) - _normalised(b)).square().mean(dim=(2, 3))
             total = total + difference @ weights
         return total
 
 
-class DISTS(nn.Module):
+class DISTS(FeatureDistance):
     """DISTS: 0 for equal pictures, up to 1; a texture resampled is nearer than by any comparison of pixels."""
 
     mean: Tensor
@@ -76,7 +91,7 @@ class DISTS(nn.Module):
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
     def features(self, pictures: Tensor) -> Iterator[Tensor]:
-        """The pictures themselves and what follows each of VGG's five stages, one after the other."""
+        """The pictures themselves, and what follows each of VGG's five stages."""
         yield pictures
         x = (pictures - self.mean) / self.deviation
         for number, stage in enumerate(self.stages):
@@ -85,12 +100,11 @@ class DISTS(nn.Module):
                 x = F.relu(layer(x))
             yield x
 
-    def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        """Distances `[N]`."""
+    def between(self, one: Iterable[Tensor], other: Iterable[Tensor]) -> Tensor:
         whole = self.alpha.sum() + self.beta.sum()
-        similarity = one.new_zeros(one.shape[0])
+        similarity = torch.zeros((), device=self.mean.device)
         weights = (torch.split(own, list(DISTS_CHANNELS)) for own in (self.alpha, self.beta))
-        for alpha, beta, a, b in zip(*weights, self.features(one), self.features(other), strict=True):
+        for alpha, beta, a, b in zip(*weights, one, other, strict=True):
             luminance, structure = _similarities(a, b)
             similarity = similarity + (luminance @ alpha + structure @ beta) / whole
         return 1 - similarity
