@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mvc import stills, tiled
 from mvc.container import Head, Reader, Unit, write_file
 from mvc.errors import Limit
-from mvc.estimate import hopeless, least_bytes
+from mvc.estimate import hopeless, least_bytes, least_sizes
 from mvc.grain import measured
 from mvc.picture import Picture
 from mvc.quality import INDICES, Coder
@@ -38,6 +38,12 @@ NEARS = (0, 1, 2, 3, 4)
 FINE_DB = 45.0
 """PSNR that the highest quality has at the least, in every tile: about what errors of up to 2 leave."""
 FINE_ERROR = 255**2 / 10 ** (FINE_DB / 10)
+PROMISING = 2.5
+"""What the exact coder may hope to cost in a tile, in costs of the network's errors there, for tiles to be tried.
+
+Those that it made cheaper had 0.01 to 1.8 (73 pictures and qualities, docs/decisions.md); of photographs with smooth
+parts the best tile has 2 to 50, and all of them together take longer than the picture.
+"""
 
 
 def encode(
@@ -134,12 +140,15 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     head = codec.head(picture, index, tile_px)
     if head.tile_px:
         return _file(picture, *_in_tiles(picture, codec, head, effort, compared=False))
-    parts = [cut.picture for row in tiled.cuts(picture, TILE_PX) for cut in row]
-    alike = all(hopeless(part) for part in parts)
+    parts = [cut for row in tiled.cuts(picture, TILE_PX) for cut in row]
+    alike = all(hopeless(part.picture) for part in parts)
     if alike and not fine(head):
         return codec.encode(picture, index, effort, 0)
-    tried = [_in_tiles(picture, codec, head, effort)]
-    if len(parts) > 1 and not alike and tile_px is None:
+    [[whole]] = tiled.cuts(picture, 0)
+    both = Both(codec, head, effort)
+    network, errors = both.network(whole)
+    tried = [(head, [both.better(whole, network)])]
+    if len(parts) > 1 and not alike and tile_px is None and any(both.promising(part, errors) for part in parts):
         tried.append(_in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort))
     return _file(picture, *min(tried, key=lambda way: sum(tile.cost for tile in way[1])))
 
@@ -185,20 +194,38 @@ class Both:
 
     def code(self, cut: Cut) -> Coded:
         """The cheapest units of a tile that are good enough."""
-        alike = hopeless(cut.picture)
-        if alike and not self.compared and not self.fine:
+        if not self.compared and not self.fine and hopeless(cut.picture):
             return Coded(0, 0, self.codec.coded(self.head, cut, self.effort)[0])
-        made = [self.network(cut)]
-        if not alike:
-            made += self._repeating(cut, made[0].cost)
+        return self.better(cut, self.network(cut)[0])
+
+    def better(self, cut: Cut, network: Coded) -> Coded:
+        """The cheapest units of a tile that are good enough, given the network's."""
+        made = [network]
+        if not hopeless(cut.picture):
+            made += self._repeating(cut, network.cost)
         if self.fine:
             most = FINE_ERROR * seen_share(cut.picture)
             made = [one for one in made if one.error <= most] or [self._within(cut, most)]
         return min(made, key=lambda one: one.cost)
 
+    def promising(self, cut: Cut, errors: NDArray[np.float32] | None) -> bool:
+        """Whether the exact coder may be better in a part of a tile in whose pixels the network has these errors."""
+        if errors is None:
+            return True
+        own = errors[cut.tile.rows, cut.tile.columns]
+        if self.fine and own.mean() > FINE_ERROR * seen_share(cut.picture):
+            return True
+        return not hopeless(cut.picture) and min(self.hopes(cut).values()) < PROMISING * self.weight * float(own.sum())
+
+    def hopes(self, cut: Cut) -> dict[int, float]:
+        """What the exact coder costs in a tile with errors of up to so much, at the least, by a look at it."""
+        nears = NEARS if self.weight else NEARS[:1]  # without a weight errors would cost nothing
+        least = least_sizes(cut.picture, nears)
+        return {near: self.cost(8 * size, cut, usual_error(near)) for near, size in least.items()}
+
     def _repeating(self, cut: Cut, least: float) -> list[Coded]:
         """What the exact coder makes of a tile in which much repeats, where that may cost less than `least`."""
-        hopes = {near: self.cost(8 * least_bytes(cut.picture, near), cut, usual_error(near)) for near in self._nears()}
+        hopes = self.hopes(cut)
         likely = min(hopes, key=hopes.__getitem__)
         if hopes[likely] > least:
             return []
@@ -218,24 +245,23 @@ class Both:
                 break
         return made
 
-    def _nears(self) -> tuple[int, ...]:
-        """Without a weight errors would cost nothing."""
-        return NEARS if self.weight else NEARS[:1]
-
-    def network(self, cut: Cut) -> Coded:
-        """A tile by the network."""
+    def network(self, cut: Cut) -> tuple[Coded, NDArray[np.float32] | None]:
+        """A tile by the network, and its squared errors [H, W] if anybody needs them."""
         units, latent = self.codec.coded(self.head, cut, self.effort)
-        error = 0.0
-        if self.weight or self.fine:
-            shown = np.empty_like(cut.picture.samples)
-            self.codec.paint(shown, {(0, 0): latent})
-            error = mean_error(cut.picture, shown)
-        return Coded(self.cost(_bits(units), cut, error), error, units)
+        if not (self.weight or self.fine):
+            return Coded(self.cost(_bits(units), cut, 0), 0, units), None
+        shown = np.empty_like(cut.picture.samples)
+        self.codec.paint(shown, {(0, 0): latent})
+        errors = squared_errors(cut.picture, shown)
+        error = float(errors.mean())
+        return Coded(self.cost(_bits(units), cut, error), error, units), errors
 
     def exactly(self, cut: Cut, near: int) -> Coded:
         """A tile by the exact coder; none of its samples is off by more than `near`."""
         units = stills.exact_tile(cut, near, self.effort)
-        error = 0.0 if near == 0 else mean_error(cut.picture, stills.exact_samples(self.head, units, cut.tile))
+        error = 0.0 if near == 0 else float(
+            squared_errors(cut.picture, stills.exact_samples(self.head, units, cut.tile)).mean()
+        )
         return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def cost(self, bits: float, cut: Cut, error: float) -> float:
@@ -257,7 +283,7 @@ def seen_share(picture: Picture) -> float:
     return 1.0 if picture.alpha is None else float((picture.alpha > 0).mean())
 
 
-def mean_error(original: Picture, samples: NDArray[Any]) -> float:
-    """Mean squared error of the samples of all pixels, those that cannot be seen counting as right."""
+def squared_errors(original: Picture, samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Squared errors [H, W] of all pixels, those that cannot be seen counting as right."""
     errors = np.square(original.samples.astype(np.float32) - samples).reshape(*samples.shape[:2], -1).mean(-1)
-    return float(errors.mean() if original.alpha is None else (errors * (original.alpha > 0)).mean())
+    return errors if original.alpha is None else errors * (original.alpha > 0)

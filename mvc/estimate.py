@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,12 @@ def least_bytes(picture: Picture, near: int = 0) -> float:
 
     With `near` that of a file in which samples may be off by so much; infinite where too little repeats for that to be
     the way to code the picture.
+    """
+    return least_sizes(picture, [near])[near]
+
+
+def least_sizes(picture: Picture, nears: Iterable[int]) -> dict[int, float]:
+    """`least_bytes` with each of some errors.
 
     Pixels like the one on the left or the one above cost what saying so does; others the entropy of their errors of
     prediction (median of W, N, W + N - NW), red and blue as differences from green. The exact coder comes to 0.8 times
@@ -58,21 +65,26 @@ def least_bytes(picture: Picture, near: int = 0) -> float:
     """
     keys, planes, share = _some_rows(picture.samples)
     if min(keys.shape[1:]) < 2:
-        return 0
+        return dict.fromkeys(nears, 0.0)
     here, left, above = keys[:, 1:, 1:], keys[:, 1:, :-1], keys[:, :-1, 1:]
     fresh = (here != left) & (here != above)
-    bits = _entropy(fresh.ravel().astype(np.int64))
+    errors = []
     for plane in planes:
         w, n, nw = plane[:, 1:, :-1], plane[:, :-1, 1:], plane[:, :-1, :-1]
         guess = np.clip(w + n - nw, np.minimum(w, n), np.maximum(w, n))
-        errors = (plane[:, 1:, 1:] - guess)[fresh] // (2 * near + 1)
-        bits += _entropy(errors - errors.min()) if errors.size else 0
-    if near and fresh.mean() > MOST_FRESH:
-        return math.inf
+        errors.append((plane[:, 1:, 1:] - guess)[fresh])
     colours = np.unique(keys).size
     repeats = fresh.mean() < 0.5 or colours <= _palette(picture)
     hope = HOPES[0] if colours <= FEW_COLOURS else HOPES[1] if repeats else HOPES[2]
-    return hope * bits / 8 / share
+    saying = _entropy(fresh.ravel().astype(np.int64))
+
+    def expected(near: int) -> float:
+        if near and fresh.mean() > MOST_FRESH:
+            return math.inf
+        rounded = [own // (2 * near + 1) for own in errors if own.size]
+        return hope * (saying + sum(_entropy(own - own.min()) for own in rounded)) / 8 / share
+
+    return {near: expected(near) for near in nears}
 
 
 def _some_rows(samples: NDArray[Any]) -> tuple[NDArray[np.int64], list[NDArray[np.int64]], float]:

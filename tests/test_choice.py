@@ -180,6 +180,16 @@ def test_pictures_of_both_kinds_are_coded_in_tiles_by_both() -> None:
     assert read_head(whole).tile_px == 0
 
 
+@pytest.mark.parametrize(("off", "coded_times"), [(1, 1), (20, 3)])
+def test_tiles_are_tried_only_where_the_network_is_bad_at_one(off: int, coded_times: int) -> None:
+    """An enlarged photograph repeats a little everywhere: tiles of it are no match for a network that does well."""
+    enlarged = Picture(np.tile(SMOOTH.samples, (3, 3, 1)).repeat(2, 0).repeat(2, 1)[:250, :500])
+    assert not estimate.hopeless(enlarged)
+    network = Network(20, off, weight=0.01)
+    choice.encode(enlarged, lambda: network, index=20, effort=1, target={})  # type: ignore[arg-type, return-value]
+    assert len(network.asked) == coded_times
+
+
 @pytest.mark.parametrize("effort", [0, 1, 2])
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_estimate_is_hardly_above_what_it_estimates(seed: int, effort: int) -> None:
