@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
@@ -44,6 +44,8 @@ PROMISING = 2.5
 Those that it made cheaper had 0.01 to 1.8 (73 pictures and qualities, docs/decisions.md); of photographs with smooth
 parts the best tile has 2 to 50, and all of them together take longer than the picture.
 """
+LEARNED = 0.7
+"""What the exact coder takes of a picture as a whole, at the least, of what it takes in tiles, where it learns anew."""
 
 
 def encode(
@@ -139,7 +141,7 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     """The cheapest file of a picture at a quality index, by one coder or by both in tiles."""
     head = codec.head(picture, index, tile_px)
     if head.tile_px:
-        return _file(picture, *_in_tiles(picture, codec, head, effort, compared=False))
+        return _file(picture, *_in_tiles(picture, codec, head, effort))
     parts = [cut for row in tiled.cuts(picture, TILE_PX) for cut in row]
     alike = all(hopeless(part.picture) for part in parts)
     if alike and not fine(head):
@@ -147,10 +149,18 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     [[whole]] = tiled.cuts(picture, 0)
     both = Both(codec, head, effort)
     network, errors = both.network(whole)
-    tried = [(head, [both.better(whole, network)])]
+    tried, hope = [], 0.0
     if len(parts) > 1 and not alike and tile_px is None and any(both.promising(part, errors) for part in parts):
-        tried.append(_in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort))
-    return _file(picture, *min(tried, key=lambda way: sum(tile.cost for tile in way[1])))
+        tiles = _in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort, errors)
+        tried = [tiles]
+        hope = sum(both.hope(part, tile) for part, tile in zip(parts, tiles[1], strict=True)) - _cost(tiles)
+    best = both.better(whole, network) if hope <= 0 else both.best(whole, [network])
+    tried += [(head, [best])] if best else []
+    return _file(picture, *min(tried, key=_cost))
+
+
+def _cost(way: tuple[Head, list[Coded]]) -> float:
+    return sum(tile.cost for tile in way[1])
 
 
 def fine(head: Head) -> bool:
@@ -167,10 +177,10 @@ class Coded(NamedTuple):
 
 
 def _in_tiles(
-    picture: Picture, codec: Codec, head: Head, effort: int, compared: bool = True
+    picture: Picture, codec: Codec, head: Head, effort: int, errors: NDArray[np.float32] | None = None
 ) -> tuple[Head, list[Coded]]:
     own, threads = codec.threads_for(head)
-    code = Both(own, head, effort, compared=compared).code
+    code = Both(own, head, effort, errors).code
     return head, list(tiled.encode(picture, head.tile_px, code, threads))
 
 
@@ -184,38 +194,56 @@ def _file(picture: Picture, head: Head, tiles: list[Coded]) -> bytes:
 class Both:
     """Codes tiles at a file's quality by the coder that costs less.
 
-    If their costs are not `compared` with others, those of tiles that are hopeless for the exact coder are not told: 0.
+    `errors` [H, W] are the squared ones that the network has in the picture as one tile, if it was coded so and costs
+    are compared with that; else those of tiles that are hopeless for the exact coder are not told: 0.
     """
 
-    def __init__(self, codec: Codec, head: Head, effort: int, *, compared: bool = False) -> None:
-        self.codec, self.head, self.effort, self.compared = codec, head, effort, compared
+    def __init__(self, codec: Codec, head: Head, effort: int, errors: NDArray[np.float32] | None = None) -> None:
+        self.codec, self.head, self.effort, self.errors = codec, head, effort, errors
         self.weight = codec.model.lagrangian(head.quality_index)
         self.fine = fine(head)
 
     def code(self, cut: Cut) -> Coded:
         """The cheapest units of a tile that are good enough."""
-        if not self.compared and not self.fine and hopeless(cut.picture):
-            return Coded(0, 0, self.codec.coded(self.head, cut, self.effort)[0])
-        return self.better(cut, self.network(cut)[0])
+        if self.errors is None:
+            if self.weight and not self.fine and hopeless(cut.picture):
+                return Coded(0, 0, self.codec.coded(self.head, cut, self.effort)[0])
+            return self.better(cut, self.network(cut)[0])
+        alone = self.weight * float(self.errors[cut.tile.rows, cut.tile.columns].sum())  # without the network's bits
+        exact = [] if hopeless(cut.picture) else self._repeating(cut, alone)
+        best = self.best(cut, exact)
+        if best and best.cost < alone:
+            return best
+        return self.better(cut, self.network(cut)[0], exact)
 
-    def better(self, cut: Cut, network: Coded) -> Coded:
-        """The cheapest units of a tile that are good enough, given the network's."""
-        made = [network]
-        if not hopeless(cut.picture):
-            made += self._repeating(cut, network.cost)
-        if self.fine:
-            most = FINE_ERROR * seen_share(cut.picture)
-            made = [one for one in made if one.error <= most] or [self._within(cut, most)]
-        return min(made, key=lambda one: one.cost)
+    def better(self, cut: Cut, network: Coded, exact: Sequence[Coded] = ()) -> Coded:
+        """The cheapest units of a tile that are good enough, given the network's, and the exact coder's if tried."""
+        if not exact and not hopeless(cut.picture):
+            exact = self._repeating(cut, network.cost)
+        return self.best(cut, [network, *exact]) or self._within(cut)
+
+    def best(self, cut: Cut, made: Sequence[Coded]) -> Coded | None:
+        """The cheapest of those that are good enough."""
+        good = [one for one in made if not self.fine or one.error <= self._most(cut)]
+        return min(good, key=lambda one: one.cost, default=None)
+
+    def _most(self, cut: Cut) -> float:
+        """The largest mean squared error of a tile of a file of the highest quality."""
+        return FINE_ERROR * seen_share(cut.picture)
 
     def promising(self, cut: Cut, errors: NDArray[np.float32] | None) -> bool:
         """Whether the exact coder may be better in a part of a tile in whose pixels the network has these errors."""
         if errors is None:
             return True
         own = errors[cut.tile.rows, cut.tile.columns]
-        if self.fine and own.mean() > FINE_ERROR * seen_share(cut.picture):
+        if self.fine and own.mean() > self._most(cut):
             return True
         return not hopeless(cut.picture) and min(self.hopes(cut).values()) < PROMISING * self.weight * float(own.sum())
+
+    def hope(self, cut: Cut, coded: Coded) -> float:
+        """What the exact coder costs in a tile at the least, if it has learned from others, given how it is coded."""
+        exact = all(unit.role != "picture" for unit in coded.units)
+        return LEARNED * coded.cost if exact else min(self.hopes(cut).values())
 
     def hopes(self, cut: Cut) -> dict[int, float]:
         """What the exact coder costs in a tile with errors of up to so much, at the least, by a look at it."""
@@ -236,12 +264,12 @@ class Both:
                 break
         return tried
 
-    def _within(self, cut: Cut, most: float) -> Coded:
-        """A tile by the exact coder with the largest errors whose mean square is not above `most`."""
+    def _within(self, cut: Cut) -> Coded:
+        """A tile by the exact coder with the largest errors that are good enough."""
         likely = [near for near in NEARS if usual_error(near) <= FINE_ERROR]
         for near in reversed(likely):
             made = self.exactly(cut, near)
-            if made.error <= most:
+            if made.error <= self._most(cut):
                 break
         return made
 

@@ -168,26 +168,34 @@ def test_what_no_network_reaches_has_the_errors_that_are_allowed() -> None:
         assert mvc.info(data)["units"][0]["near"] == near and stills.psnr(NOISE, mvc.decode(data)) >= psnr
 
 
-def test_pictures_of_both_kinds_are_coded_in_tiles_by_both() -> None:
+def test_pictures_of_both_kinds_are_coded_in_tiles_by_both(monkeypatch: pytest.MonkeyPatch) -> None:
     page = np.random.default_rng(0).integers(0, 256, (300, 600, 3), np.uint8)
     page[:, :256] = np.tile(TEXT.samples, (4, 3, 1))[:300, :256]
     picture = Picture(page)
     tile = stream_size(Picture(np.ascontiguousarray(page[:, :256])))
+    tried, exact_tile = [], stills.exact_tile
+
+    def noted(cut: tiled.Cut, *args: Any, **options: Any) -> list[Unit]:
+        tried.append(cut.tile.width)
+        return exact_tile(cut, *args, **options)
+
+    monkeypatch.setattr(stills, "exact_tile", noted)
     head, units = read_file(coded(picture, Network(tile // 2, 12, 0.01)))
     assert (head.tile_px, [unit.role for unit in units]) == (256, ["exact", "picture"])
+    assert set(tried) == {256}  # not all of it, as the network is better at a tile
     assert [unit.role for unit in read_file(coded(picture, Network(tile // 2, 12, 0.01), "network"))[1]] == ["picture"]
     whole = choice.encode(picture, lambda: Network(tile // 2, 12, 0.01), index=20, effort=1, target={}, tile_px=0)  # type: ignore[arg-type, return-value]
     assert read_head(whole).tile_px == 0
 
 
-@pytest.mark.parametrize(("off", "coded_times"), [(1, 1), (20, 3)])
-def test_tiles_are_tried_only_where_the_network_is_bad_at_one(off: int, coded_times: int) -> None:
-    """An enlarged photograph repeats a little everywhere: tiles of it are no match for a network that does well."""
+@pytest.mark.parametrize(("off", "times", "role"), [(1, 1, "picture"), (6, 3, "picture"), (14, 1, "exact")])
+def test_tiles_are_coded_by_the_network_only_where_that_may_be_better(off: int, times: int, role: str) -> None:
+    """An enlarged photograph repeats a little everywhere, and its tiles are no match for a network that does well."""
     enlarged = Picture(np.tile(SMOOTH.samples, (3, 3, 1)).repeat(2, 0).repeat(2, 1)[:250, :500])
     assert not estimate.hopeless(enlarged)
     network = Network(20, off, weight=0.01)
-    choice.encode(enlarged, lambda: network, index=20, effort=1, target={})  # type: ignore[arg-type, return-value]
-    assert len(network.asked) == coded_times
+    data = choice.encode(enlarged, lambda: network, index=20, effort=1, target={})  # type: ignore[arg-type, return-value]
+    assert len(network.asked) == times and {unit.role for unit in read_file(data)[1]} == {role}
 
 
 @pytest.mark.parametrize("effort", [0, 1, 2])

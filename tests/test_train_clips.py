@@ -218,6 +218,7 @@ def test_tiny_recipes_have_the_tiny_sizes(name: str) -> None:
         ({"stills": "x"}, "moved = 0.0 and stills = 'x'"),
         ({"moved": 1.5, "stills": "x"}, "moved = 1.5 should be at most 1"),
         ({"ms_ssim": 0.5}, "ms_ssim = 0.5 should be left out"),
+        ({"seen": 0.5, "crop_px": 256}, "seen = 0.5 should be left out"),
         ({"rd_lambda": 0.0}, "rd_lambda = 0 should be more than 0"),
         ({"dtype": "bfloat16"}, 'should be "float32"'),
     ],

@@ -46,7 +46,7 @@ def objective_of(model: Any, recipe: Recipe) -> Objective | LookObjective:
     dtype = getattr(torch, recipe.dtype)
     if recipe.for_look:
         return LookObjective(model, dtype)
-    return Objective(model, dtype, recipe.ms_ssim, recipe.rd_lambda, recipe.parts, recipe.lpips)
+    return Objective(model, dtype, recipe.ms_ssim, recipe.seen, recipe.rd_lambda, recipe.parts, recipe.lpips)
 
 
 def trained_for(model: nn.Module, recipe: Recipe) -> nn.Module:
@@ -341,7 +341,7 @@ class Trainer:
         return dict(zip(COLUMNS, values, strict=True))
 
     def _validate(self, report: Report | None, minutes: float) -> None:
-        objective = objective_of(self.model, replace(self.recipe, ms_ssim=0.0))  # which no row shows
+        objective = objective_of(self.model, replace(self.recipe, ms_ssim=0.0, seen=0.0))  # which no row shows
         indices = VALIDATED if self.model.rates > 1 else (0,)
         self.model.eval()
         rows = validate(objective, self.average, self.held, self.device, indices)

@@ -23,6 +23,7 @@ from mvc.models.estimate import RateEstimator
 from mvc.models.registry import PICTURE
 from mvc.models.weighing import error_weights, rd_lambda
 from mvc.planes import PACKING, SAMPLES
+from mvc.train.seen_error import seen_error
 
 # Weights of scales 2 to 5 (Wang et al. 2003). The first scale has 4 % of the weight and three quarters of the cost:
 # at full resolution the squared error is enough.
@@ -42,14 +43,16 @@ def rate_distortion(
     noise: bool = True,
     dtype: torch.dtype = torch.float32,
     ms_ssim: float = 0.0,
+    seen: float = 0.0,
     fixed_lambda: float = 0.0,
     unlike: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x in 0..1.
 
     x is [B, H, W, 3], or packed 4:2:0 [B, H/2, W/2, 6] (mvc/planes.py), of which the MSE is that of luma.
-    `ms_ssim` is the share of 1 - MS-SSIM in the distortion, the rest being the squared error. With `fixed_lambda` the
-    loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC, equation 11), else lambda follows the quality index.
+    `ms_ssim` is the share of 1 - MS-SSIM in the distortion, `seen` that of the error as it is seen (seen_error.py), and
+    the rest is the squared error. With `fixed_lambda` the loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC,
+    equation 11), else lambda follows the quality index.
     `unlike` gives for x and x_hat what is added to that, [B], whatever lambda is (SAMIC, equation 13).
     """
     coder = RateEstimator(model.density, index, noise, dtype)
@@ -57,9 +60,11 @@ def rate_distortion(
     mse, error = squared_errors(x_hat, x)
     pixels = pixels_of(x)
     bpp = coder.bits / pixels
-    distortion = 255**2 * error
+    distortion = 255**2 * (1 - ms_ssim - seen) * error
     if ms_ssim:
-        distortion = (1 - ms_ssim) * distortion + ms_ssim * LAMBDA_RATIO * ms_ssim_loss(x, x_hat)
+        distortion = distortion + ms_ssim * LAMBDA_RATIO * ms_ssim_loss(x, x_hat)
+    if seen:
+        distortion = distortion + seen * seen_error(x, x_hat)
     weight = fixed_lambda or rd_lambda(index)
     loss = weight * distortion + bpp
     if unlike is not None:
@@ -120,6 +125,7 @@ class Objective(nn.Module):
         model: nn.Module,
         dtype: torch.dtype,
         ms_ssim: float = 0.0,
+        seen: float = 0.0,
         fixed_lambda: float = 0.0,
         parts: Sequence[str] = (),
         lpips: float = 0.0,
@@ -129,7 +135,8 @@ class Objective(nn.Module):
         `WeightsError` if it has one, and LPIPS itself has not been fetched.
         """
         super().__init__()
-        self.model, self.dtype, self.ms_ssim, self.fixed_lambda = model, dtype, ms_ssim, fixed_lambda
+        self.model, self.dtype = model, dtype
+        self.ms_ssim, self.seen, self.fixed_lambda = ms_ssim, seen, fixed_lambda
         self.parts = tuple(parts)
         self.lpips_weight, self.lpips = lpips, fetched(LPIPS(), "lpips") if lpips else None
 
@@ -142,7 +149,7 @@ class Objective(nn.Module):
     def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         model: Any = self.model
         if isinstance(model, Autoencoder) or self.parts == (PICTURE,):
-            options: dict[str, Any] = {"ms_ssim": self.ms_ssim, "fixed_lambda": self.fixed_lambda}
+            options: dict[str, Any] = {name: getattr(self, name) for name in ("ms_ssim", "seen", "fixed_lambda")}
             if self.lpips is not None and torch.is_grad_enabled():  # validation does not tell the loss
                 options["unlike"] = self._unlike
             result = rate_distortion(model.networks[PICTURE], x, index, noise=noise, dtype=self.dtype, **options)

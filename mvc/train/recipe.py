@@ -18,6 +18,7 @@ from mvc.models import registry
 from mvc.models.looks import DETAIL
 from mvc.planes import PACKING
 from mvc.quality import DEFAULT_MODEL
+from mvc.train import seen_error
 from mvc.train.augment import Augment
 from mvc.train.data import SCALES
 from mvc.train.objective import SMALLEST_PX
@@ -33,7 +34,7 @@ _KINDS = {
     "list[list[int]]": (list,),
 }
 _POSITIVE = ("batch", "lr", "minutes", "clip", "aux_lr", "checkpoint_minutes", "log_steps")
-_SHARES = ("cooldown", "ema", "ms_ssim", "moved", "graphics_share", "jitter")
+_SHARES = ("cooldown", "ema", "ms_ssim", "seen", "moved", "graphics_share", "jitter")
 _NOT_NEGATIVE = (
     *("rd_lambda", "frames", "warmup_steps", "steps", "processes", "holdout", "drawn", "grain", "validate_minutes"),
     *("seed", "lpips"),
@@ -75,7 +76,8 @@ class Recipe:
     cooldown: float = 0.0  # share of the run, at its end, in which the learning rate falls to zero
     clip: float = 20.0  # largest norm of the gradient
     ema: float = 0.999  # decay of the averaged weights; 0: they are the weights themselves
-    ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion; the rest is the squared error
+    ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion
+    seen: float = 0.0  # that of the error as it is seen, by bands and masked; the rest is the squared error
     lpips: float = 0.0  # weight of LPIPS, which is added to distortion and rate; it has to be fetched
     seed: int = 0
     dtype: str = "bfloat16"
@@ -139,8 +141,11 @@ class Recipe:
         for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
             if crop_px < CROP_MULTIPLE or crop_px % CROP_MULTIPLE:
                 raise SourceError(f"crop_px = {crop_px} should be a multiple of {CROP_MULTIPLE}")
-            if self.ms_ssim and crop_px < SMALLEST_PX:
-                raise SourceError(f"crop_px = {crop_px} is too small for ms_ssim, which needs {SMALLEST_PX}")
+            for name, least in (("ms_ssim", SMALLEST_PX), ("seen", seen_error.SMALLEST_PX)):
+                if getattr(self, name) and crop_px < least:
+                    raise SourceError(f"crop_px = {crop_px} is too small for {name}, which needs {least}")
+        if self.ms_ssim + self.seen > 1:
+            raise SourceError(f"ms_ssim = {self.ms_ssim} and seen = {self.seen} should not be more than 1 together")
         self._check_model()
 
     def _check_schedule(self) -> None:
@@ -186,7 +191,7 @@ class Recipe:
         if (self.moved > 0) != bool(self.stills) or (self.stills and not clips):
             hint = "moved is the share of crops that are made by moving pictures of that folder, for a model of clips"
             raise SourceError(f"moved = {self.moved} and stills = {self.stills!r} do not go together", hint=hint)
-        for name in ("ms_ssim", "lpips"):
+        for name in ("ms_ssim", "seen", "lpips"):
             if clips and (share := getattr(self, name)):
                 raise SourceError(f"{name} = {share} should be left out: {self.model} is trained for squared error")
         stride = max(network.stride for network in model.networks.values())
