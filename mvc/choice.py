@@ -149,12 +149,12 @@ def by_both(picture: Picture, codec: Codec, effort: int, tile_px: int | None, in
     [[whole]] = tiled.cuts(picture, 0)
     both = Both(codec, head, effort)
     network, errors = both.network(whole)
-    tried, hope = [], 0.0
+    tried, hopeful = [], True
     if len(parts) > 1 and not alike and tile_px is None and any(both.promising(part, errors) for part in parts):
         tiles = _in_tiles(picture, codec, codec.head(picture, index, TILE_PX), effort, errors)
         tried = [tiles]
-        hope = sum(both.hope(part, tile) for part, tile in zip(parts, tiles[1], strict=True)) - _cost(tiles)
-    best = both.better(whole, network) if hope <= 0 else both.best(whole, [network])
+        hopeful = sum(both.hope(part, tile) for part, tile in zip(parts, tiles[1], strict=True)) <= _cost(tiles)
+    best = both.better(whole, network) if hopeful else both.best(whole, [network])
     tried += [(head, [best])] if best else []
     return _file(picture, *min(tried, key=_cost))
 
@@ -175,6 +175,11 @@ class Coded(NamedTuple):
     error: float
     units: list[Unit]
 
+    @property
+    def exact(self) -> bool:
+        """Whether no network made it."""
+        return all(unit.role != "picture" for unit in self.units)
+
 
 def _in_tiles(
     picture: Picture, codec: Codec, head: Head, effort: int, errors: NDArray[np.float32] | None = None
@@ -186,7 +191,7 @@ def _in_tiles(
 
 def _file(picture: Picture, head: Head, tiles: list[Coded]) -> bytes:
     units = [unit for tile in tiles for unit in tile.units]
-    if all(unit.role != "picture" for unit in units):
+    if all(tile.exact for tile in tiles):
         head = stills.exact_head(picture, head.tile_px)
     return stills.file_of(head, units, picture.metadata)
 
@@ -242,8 +247,7 @@ class Both:
 
     def hope(self, cut: Cut, coded: Coded) -> float:
         """What the exact coder costs in a tile at the least, if it has learned from others, given how it is coded."""
-        exact = all(unit.role != "picture" for unit in coded.units)
-        return LEARNED * coded.cost if exact else min(self.hopes(cut).values())
+        return LEARNED * coded.cost if coded.exact else min(self.hopes(cut).values())
 
     def hopes(self, cut: Cut) -> dict[int, float]:
         """What the exact coder costs in a tile with errors of up to so much, at the least, by a look at it."""
@@ -287,9 +291,9 @@ class Both:
     def exactly(self, cut: Cut, near: int) -> Coded:
         """A tile by the exact coder; none of its samples is off by more than `near`."""
         units = stills.exact_tile(cut, near, self.effort)
-        error = 0.0 if near == 0 else float(
-            squared_errors(cut.picture, stills.exact_samples(self.head, units, cut.tile)).mean()
-        )
+        error = 0.0
+        if near:
+            error = float(squared_errors(cut.picture, stills.exact_samples(self.head, units, cut.tile)).mean())
         return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def cost(self, bits: float, cut: Cut, error: float) -> float:

@@ -176,7 +176,7 @@ def _mean(values: Floats, places: NDArray[np.int64], factor: int, site: float) -
     return (before + on + on + after) * np.float32(0.25)
 
 
-def _from_rgb(matrix: int) -> NDArray[np.float64]:
+def matrix_of(matrix: int) -> NDArray[np.float64]:
     """Rows y, u, v (y in 0 ... 1, the others in -1/2 ... 1/2) from columns r, g, b in 0 ... 1: H.273, 8.3."""
     if matrix == IDENTITY:
         return np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], np.float64)
@@ -193,7 +193,7 @@ def _forward(colour: Colour) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     spans, zeros = [span, chroma_span, chroma_span], [low, 128.0, 128.0]
     if colour.matrix == IDENTITY:
         spans, zeros = [span] * 3, [low] * 3
-    return np.diag(spans) @ _from_rgb(colour.matrix) / 255, np.array(zeros)
+    return np.diag(spans) @ matrix_of(colour.matrix) / 255, np.array(zeros)
 
 
 def expanded_gray(luma: Samples, full_range: bool) -> Samples:

@@ -74,12 +74,13 @@ def least_sizes(picture: Picture, nears: Iterable[int]) -> dict[int, float]:
         guess = np.clip(w + n - nw, np.minimum(w, n), np.maximum(w, n))
         errors.append((plane[:, 1:, 1:] - guess)[fresh])
     colours = np.unique(keys).size
-    repeats = fresh.mean() < 0.5 or colours <= _palette(picture)
+    fresh_pixels = fresh.mean()
+    repeats = fresh_pixels < 0.5 or colours <= _palette(picture)
     hope = HOPES[0] if colours <= FEW_COLOURS else HOPES[1] if repeats else HOPES[2]
     saying = _entropy(fresh.ravel().astype(np.int64))
 
     def expected(near: int) -> float:
-        if near and fresh.mean() > MOST_FRESH:
+        if near and fresh_pixels > MOST_FRESH:
             return math.inf
         rounded = [own // (2 * near + 1) for own in errors if own.size]
         return hope * (saying + sum(_entropy(own - own.min()) for own in rounded)) / 8 / share

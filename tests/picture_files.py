@@ -6,6 +6,7 @@ import base64
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,13 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def beside_webp(path: Path, quality: int) -> list[NDArray[np.uint8]]:
+    """The samples of a picture file in RGB, and those that WebP leaves of them."""
+    with Image.open(path) as opened:
+        image = opened.convert("RGB")
+    return [np.asarray(shown) for shown in (image, Image.open(io.BytesIO(saved(image, "WEBP", quality=quality))))]
 
 
 def chunk(name: bytes, data: bytes, crc: int | None = None) -> bytes:

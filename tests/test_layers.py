@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import io
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from picture_files import beside_webp
 from tiny_model import CONFIG
 
 from mvc.blocks import lite as blocks
@@ -177,10 +176,7 @@ def test_windows_are_transformed_with_what_is_around_them(monkeypatch):
 
 @pytest.mark.parametrize("quality", [30, 80])
 def test_the_ms_ssim_of_training_is_close_to_the_real_one(quality):
-    with Image.open(SAMPLES / "kodim23.png") as opened:
-        coded = io.BytesIO()
-        opened.save(coded, "WEBP", quality=quality)
-        pair = [np.asarray(image.convert("RGB")) for image in (opened, Image.open(coded))]
+    pair = beside_webp(SAMPLES / "kodim23.png", quality)
     floats = [torch.from_numpy(samples.astype(np.float32) / 255)[None] for samples in pair]
     assert ms_ssim_loss(*floats).item() == pytest.approx(1 - ms_ssim(*pair), rel=0.2)
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from picture_files import beside_webp
 from tiny_model import CONFIG
 from torch import Tensor
 
@@ -53,11 +52,8 @@ def test_calm_places_count_more_than_busy_ones() -> None:
 
 @pytest.mark.parametrize("quality", [30, 80])
 def test_on_a_photograph_it_is_about_a_mean_squared_error(quality: int) -> None:
-    with Image.open(SAMPLES / "kodim23.png") as opened:
-        coded = io.BytesIO()
-        opened.save(coded, "WEBP", quality=quality)
-        pair = [np.asarray(image.convert("RGB"), np.float32) / 255 for image in (opened, Image.open(coded))]
-    x, x_hat = (torch.from_numpy(samples)[None] for samples in pair)
+    pair = beside_webp(SAMPLES / "kodim23.png", quality)
+    x, x_hat = (torch.from_numpy(samples.astype(np.float32) / 255)[None] for samples in pair)
     assert 0.5 < seen_error(x, x_hat).item() / (255**2 * (x - x_hat).square().mean().item()) < 2
 
 

@@ -12,10 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvc.colour import matrix_of
+
+BT601 = 6
 BANDS = ((0.3, 0.3), (0.9, 0.5), (2.0, 0.55), (2.4, 0.5), (1.0, 0.25))
 """Weights of errors in luma and chroma, from the finest octave to the fifth."""
 REST = 0.4  # of all that is coarser
-TO_YCC = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
 USUAL_ACTIVITY, LEAST_ACTIVITY = 40.0, 6.0  # energy of luma in a band, on the 0..255 scale
 ACTIVITY_CELLS = 5  # it is a mean over so many by so many places of the band
 SCALE = 8 / 3
@@ -46,5 +48,5 @@ def seen_error(x: Tensor, x_hat: Tensor) -> Tensor:
 @cache
 def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
     """Copied there once: a copy waits for all that a GPU has to do."""
-    to_ycc = 255 * torch.tensor(TO_YCC).T.contiguous()
+    to_ycc = torch.tensor(255 * matrix_of(BT601).T, dtype=torch.float32)
     return to_ycc.to(device), torch.tensor([(luma, chroma, chroma) for luma, chroma in BANDS]).to(device)
