@@ -1,6 +1,6 @@
 """Whether a higher quality index is ever a smaller file or a worse picture, on every picture given.
 
-    python -m benchmarks.monotone PICTURE... [--step 3]
+    python -m benchmarks.monotone PICTURE... [--step 3] [--model mambavc-lite-seen]
 
 Prints one line per picture: the worst fall of the PSNR and the least growth of the file from one index to the next.
 """
@@ -15,6 +15,7 @@ import numpy as np
 from mvc import codec as codecs
 from mvc.media import read_picture
 from mvc.metrics import psnr
+from mvc.quality import DEFAULT_MODEL
 
 ALLOWED_FALL_DB = 0.05
 
@@ -23,8 +24,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pictures", type=Path, nargs="+")
     parser.add_argument("--step", type=int, default=1, help="look at every step-th quality index only")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="a name, or a folder of weights")
     arguments = parser.parse_args()
-    codec = codecs.load()
+    codec = codecs.load(arguments.model)
     failed = 0
     for path in arguments.pictures:
         picture = read_picture(path).picture

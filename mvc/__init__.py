@@ -60,6 +60,7 @@ from mvc.quality import (
     check_effort,
     check_target,
     check_tune,
+    model_for,
     quality_index,
     whole_number,
 )
@@ -145,7 +146,7 @@ def encode(
     grain: bool = False,
     tune: str = "error",
     tile: int | None = None,
-    model: str | os.PathLike[str] = DEFAULT_MODEL,
+    model: str | os.PathLike[str] | None = None,
     device: str = "auto",
     threads: int | None = None,
 ) -> bytes:
@@ -167,11 +168,12 @@ def encode(
     Without `gps` EXIF and XMP lose the places that they name. With `thumbnail` the file gets a JPEG of some 3 to 6 kB
     and at most 256 pixels a side, for programs that cannot decode it (see `mvc.thumbnail`).
     With `grain` the file says, in 16 bytes, which noise a network has smoothed away, for `decode(..., grain=True)`.
-    `tune` is what effort goes to: the squared "error", or the "look", where errors count as they are seen: less amid
-    detail, more where it is calm. That costs PSNR, and effort 0 makes none.
+    `tune` is what is kept small: the "error", which PSNR measures, or the "look": errors count as they are seen then,
+    less amid detail and in chroma, more where it is calm, in what effort does and in a model that is trained for it.
     `tile` is the side of the tiles in which the picture is coded, in pixels: 256, 512 or 1024, 0 for one tile; if not
     said, pictures of more than eight megapixels have tiles of 512 (lossless 1024).
-    `model` is a name from `mvc models` or a folder of weights. `device` is auto, cpu or cuda.
+    `model` is a name from `mvc models` or a folder of weights; if not said it is mambavc-lite, for the look
+    mambavc-lite-seen. `device` is auto, cpu or cuda.
     What a picture holds beyond 8-bit RGB or gray, alpha and that metadata is dropped with a `LossWarning`; a quality or
     an effort that the model does not have gives a `UserWarning`.
     Raises `SourceError` or `Limit` for a picture that cannot be coded, other `MvcError`s for models, devices and
@@ -185,8 +187,9 @@ def encode(
     chosen, near = check_coder(coder, lossless, near_lossless)
     if chosen == "exact" and (target or quality is not None):
         raise ValueError(f"what is lossless has no {next(iter(target), 'quality')}")
-    model, device, threads = check_model(model), check_device(device), check_threads(threads)
     side, tuned = check_tile(tile), check_tune(tune)
+    name = model_for(tuned) if model is None else check_model(model)
+    device, threads = check_device(device), check_threads(threads)
     from mvc.metadata import chosen as chosen_metadata
 
     kinds = chosen_metadata(metadata)
@@ -208,11 +211,11 @@ def encode(
         with libraries():
             from mvc.codec import load
 
-        codec = load(model, device, threads)
+        codec = load(name, device, threads)
         if codec.rates == 1 and quality is not None:
-            warnings.warn(f"{model} has one rate: quality changes nothing", stacklevel=4)
+            warnings.warn(f"{name} has one rate: quality changes nothing", stacklevel=4)
         if not codec.refines and effort:
-            warnings.warn(f"{model} has no efforts: effort {effort} changes nothing", stacklevel=4)
+            warnings.warn(f"{name} has no efforts: effort {effort} changes nothing", stacklevel=4)
         return codec.tuned(tuned)
 
     made: dict[str, Any] = {"index": index, "effort": wanted, "near": near, "tile_px": side, "grain": bool(grain)}

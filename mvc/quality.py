@@ -23,10 +23,12 @@ CODERS: tuple[Coder, ...] = ("auto", "network", "exact")
 MAX_NEAR = 255
 
 Tune = Literal["error", "look"]
-"""What efforts go to: the error as training weighs it, or how errors are seen."""
+"""What is to be kept small: the error, or the error as it is seen."""
 TUNES: tuple[Tune, ...] = ("error", "look")
 
 DEFAULT_MODEL = "mambavc-lite"
+SEEN_MODEL = "mambavc-lite-seen"
+"""Trained for how errors are seen."""
 DEFAULT_QUALITY = 4.0
 DEFAULT_EFFORT = 1
 DEFAULT_VIDEO_MODEL = "mambavc-ssf-lite"
@@ -61,6 +63,11 @@ def check_tune(tune: str) -> Tune:
         if tune == known:
             return known
     raise ValueError(f"tune must be {' or '.join(TUNES)}, not {tune!r:.40}")
+
+
+def model_for(tune: Tune) -> str:
+    """The model that codes pictures where none is named."""
+    return SEEN_MODEL if tune == "look" else DEFAULT_MODEL
 
 
 def check_coder(coder: str = "auto", lossless: bool = False, near: SupportsIndex | None = None) -> tuple[Coder, int]:

@@ -23,7 +23,7 @@ import mvc
 from mvc import files, urls
 from mvc.container import read_head
 from mvc.errors import BackendError, MvcError
-from mvc.quality import bits_per_pixel
+from mvc.quality import bits_per_pixel, check_tune, model_for
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -270,5 +270,6 @@ def _checked(encode_one: Callable[[Any], bytes], exact: bool, options: Mapping[s
     if not exact:
         from mvc import codec
 
-        wanted = options.get("model", mvc.DEFAULT_MODEL), options.get("device", "auto"), options.get("threads")
+        model = options.get("model") or model_for(check_tune(options.get("tune", "error")))
+        wanted = model, options.get("device", "auto"), options.get("threads")
         codec.load(*wanted)

@@ -298,6 +298,7 @@ def test_info(codec: FakeCodec, folder: Path) -> None:
     assert "checksum  right\n" in text
     facts = json.loads(run("info", "k.mvc", "--json").stdout)
     assert facts.pop("looks")[0] == "faithful"  # which is of the installation
+    assert facts.pop("model") is None and "model  none that is installed\n" in text
     assert facts == mvc.info("k.mvc") == mvc.info((folder / "k.mvc").read_bytes())
     assert [chunk["name"] for chunk in facts["chunks"]] == ["HEAD", "CODE 0", "END"]
     assert run("info", "-", stdin=(folder / "k.mvc").read_bytes()).stdout.startswith("<stdin>: 9x6")

@@ -441,7 +441,7 @@ def test_info_of_many(codec: FakeCodec, folder: Path) -> None:
     assert "error: cannot read none.mvc" in result.stderr
     rows = [json.loads(line) for line in run("info", "--json", ".").stdout.splitlines()]
     assert [row.pop("file") for row in rows] == ["a.mvc", "k.mvc"]
-    assert [row.pop("looks")[0] for row in rows] == ["faithful"] * 2
+    assert [(row.pop("looks")[0], row.pop("model")) for row in rows] == [("faithful", None)] * 2
     assert rows[1] == mvc.info("k.mvc")
 
 

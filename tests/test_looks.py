@@ -22,6 +22,7 @@ from mvc.codec import Codec
 from mvc.container import read_file
 from mvc.effort.importance import STRENGTHS, importance
 from mvc.errors import SourceError, WeightsError
+from mvc.evaluate import codecs as adapters
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
 from mvc.metrics import psnr
@@ -35,9 +36,14 @@ from mvc.train.look import LookObjective, statistics_apart
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
 from mvc.train.run import export
+from mvc.train.seen_error import seen_error
 from mvc.train.trained import load_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"
+
+
+def squared_error(x: torch.Tensor, x_hat: torch.Tensor) -> torch.Tensor:
+    return (x - x_hat).square().mean()
 
 
 def some_detail(strength: float = 1.0) -> Detail:
@@ -246,13 +252,17 @@ def test_statistics_apart() -> None:
 def test_training_changes_the_detail_alone(recipe: Recipe, networks: None, tmp_path: Path) -> None:  # noqa: F811
     first = Trainer(recipe)
     first.train()
+    weight = next(value for name, value in first.average.items() if name.startswith("g_s.") and name.endswith("weight"))
+    weight.view(-1)[0] = -0.0  # which an average with itself makes 0.0, another synthesis by its bytes
+    first.save(0.1)
     values = vars(recipe) | {
         "model": "mambavc-lite-natural", "start": str(recipe.checkpoint), "parts": ["detail"],
-        "run": str(tmp_path / "look"), "steps": 2, "holdout": 0,
+        "run": str(tmp_path / "look"), "steps": 12, "holdout": 0,
         "config": {"picture": recipe.config, "detail": {"blocks": 1}},
     }  # fmt: skip
     plan = Recipe.from_dict(values)
     trainer = Trainer(plan)
+    trainer.step = 10  # averages of the first steps are of little else than the last
     objective: Any = trainer.objective
     assert isinstance(objective, LookObjective)
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
@@ -306,27 +316,66 @@ def test_tune_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     codec = install(monkeypatch)
     monkeypatch.chdir(tmp_path)
     mvc.write_picture(Picture(noisy(ramp(40, 60), 2)), "k.png")
-    assert run("encode", "k.png", "--tune", "look").exit_code == 0 and ("tune", "look") in codec.calls
-    codec.calls.clear()
-    mvc.encode("k.png", tune="look")
-    assert ("tune", "look") in codec.calls
-    fails(run("encode", "k.png", "--tune", "look", "--effort", "0", "-f"), 2, "for --effort 1 to 3")
+
+    def loaded() -> list[str]:
+        names = [value[0] for call, value in codec.calls if call == "load"]
+        assert ("tune", "look") in codec.calls
+        codec.calls.clear()
+        return names
+
+    ask = "encode", "k.png", "--coder", "network", "-f", "--tune", "look"
+    run(*ask)
+    assert loaded() == ["mambavc-lite-seen"]
+    run(*ask, "--effort", "0")  # the model still is another
+    assert loaded() == ["mambavc-lite-seen"]
+    run(*ask, "--model", "mambavc-lite")
+    assert loaded() == ["mambavc-lite"]
+    mvc.encode("k.png", tune="look", coder="network")
+    assert loaded() == ["mambavc-lite-seen"]
+    mvc.encode("k.png", tune="look", coder="network", model="mambavc-lite")
+    assert loaded() == ["mambavc-lite"]
+    fails(run(*ask, "--model", "mambavc-lite", "--effort", "0"), 2, "for --effort 1 to 3")
     with pytest.raises(ValueError, match="tune must be error or look"):
         mvc.encode("k.png", tune="psnr")
+
+
+def test_what_is_measured_has_the_model_of_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    monkeypatch.setattr(mvc.codec, "load", lambda model, *how: named.append(model) or tiny_codec())
+    for name in ("mvc", "mvc-tuned", "mvc-grain"):
+        adapters.adapter(name, effort=0)
+    adapters.adapter("mvc-tuned", model="mambavc-lite", effort=0)
+    assert named == ["mambavc-lite", "mambavc-lite-seen", "mambavc-lite", "mambavc-lite"]
 
 
 # --- as people have it -----------------------------------------------------------------------------------------------
 
 
-def test_the_shipped_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_for_looks() -> None:
+    """At no more bytes its errors are less as they are seen, and more as they are; a file says whose it is."""
+    kodim = mvc.read_picture(SAMPLES / "kodim03.png").picture
+    picture = Picture(np.ascontiguousarray(kodim.samples[64:448, 128:640]))
+    data = mvc.encode(picture, 3, coder="network")
+    seen = mvc.encode(picture, size=len(data), coder="network", tune="look")
+    assert registry.preset_of(read_file(seen)[0].model_id) == registry.preset("mambavc-lite-seen")
+    original, *shown = (
+        torch.from_numpy(one.samples)[None].float() / 255 for one in (picture, mvc.decode(data), mvc.decode(seen))
+    )
+    as_seen, as_is = ([float(error(original, one)) for one in shown] for error in (seen_error, squared_error))
+    assert as_seen[1] < 0.97 * as_seen[0] and as_is[1] > as_is[0]
+
+
+@pytest.mark.parametrize("model", ["mambavc-lite", "mambavc-lite-seen"])
+def test_the_shipped_look(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It fits the shipped weights, and is nearer to the original in its texture, at less than a decibel."""
     monkeypatch.chdir(tmp_path)
     kodim = mvc.read_picture(SAMPLES / "kodim23.png").picture
     picture = Picture(np.ascontiguousarray(kodim.samples[128:384, 256:640]))
     mvc.write_picture(picture, "k.png")
-    run("encode", "k.png", "-o", "k.mvc", "-q", "3", "--coder", "network")
-    assert registry.looks_of(registry.known("mambavc-lite").model_id) == ("faithful", "natural")
-    assert "faithful, natural" in run("info", "k.mvc").stdout
+    run("encode", "k.png", "-o", "k.mvc", "-q", "3", "--coder", "network", "--model", model)
+    assert registry.looks_of(registry.known(model).model_id) == ("faithful", "natural")
+    told = run("info", "k.mvc").stdout
+    assert "faithful, natural" in told and f"model  {model}\n" in told
     run("decode", "k.mvc", "--look", "natural", "-o", "n.png")
     shown = mvc.read_picture("n.png").picture
     assert np.array_equal(shown.samples, mvc.decode("k.mvc", look="natural").samples)

@@ -50,15 +50,16 @@ def test_golden_files_decode_to_the_same_symbols_and_nearly_the_same_pixels(name
     assert (difference > 0).mean() <= 1e-4
 
 
+@pytest.mark.parametrize("codec", [CODEC, codecs.load("mambavc-lite-seen", "cpu")], ids=["error", "seen"])
 @pytest.mark.parametrize("name", ["kodim03", "kodim15", "kodim23"])
-def test_a_higher_quality_is_never_smaller_or_worse(name: str) -> None:
+def test_a_higher_quality_is_never_smaller_or_worse(name: str, codec: codecs.Codec) -> None:
     samples = read_picture(SAMPLES / f"{name}.png").picture.samples[100:356, 200:584]
     picture = Picture(np.ascontiguousarray(samples))
     sizes, quality_db = [], []
     for index in range(0, 64, 3):
-        data = CODEC.encode(picture, index)
+        data = codec.encode(picture, index)
         sizes.append(len(data))
-        quality_db.append(psnr(samples, CODEC.decode(data).samples))
+        quality_db.append(psnr(samples, codec.decode(data).samples))
     assert sizes == sorted(sizes)
     assert min(np.diff(quality_db)) >= -0.05
 
@@ -110,5 +111,7 @@ def test_a_damaged_manifest_is_an_error_of_the_weights(text: str, tmp_path: Path
         registry.preset_of(CODEC.model_id)
 
 
-def test_the_model_id_of_the_registry_is_that_of_the_weights() -> None:
-    assert registry.preset_of(CODEC.model_id) == registry.preset("mambavc-lite")
+@pytest.mark.parametrize("name", ["mambavc-lite", "mambavc-lite-seen", "mambavc-ssf-lite"])
+def test_the_model_id_of_the_registry_is_that_of_the_weights(name: str) -> None:
+    codec = codecs.load(name, "cpu")
+    assert codec.weights.name == name and registry.preset_of(codec.model_id) == registry.preset(name)

@@ -27,6 +27,7 @@ from PIL import Image
 from torch import nn
 
 from mvc.codec import Codec
+from mvc.entropy.tables import gaussian_tables
 from mvc.errors import MvcError, SourceError, WeightsError
 from mvc.models import estimate
 from mvc.models.coding import checkerboard
@@ -34,6 +35,7 @@ from mvc.models.lite import Config, MambaVCLite
 from mvc.models.weights import load as load_weights
 from mvc.ops import rate
 from mvc.picture import Picture
+from mvc.train import export as exporting
 from mvc.train import run, state
 from mvc.train.augment import Augment, noise, recoloured
 from mvc.train.data import CropStore, build_store, held_store
@@ -562,6 +564,15 @@ def test_export_codes_losslessly(recipe: Recipe, tmp_path: Path) -> None:
     data, encoded = tiny_model.encoded_digests(codec, tiny_model.picture(70, 90), 40)
     assert tiny_model.decoded_digests(codec, data) == encoded
     assert isinstance(codec.decode(data), Picture)
+
+
+def test_an_export_has_its_name(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "choose_curvature", lambda network, pictures: [[2.0, 3.0]] * 8)
+    monkeypatch.setattr(exporting, "calibrated_tables", lambda weights, crops: gaussian_tables())
+    Trainer(replace(recipe, model="mambavc-lite-seen")).save(0.1)
+    run.export(recipe.checkpoint, tmp_path / "weights", Path(recipe.store))
+    found = load_weights(tmp_path / "weights")
+    assert found.name == "mambavc-lite-seen" and found.picture.curvature == [[2.0, 3.0]] * 8
 
 
 # processes --------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def bench(
     ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Measure everything anew, and keep nothing.")] = False,
     effort: Effort = mvc.DEFAULT_EFFORT,
-    model: NamedModel = mvc.DEFAULT_MODEL,
+    model: NamedModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     force: Force = False,

@@ -51,7 +51,7 @@ def compare(
         str | None, typer.Option("--metrics", metavar="NAME,...", help="More numbers (see `mvc metrics`).")
     ] = None,
     effort: Effort = mvc.DEFAULT_EFFORT,
-    model: NamedModel = mvc.DEFAULT_MODEL,
+    model: NamedModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     force: Force = False,

@@ -16,12 +16,12 @@ from mvc.cli.many import do_all
 from mvc.cli.options import (
     DeviceOption,
     Effort,
+    EncodingModel,
     FileModel,
     Force,
     Inputs,
     MaxMemory,
     MaxPixels,
-    Model,
     Output,
     Processes,
     Quiet,
@@ -34,7 +34,7 @@ from mvc.cli.plan import plan
 from mvc.cli.reports import Reports
 from mvc.cli.terminal import UsageError, set_quiet
 from mvc.cli.video import FramesOption, NoAudio, Recover, StartOption, start_of
-from mvc.quality import MAX_NEAR, Coder, check_coder
+from mvc.quality import MAX_NEAR, Coder, check_coder, model_for
 from mvc.video.moments import Part, threads_of
 
 WITH_QUALITY = (".jpg", ".jpeg", ".webp", ".avif")
@@ -76,9 +76,9 @@ def encode(
     effort: Effort = mvc.DEFAULT_EFFORT,
     tune: Annotated[
         options.Tune,
-        typer.Option("--tune", help="What effort goes to: the error as training has it, or as it is seen."),
+        typer.Option("--tune", help="What is kept small: the error, or the error as it is seen."),
     ] = options.Tune.error,
-    model: Model = mvc.DEFAULT_MODEL,
+    model: EncodingModel = None,
     device: DeviceOption = options.Device.auto,
     threads: Threads = None,
     stats: StatsOption = None,
@@ -98,8 +98,8 @@ def encode(
     Of two inputs the second is the output if its name ends in .mvc and it does not exist.
     """
     set_quiet(quiet)
-    if tune == options.Tune.look and not effort:
-        raise UsageError("--tune look is for --effort 1 to 3: 0 makes none")
+    if tune == options.Tune.look and model is not None and not effort:
+        raise UsageError("--tune look with a --model is for --effort 1 to 3: 0 makes none")
     target = _target(quality, bpp, size, psnr)
     chosen, near = _coder(coder, lossless, near_lossless, quality is not None or bool(target))
     kept, tile_px = Kept(options.parse_metadata(metadata), not no_gps), options.parse_tile(tile)
@@ -109,8 +109,8 @@ def encode(
     task = Encoding(
         index=quality_index(quality), asked=quality is not None, target=target, coder=chosen, near=near,
         alpha=not no_alpha, kept=kept, thumbnail=thumbnail, grain=grain, tile_px=tile_px, effort=effort,
-        tune=tune.value, model=model, device=device, threads=threads_of(threads, count), force=force, resume=resume,
-        measure=measure, sheet=reports.pictures,
+        tune=tune.value, model=model_for(tune.value) if model is None else model, device=device,
+        threads=threads_of(threads, count), force=force, resume=resume, measure=measure, sheet=reports.pictures,
     )  # fmt: skip
     how = {"force": force, "resume": resume, "stats": stats is not None}
     do_all("encoding", pairs, task, workers=count, reports=reports, **how)

@@ -58,10 +58,14 @@ def write_thumbnail(inputs: list[str], target: str, *, force: bool) -> None:
 
 
 def _facts(job: Job) -> dict[str, Any]:
-    """Of a file by its name, which is walked; what comes through a pipe is read. With the looks that are here."""
+    """Of a file by its name, which is walked; what comes through a pipe is read. With model and looks that are here."""
     facts = mvc.info(job.coded() if job.source == STREAM or files.is_stream(job.source) else job.source)
-    if facts["kind"] == "still" and facts["model_id"]:
-        facts["looks"] = list(registry.looks_of(bytes.fromhex(facts["model_id"])))
+    if facts["model_id"]:
+        model_id = bytes.fromhex(facts["model_id"])
+        made_by = registry.preset_of(model_id)
+        facts["model"] = made_by.name if made_by else None
+        if facts["kind"] == "still":
+            facts["looks"] = list(registry.looks_of(model_id))
     return facts
 
 
@@ -71,6 +75,8 @@ def lines_of(name: str, facts: dict[str, Any]) -> list[str]:
     lines = [f"{name}: {facts['width']}x{facts['height']}, {size} bytes, {bpp:.3f} bits per pixel"]
     lines += [f"{key.replace('_', ' '):>13}  {facts[key]}" for key in _LINES if facts[key] not in (None, False)]
     lines.append(f"{'checksum':>13}  {'right' if facts['intact'] else 'WRONG: the file is damaged'}")
+    if "model" in facts:
+        lines.append(f"{'model':>13}  {facts['model'] or 'none that is installed'}")
     if "looks" in facts:
         lines.append(f"{'looks':>13}  {', '.join(facts['looks'])}, with the weights that are installed")
     if "frames" in facts:

@@ -46,7 +46,7 @@ class Format(StrEnum):
 
 
 class Tune(StrEnum):
-    """What efforts go to; as `mvc.quality.Tune`."""
+    """What is kept small; as `mvc.quality.Tune`."""
 
     error = "error"
     look = "look"
@@ -193,7 +193,15 @@ Effort = Annotated[
     ),
 ]
 Model = Annotated[str, typer.Option("--model", help="A name from `mvc models`, or a folder with weights.")]
-NamedModel = Annotated[str, typer.Option("--model", help="A name from `mvc models`.")]
+EncodingModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="A name from `mvc models`, or a folder with weights. Default: mambavc-lite, of --tune look "
+        "mambavc-lite-seen.",
+    ),
+]
+NamedModel = Annotated[str | None, typer.Option("--model", help="A name from `mvc models`. Default: each codec's own.")]
 FileModel = Annotated[
     str | None,
     typer.Option("--model", help="Name or folder of the model. Default: the one the file asks for."),

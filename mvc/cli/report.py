@@ -71,7 +71,7 @@ def models(
         return
     for preset in (*registry.presets(), *registry.LOOKS):
         shipped = "weights included" if preset.shipped else "no weights in this installation"
-        print(f"{preset.name:<24} {preset.about}; {shipped}")
+        print(f"{preset.name:<25} {preset.about}; {shipped}")
         if verbose and preset.shipped:
             training = preset.manifest.get("training", {})
             model_id = "" if preset.look_of else f"model id {preset.model_id.hex()}, "

@@ -25,7 +25,7 @@ from mvc.container import read_head
 from mvc.errors import BackendError, MvcError
 from mvc.evaluate.adapter import ZOO, Adapter, Samples
 from mvc.picture import Picture
-from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, quality_index
+from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, model_for, quality_index
 from mvc.still_file import StillFile
 from mvc.version import __version__
 
@@ -123,12 +123,12 @@ def available() -> tuple[str, ...]:
 def adapter(
     name: str,
     *,
-    model: str = DEFAULT_MODEL,
+    model: str | None = None,
     effort: int = DEFAULT_EFFORT,
     device: str = "auto",
     threads: int | None = None,
 ) -> Adapter:
-    """The codec of this name; the keyword arguments are for mvc only.
+    """The codec of this name; the keyword arguments are for mvc only, which without a `model` has the usual one.
 
     Raises `MvcError` for an unknown name, `BackendError` where a library is missing, and what
     `mvc.codec.load` raises.
@@ -136,7 +136,9 @@ def adapter(
     if name in OWN:
         from mvc import codec
 
-        return mvc_adapter(codec.load(model, device, threads), model, effort, ways=name.split("-")[1:])
+        ways = name.split("-")[1:]
+        named = model or model_for("look" if "tuned" in ways else "error")
+        return mvc_adapter(codec.load(named, device, threads), named, effort, ways=ways)
     if name.startswith(ZOO):
         from mvc.evaluate import compressai_zoo
 

@@ -101,6 +101,12 @@ PRESETS = (
         "lite:make",
         several_rates=True,
     ),
+    Preset(
+        "mambavc-lite-seen",
+        "the same, trained for how errors are seen: what --tune look takes",
+        "lite:make",
+        several_rates=True,
+    ),
     Preset("mambavc", "MambaVC at the paper's size", "papers:make"),
     Preset("swinvc", "its variant with Swin blocks, at the paper's size", "papers:make"),
     Preset("convvc", "its convolutional variant, at the paper's size", "papers:make"),
@@ -126,6 +132,13 @@ LOOKS = (
         "looks:make",
         several_rates=True,
         look_of="mambavc-lite",
+    ),
+    Preset(
+        "mambavc-lite-seen-natural",
+        "the natural look of mambavc-lite-seen",
+        "looks:make",
+        several_rates=True,
+        look_of="mambavc-lite-seen",
     ),
 )
 """What shows files in another way, and can be trained. Its folder's name is the model's with that of the look."""

@@ -118,7 +118,7 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
         crops = CropStore(store)
         pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255
         curvature = choose_curvature(weights.picture, pictures.split(1))
-        weights = make_weights(model, record, curvature=curvature)
-        weights = make_weights(model, record, {PICTURE: calibrated_tables(weights, crops)}, curvature)
+        weights = make_weights(model, record, curvature=curvature, name=name)
+        weights = make_weights(model, record, {PICTURE: calibrated_tables(weights, crops)}, curvature, name)
     save(folder, weights)
     return weights
