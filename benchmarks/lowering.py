@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a weights folder exported from the same checkpoint")
     arguments = parser.parse_args()
     model, _ = load_checkpoint(arguments.checkpoint)
-    codec = Codec(make_weights(model, {}))
+    codec = Codec(make_weights(model, {}, name="mambavc-lite"))
     shipped = Codec(load(arguments.weights)) if arguments.weights else None
     pictures = [read_picture(path).picture for path in arguments.pictures]
     print("quality  float bits  file bits   lowering" + ("  calibrated" if shipped else ""))

@@ -188,7 +188,7 @@ def encode(
     if chosen == "exact" and (target or quality is not None):
         raise ValueError(f"what is lossless has no {next(iter(target), 'quality')}")
     side, tuned = check_tile(tile), check_tune(tune)
-    name = model_for(tuned) if model is None else check_model(model)
+    name = model_for(tuned, None if model is None else check_model(model))
     device, threads = check_device(device), check_threads(threads)
     from mvc.metadata import chosen as chosen_metadata
 

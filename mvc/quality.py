@@ -65,8 +65,10 @@ def check_tune(tune: str) -> Tune:
     raise ValueError(f"tune must be {' or '.join(TUNES)}, not {tune!r:.40}")
 
 
-def model_for(tune: Tune) -> str:
-    """The model that codes pictures where none is named."""
+def model_for(tune: Tune, named: str | None = None) -> str:
+    """The model that codes pictures: the named one, or that of what is kept small."""
+    if named is not None:
+        return named
     return SEEN_MODEL if tune == "look" else DEFAULT_MODEL
 
 

@@ -270,6 +270,6 @@ def _checked(encode_one: Callable[[Any], bytes], exact: bool, options: Mapping[s
     if not exact:
         from mvc import codec
 
-        model = options.get("model") or model_for(check_tune(options.get("tune", "error")))
+        model = model_for(check_tune(options.get("tune", "error")), options.get("model"))
         wanted = model, options.get("device", "auto"), options.get("threads")
         codec.load(*wanted)

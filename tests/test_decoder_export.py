@@ -297,7 +297,7 @@ def test_what_a_stranger_refuses(codec: Codec, shipped: Path, tmp_path: Path) ->
 @needs_onnx
 def test_models_that_have_no_such_form(tmp_path: Path) -> None:
     conv = MambaVCLite(replace(CONFIG, block="conv"))
-    save(tmp_path / "conv", make_weights(conv, {}))
+    save(tmp_path / "conv", make_weights(conv, {}, name="mambavc-lite"))
     for model in ("mambavc-ssf-lite", str(tmp_path / "conv")):
         with pytest.raises(Unsupported, match="cannot be exported"):
             folder.export_decoder(tmp_path / "made", model)

@@ -125,7 +125,7 @@ def test_windows_of_a_large_picture_have_clusters_of_their_own(monkeypatch: pyte
     monkeypatch.setattr(lite, "WINDOW", 4)
     network = MambaVCLite(replace(CONFIG, block="sass")).eval()
     active(network.g_s.stage16), active(network.g_s.stage8)
-    codec = Codec(make_weights(network, {}))
+    codec = Codec(make_weights(network, {}, name="mambavc-lite"))
     data = codec.encode(picture(90, 150), 40, 0)
     region = Region(64, 10, 80, 70)
     part, whole = StillFile(data, region).decode(lambda _: codec).samples, codec.decode(data).samples
@@ -174,7 +174,7 @@ def test_low_rank_is_the_end_of_the_analysis_and_of_nothing_else() -> None:
         y = network.analyse(x, index)[0].flatten(1, 2)
     expected = (torch.linalg.svdvals(y) - 2).clamp_min(0)
     torch.testing.assert_close(torch.linalg.svdvals(low), expected, atol=1e-3, rtol=1e-4)
-    codec = Codec(make_weights(network, {}))
+    codec = Codec(make_weights(network, {}, name="mambavc-lite"))
     assert codec.decode(codec.encode(picture(64, 64), 40, 0)).samples.std() > 10
 
 

@@ -149,7 +149,7 @@ def test_files_of_a_model_from_its_folder(kind, tmp_path):
     network = MambaVCLite(replace(CONFIG, block=kind, analysis=(2, 2))).eval()
     for stage in (network.g_a.stage8, network.g_s.stage16):
         active(stage)
-    save(tmp_path, make_weights(network, {}))
+    save(tmp_path, make_weights(network, {}, name="mambavc-lite"))
     weights = load(tmp_path)
     assert weights.picture.model.config.block == kind
     codec = Codec(weights)

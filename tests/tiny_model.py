@@ -69,7 +69,7 @@ def tiny_network() -> MambaVCLite:
 
 @cache
 def tiny_weights() -> Weights:
-    return make_weights(tiny_network(), {"about": "random, for tests"})
+    return make_weights(tiny_network(), {"about": "random, for tests"}, name="mambavc-lite")
 
 
 @cache

@@ -109,7 +109,7 @@ def encode(
     task = Encoding(
         index=quality_index(quality), asked=quality is not None, target=target, coder=chosen, near=near,
         alpha=not no_alpha, kept=kept, thumbnail=thumbnail, grain=grain, tile_px=tile_px, effort=effort,
-        tune=tune.value, model=model_for(tune.value) if model is None else model, device=device,
+        tune=tune.value, model=model_for(tune.value, model), device=device,
         threads=threads_of(threads, count), force=force, resume=resume, measure=measure, sheet=reports.pictures,
     )  # fmt: skip
     how = {"force": force, "resume": resume, "stats": stats is not None}

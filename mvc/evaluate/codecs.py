@@ -137,7 +137,7 @@ def adapter(
         from mvc import codec
 
         ways = name.split("-")[1:]
-        named = model or model_for("look" if "tuned" in ways else "error")
+        named = model_for("look" if "tuned" in ways else "error", model)
         return mvc_adapter(codec.load(named, device, threads), named, effort, ways=ways)
     if name.startswith(ZOO):
         from mvc.evaluate import compressai_zoo

@@ -21,7 +21,7 @@ from mvc.models.network import make_network
 from mvc.models.registry import PICTURE
 from mvc.models.weights import Weights, save
 from mvc.models.weights import make_weights as assemble
-from mvc.quality import DEFAULT_MODEL, INDICES
+from mvc.quality import INDICES
 from mvc.train.calibrate import calibrated_tables
 from mvc.train.calibrate_clips import clip_curvature, clip_tables
 from mvc.train.clips import ClipStore
@@ -74,7 +74,8 @@ def make_weights(
     record: dict[str, Any],
     latent: Mapping[str, Tables] | None = None,
     curvature: list[list[float]] | None = None,
-    name: str = DEFAULT_MODEL,
+    *,
+    name: str,
 ) -> Weights:
     """Lower all networks of a trained model; its name and `record` (training facts) go into the manifest.
 
@@ -113,12 +114,12 @@ def export(checkpoint: Path, folder: Path, store: Path | None = None) -> Weights
         stills = CropStore(stills_store(store)) if stills_store(store).with_suffix(".json").exists() else None
         curvature = clip_curvature(weights, clips, stills)
         weights = make_weights(model, record, curvature=curvature, name=name)
-        weights = make_weights(model, record, clip_tables(weights, clips), curvature, name)
+        weights = make_weights(model, record, clip_tables(weights, clips), curvature, name=name)
     elif store is not None:
         crops = CropStore(store)
         pictures = torch.from_numpy(crops.batch(np.random.default_rng(1), CURVATURE_CROPS, 256)).float() / 255
         curvature = choose_curvature(weights.picture, pictures.split(1))
         weights = make_weights(model, record, curvature=curvature, name=name)
-        weights = make_weights(model, record, {PICTURE: calibrated_tables(weights, crops)}, curvature, name)
+        weights = make_weights(model, record, {PICTURE: calibrated_tables(weights, crops)}, curvature, name=name)
     save(folder, weights)
     return weights

@@ -218,10 +218,10 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.recipe.ema, 1 - 8 / (self.step + 10))
+        values = self.model.state_dict()
         # what stays as it is must not be averaged with itself: -0.0 would become 0.0, and a look be of other weights
-        frozen = {name for name, value in self.model.named_parameters() if not value.requires_grad}
-        values = {name: value for name, value in self.model.state_dict().items() if name not in frozen}
-        torch._foreach_lerp_([self.average[k] for k in values], list(values.values()), 1 - decay)
+        names = self._trained() or list(values)
+        torch._foreach_lerp_([self.average[name] for name in names], [values[name] for name in names], 1 - decay)
 
     def train_step(self, lr: float) -> tuple[float, ...]:
         """One step; TOLD of this rank's crops, and the norm of the gradient."""
