@@ -154,8 +154,8 @@ def decode(data: bytes, shape: Shape) -> list[Plane]:
     require(len(data) >= 6, "Truncated", "the header is cut")
     way, classes, same = data[0] & 3, (0, 1, 4, 12)[data[0] >> 2 & 3], data[0] >> 4
     depth, near, turned = data[1], data[2], data[3] & 1
-    quick, recalled = data[3] >> 1 & 1, data[3] >> 2
-    require(1 <= depth <= 16 and not same >> (count - 1) and recalled <= 1, "Corrupt", "the header is impossible")
+    quick, recalled = data[3] >> 1 & 1, data[3] >> 2 & 1
+    require(1 <= depth <= 16 and not same >> (count - 1) and data[3] < 16, "Corrupt", "the header is impossible")
     may_turn = count > 2 and not same and not near and depth < 16 and way < 2
     require((may_turn or not turned) and (way < 2 or not quick), "Corrupt", "the header is impossible")
     require(len(data) % 2 == 0, "Truncated", "a word is cut")

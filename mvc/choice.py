@@ -22,6 +22,7 @@ from mvc.container import Head, Reader, Unit, write_file
 from mvc.errors import Limit
 from mvc.estimate import hopeless, least_bytes, least_sizes
 from mvc.grain import measured
+from mvc.lossless.colours import fewer
 from mvc.picture import Picture
 from mvc.quality import INDICES, Coder
 from mvc.still_file import StillFile
@@ -44,6 +45,8 @@ PROMISING = 2.5
 Those that it made cheaper had 0.01 to 1.8 (73 pictures and qualities, docs/decisions.md); of photographs with smooth
 parts the best tile has 2 to 50, and all of them together take longer than the picture.
 """
+FEWER = 0.6
+"""What fewer colours cost at the least, of what the exact coder may hope for without that."""
 LEARNED = 0.7
 """What the exact coder takes of a picture as a whole, at the least, of what it takes in tiles, where it learns anew."""
 
@@ -259,14 +262,24 @@ class Both:
         """What the exact coder makes of a tile in which much repeats, where that may cost less than `least`."""
         hopes = self.hopes(cut)
         likely = min(hopes, key=hopes.__getitem__)
-        if hopes[likely] > least:
+        free = self.weight > 0 and not self.fine
+        if (FEWER if free else 1) * hopes[likely] > least:
             return []
         tried = [self.exactly(cut, 0)]  # its estimate is the least sure
+        if free and (made := self._fewer(cut)):
+            return [*tried, *made]
         for near in range(max(likely, 1), max(hopes) + 1):  # estimates are for too small errors rather than too large
             tried.append(self.exactly(cut, near))
             if tried[-1].cost >= tried[-2].cost:
                 break
         return tried
+
+    def _fewer(self, cut: Cut) -> list[Coded]:
+        """What the exact coder makes of a tile in fewer colours, if it does not have too many for that."""
+        samples = fewer(cut.picture.samples, self.weight)
+        if samples is None:
+            return []
+        return [self.exactly(replace(cut, picture=Picture(samples, cut.picture.alpha)), 0, cut.picture)]
 
     def _within(self, cut: Cut) -> Coded:
         """A tile by the exact coder with the largest errors that are good enough."""
@@ -288,12 +301,16 @@ class Both:
         error = float(errors.mean())
         return Coded(self.cost(_bits(units), cut, error), error, units), errors
 
-    def exactly(self, cut: Cut, near: int) -> Coded:
-        """A tile by the exact coder; none of its samples is off by more than `near`."""
-        units = stills.exact_tile(cut, near, self.effort)
+    def exactly(self, cut: Cut, near: int, original: Picture | None = None) -> Coded:
+        """A tile by the exact coder; none of its samples is off by more than `near`.
+
+        If its picture was changed, the `original` is what errors are told against.
+        """
+        units = stills.exact_tile(cut, near, self.effort, original is not None)
         error = 0.0
-        if near:
-            error = float(squared_errors(cut.picture, stills.exact_samples(self.head, units, cut.tile)).mean())
+        if near or original is not None:
+            made = stills.exact_samples(self.head, units, cut.tile)
+            error = float(squared_errors(original or cut.picture, made).mean())
         return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def cost(self, bits: float, cut: Cut, error: float) -> float:

@@ -66,18 +66,21 @@ def exact_head(source: Source, tile_px: int | None = None) -> Head:
     return Head("still", *size, source.colour, source.depth, None, None, None, source.has_alpha, tile_px)
 
 
-def exact_tile(cut: Cut, near: int = 0, effort: int = DEFAULT_EFFORT) -> list[Unit]:
-    """The units of a tile by the exact coder: alpha with the colour, or beside it where that is shorter."""
+def exact_tile(cut: Cut, near: int = 0, effort: int = DEFAULT_EFFORT, changed: bool = False) -> list[Unit]:
+    """The units of a tile by the exact coder: alpha with the colour, or beside it where that is shorter.
+
+    `changed` says that its samples are not the picture's any more.
+    """
     picture, number = cut.picture, cut.number
     planes, alpha = _planes(picture.samples), picture.alpha
     if alpha is None:
-        return [_exact_unit("exact", number, planes, near, effort)]
+        return [_exact_unit("exact", number, planes, near, effort, changed)]
 
     def together(rows: slice) -> list[Unit]:
-        return [_exact_unit("exact", number, [plane[rows] for plane in (*planes, alpha)], 0, effort)]
+        return [_exact_unit("exact", number, [plane[rows] for plane in (*planes, alpha)], 0, effort, changed)]
 
     def apart(rows: slice) -> list[Unit]:
-        colour = _exact_unit("exact", number, [plane[rows] for plane in planes], near, effort)
+        colour = _exact_unit("exact", number, [plane[rows] for plane in planes], near, effort, changed)
         return [colour, alpha_unit(alpha[rows], effort, number)]
 
     def size(units: Sequence[Unit]) -> int:
@@ -96,8 +99,10 @@ def alpha_unit(alpha: Samples, effort: int = DEFAULT_EFFORT, number: int = 0) ->
     return _exact_unit("alpha", number, [alpha], 0, effort)
 
 
-def _exact_unit(role: Any, number: int, planes: Sequence[Samples], near: int, effort: int) -> Unit:
-    stream = stream_of([np.ascontiguousarray(plane) for plane in planes], near, effort=effort)
+def _exact_unit(
+    role: Any, number: int, planes: Sequence[Samples], near: int, effort: int, changed: bool = False
+) -> Unit:
+    stream = stream_of([np.ascontiguousarray(plane) for plane in planes], near, effort=effort, changed=changed)
     return Unit(role, number, None, (stream,))
 
 

@@ -98,7 +98,8 @@ def lines_of(name: str, facts: dict[str, Any]) -> list[str]:
         name = f"{unit['role']} {unit['index']}"
         how = f"quality index {unit['quality_index']}, streams"
         if "near" in unit:
-            how = f"no sample off by more than {unit['near']}, a stream" if unit["near"] else "exact, a stream"
+            how = f"no sample off by more than {unit['near']}" if unit["near"] else "exact"
+            how = ("in fewer colours" if "changed" in unit else how) + ", a stream"
         lines.append(f"{name:>13}  {how} of {streams} bytes")
     for chunk in facts["chunks"]:
         unknown = "" if chunk["known"] else ", unknown"

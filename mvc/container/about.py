@@ -88,6 +88,7 @@ def describe(data: bytes | BinaryIO) -> dict[str, Any]:
                 "quality_index": _quality(head, unit),
                 "stream_bytes": list(unit.sizes),
                 **({} if unit.near is None else {"near": unit.near}),
+                **({"changed": True} if unit.changed else {}),
             }
             for unit in units
         ],

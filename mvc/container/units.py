@@ -20,8 +20,10 @@ Role = Literal["picture", "inter", "exact", "alpha", "between"]
 
 MOST_INDEX = 0xFFFFFFFF
 AS_HEAD = 64  # a unit's quality_index in the file where it has none of its own
-NEAR_AT = 2  # the byte of an exact coder's stream that says the greatest error
-UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5 + NEAR_AT + 1  # of a CODE that are read for its head, at most
+NEAR_AT, CHANGED_AT, CHANGED = 2, 3, 8
+"""The bytes of an exact coder's stream that say the greatest error, and whether samples were changed before: a bit."""
+APART = 0x80  # from which first byte on a stream has another header
+UNIT_HEAD_BYTES = 1 + 5 + 1 + 1 + 254 * 5 + CHANGED_AT + 1  # of a CODE that are read for its head, at most
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,8 @@ class UnitHead:
     """A unit without its streams: their `sizes`, and the `offset` of the first in the file, all in bytes.
 
     Its chunk begins at `start` and is unit `number` of the file. `near` is the greatest error of a sample that the
-    exact coder says, None where another coder made the unit.
+    exact coder says, None where another coder made the unit; `changed` that there are others, as it was given fewer
+    colours.
     """
 
     role: Role
@@ -137,6 +140,7 @@ class UnitHead:
     start: int
     number: int
     near: int | None = None
+    changed: bool = False
 
 
 def head_of(chunk: Chunk) -> Head:
@@ -221,14 +225,15 @@ def unit_head(chunk: Chunk, head: Head, last: int) -> UnitHead:
     length = chunk.length - (CRC_BYTES if head.linked else 0)
     first = chunk.source.take(min(chunk.length, UNIT_HEAD_BYTES), "the payload")
     cursor = fields.Cursor(first, chunk.start, length, chunk.label)
-    near = None
+    near, changed = None, False
     if chunk.code == NEXT.code:
         record = fields.begin(NEXT.fields[:-1], cursor)
         record |= {"index": _next_index(chunk, head, last), "sizes": (cursor.left(),)}
     else:
         record = fields.begin(CODE.fields[:-1], cursor)
-    if record["role"] in ("exact", "alpha") and record["sizes"][0] > NEAR_AT:
-        near = first[cursor.position - cursor.start + NEAR_AT]
+    if record["role"] in ("exact", "alpha") and record["sizes"][0] > CHANGED_AT:
+        stream = first[cursor.position - cursor.start :]
+        near, changed = stream[NEAR_AT], stream[0] < APART and stream[CHANGED_AT] & CHANGED > 0
     return UnitHead(
         record["role"],
         record["index"],
@@ -238,4 +243,5 @@ def unit_head(chunk: Chunk, head: Head, last: int) -> UnitHead:
         chunk.offset,
         chunk.number,
         near,
+        changed,
     )

@@ -19,13 +19,12 @@ import numpy as np
 import PIL
 from PIL import Image, features
 
+from mvc import choice
 from mvc.arguments import LOOKS
-from mvc.choice import with_grain
-from mvc.container import read_head
 from mvc.errors import BackendError, MvcError
 from mvc.evaluate.adapter import ZOO, Adapter, Samples
 from mvc.picture import Picture
-from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, model_for, quality_index
+from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, INDICES, Coder, model_for, quality_index
 from mvc.still_file import StillFile
 from mvc.version import __version__
 
@@ -107,7 +106,7 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
     }
 )
 
-OWN = "mvc", "mvc-grain", "mvc-natural", "mvc-tuned", "mvc-tuned-natural"
+OWN = "mvc", "mvc-auto", "mvc-grain", "mvc-natural", "mvc-tuned", "mvc-tuned-natural"
 NAMES = (*OWN, *_FORMATS)
 """All codecs by name, but for CompressAI's."""
 
@@ -181,25 +180,25 @@ def mvc_adapter(
 ) -> Adapter:
     """mvc itself, from a loaded codec, warmed up so that no clock sees kernels being compiled.
 
-    Its network alone, in these ways: "tuned" to the look; shown in the "natural" look, or with "grain".
+    Its network alone, in these ways: "tuned" to the look; shown in the "natural" look, or with "grain". "auto" is what
+    `mvc encode` makes, by the network, the exact coder or both.
     """
-    codec = codec.tuned("look") if "tuned" in ways else codec
-    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
+    codec = codec.tuned("look" if "tuned" in ways else "error")
     grain, look = "grain" in ways, LOOKS["natural" if "natural" in ways else "faithful"]
-    StillFile(coded, look=look).decode(lambda model_id: codec)
+    coder: Coder = "auto" if "auto" in ways else "network"
 
     def encode(samples: Samples, quality: float) -> bytes:
-        picture = Picture(samples)
-        data = codec.encode(picture, quality_index(quality), effort)
-        return with_grain(data, picture, codec) if grain else data
+        how: Any = {"index": quality_index(quality), "effort": effort, "coder": coder, "grain": grain}
+        return choice.encode(Picture(samples), lambda: codec, target={}, **how)
 
     def decode(data: bytes) -> Samples:
         return StillFile(data, grain=grain, look=look).decode(lambda model_id: codec).samples
 
+    decode(codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort))
     return Adapter(
         "-".join(["mvc", *ways]),
         ", ".join(["mvc", name, f"effort {effort}", *ways]),
-        f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
+        f"mvc {__version__}, model id {codec.model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
         8,

@@ -21,19 +21,25 @@ __all__ = ["MAX_PLANES", "Way", "decode", "encode"]
 
 Plane = NDArray[np.uint8] | NDArray[np.uint16]
 MAX_PLANES = 4
-TURN, QUICK, RECALL = 1, 2, 4
+TURN, QUICK, RECALL, CHANGED = 1, 2, 4, 8
 """Bits of byte 3 of the header. Streams that are not quick are mixed."""
 
 
 def encode(
-    planes: Sequence[Plane], near: int = 0, way: Way | None = None, effort: int = 1, spread: bool = True
+    planes: Sequence[Plane],
+    near: int = 0,
+    way: Way | None = None,
+    effort: int = 1,
+    spread: bool = True,
+    changed: bool = False,
 ) -> bytes:
     """The stream of 1 to 4 planes [H, W], all uint8 or all uint16, of which no sample changes by more than `near`.
 
     A picture of three or four planes should start with red, green and blue. `way` is chosen if it is None, and
     samples are stored, or exact in spite of `near`, where that is shorter. Effort 0 is quick in both directions; 1 is
     that, or the mixed kind where a picture is small; 2 and 3 take the shorter of both kinds, and are slow.
-    With `spread`, samples that came from fewer bits are coded as those.
+    With `spread`, samples that came from fewer bits are coded as those. `changed` is for the header: that they are not
+    the picture's any more (colours.py), whatever `near` says.
     """
     if not 1 <= len(planes) <= MAX_PLANES:
         raise ValueError("one to four planes are needed")
@@ -48,15 +54,15 @@ def encode(
     kept, same = different(ordered(planes))
     source = np.stack(kept).astype(np.int32)
     found = choices(source, depth, near, same == 0, way, effort)
-    stream = min((_stream(source, depth, same, choice) for choice in found), key=len)
+    stream = min((_stream(source, depth, same, choice, changed) for choice in found), key=len)
     return stream if way is not None else stored.shorter(stream, planes, depth)
 
 
-def _stream(source: NDArray[np.int32], depth: int, same: int, choice: Choice) -> bytes:
+def _stream(source: NDArray[np.int32], depth: int, same: int, choice: Choice, changed: bool) -> bytes:
     """The stream of planes [C, H, W]; bit k of `same` says that plane k + 1 equals plane 0 and is not there."""
     plan, coder = choice.plan(depth, source[0].size), Coder()
     code_body(coder, plan, turned(source, depth) if choice.turn else source, source.shape)
-    flags = choice.turn * TURN | choice.quick * QUICK | choice.recalling * RECALL
+    flags = choice.turn * TURN | choice.quick * QUICK | choice.recalling * RECALL | changed * CHANGED
     head = bytes([choice.way | CLASSES.index(plan.classes) << 2 | same << 4, depth, choice.near, flags])
     return head + coder.finish()
 
@@ -79,7 +85,7 @@ def decode(data: bytes, shape: tuple[int, int, int]) -> tuple[Plane, ...]:
     way, classes, same = Way(data[0] & 3), CLASSES[data[0] >> 2 & 3], data[0] >> 4
     depth, near, turn = data[1], data[2], bool(data[3] & TURN)
     quick, recalling = bool(data[3] & QUICK), bool(data[3] & RECALL)
-    impossible = not 1 <= depth <= MAX_DEPTH or same >> (count - 1) or data[3] > TURN + QUICK + RECALL
+    impossible = not 1 <= depth <= MAX_DEPTH or same >> (count - 1) or data[3] >= 2 * CHANGED
     if turn:
         impossible |= count < 3 or same > 0 or near > 0 or depth == MAX_DEPTH or way >= Way.INDEXED
     if impossible or (quick and way >= Way.INDEXED):

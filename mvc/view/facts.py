@@ -101,8 +101,8 @@ def _badges(file: File, size: int, found: dict[str, Any]) -> list[str]:
     if file.quality_index is not None:
         made.append(f"quality {quality_of(file.quality_index):.2g}")
     else:
-        near = _near(found)
-        made.append("near-lossless" if near else "lossless" if found else "exact")
+        kept = "lossy" if _changed(found) else "near-lossless" if _near(found) else "lossless"
+        made.append(kept if found else "exact")
     made.append(_bytes(size))
     if found:
         made.append(f"{found['bits_per_pixel']:.3g} bits per pixel")
@@ -130,7 +130,8 @@ def _coding(file: File, found: dict[str, Any]) -> Rows:
     model = file.head.model_id
     if model is None:
         near = _near(found)
-        rows = [("Coder", "exact"), ("Errors", f"no sample off by more than {near}" if near else "none")]
+        errors = f"no sample off by more than {near}" if near else "none"
+        rows = [("Coder", "exact"), ("Errors", "of fewer colours" if _changed(found) else errors)]
         rows = rows if found else rows[:1]
     else:
         known = preset_of(model)
@@ -150,6 +151,11 @@ def _coding(file: File, found: dict[str, Any]) -> Rows:
 def _near(found: dict[str, Any]) -> int:
     """The greatest error of a sample in units that the exact coder made."""
     return max((unit.get("near") or 0 for unit in found.get("units", ())), default=0)
+
+
+def _changed(found: dict[str, Any]) -> bool:
+    """Whether the exact coder was given fewer colours than there were."""
+    return any("changed" in unit for unit in found.get("units", ()))
 
 
 def _file(file: File, stamp: Stamp, found: dict[str, Any]) -> Rows:
