@@ -265,19 +265,21 @@ class Both:
         free = self.weight > 0 and not self.fine
         if (FEWER if free else 1) * hopes[likely] > least:
             return []
-        tried = [self.exactly(cut, 0)]  # its estimate is the least sure
-        if free and (made := self._fewer(cut)):
-            return [*tried, *made]
+        exact = self.exactly(cut, 0)  # its estimate is the least sure
+        made = [*(self._fewer(cut) if free else ()), exact]
+        least = min(one.cost for one in made)
         for near in range(max(likely, 1), max(hopes) + 1):  # estimates are for too small errors rather than too large
-            tried.append(self.exactly(cut, near))
-            if tried[-1].cost >= tried[-2].cost:
+            if hopes[near] >= least:
                 break
-        return tried
+            made.append(self.exactly(cut, near))
+            if made[-1].cost >= made[-2].cost:
+                break
+        return made
 
     def _fewer(self, cut: Cut) -> list[Coded]:
-        """What the exact coder makes of a tile in fewer colours, if it does not have too many for that."""
+        """What the exact coder makes of a tile in fewer colours (mvc/lossless/colours.py), if that can be had."""
         samples = fewer(cut.picture.samples, self.weight)
-        if samples is None:
+        if samples is None or np.array_equal(samples, cut.picture.samples):
             return []
         return [self.exactly(replace(cut, picture=Picture(samples, cut.picture.alpha)), 0, cut.picture)]
 

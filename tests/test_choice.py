@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 import pytest
 from command import run
 from fake_codec import FakeCodec
@@ -87,9 +89,9 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Picture]:
     """The pictures, or parts, that were coded exactly."""
     pictures: list[Picture] = []
 
-    def exact_tile(cut: tiled.Cut, near: int = 0, effort: int = 1) -> list[Unit]:
+    def exact_tile(cut: tiled.Cut, *args: Any, **options: Any) -> list[Unit]:
         pictures.append(cut.picture)
-        return made(cut, near, effort)
+        return made(cut, *args, **options)
 
     made = stills.exact_tile
     monkeypatch.setattr(stills, "exact_tile", exact_tile)
@@ -231,16 +233,38 @@ def test_a_dither_is_no_photograph() -> None:
     assert estimate.hopeless(Picture(NOISE.samples[..., 0].copy()))
 
 
-def test_small_errors_where_they_cost_less() -> None:
+def test_small_errors_where_they_cost_less(monkeypatch: pytest.MonkeyPatch) -> None:
     page = TEXT.samples.copy()
     page[:, 60:] = SMOOTH.samples[:, 60:]  # half of it a photograph
     picture = Picture(page)
     sizes = {near: len(stills.exact_file(picture, near)) for near in (0, 1, 4)}
     assert sizes[4] < sizes[1] < sizes[0]
+    monkeypatch.setattr(choice, "fewer", lambda *_: None)  # too many colours
     for weight, expected in ((0.001, 4), (10, 0), (0, 0)):
         made = coded(picture, Network(10**6, 30, weight))
         assert mvc.info(made)["units"][0]["near"] == expected
     assert estimate.least_bytes(SMOOTH, 4) == estimate.least_bytes(NOISE, 1) == np.inf
+
+
+def test_fewer_colours_where_they_cost_less() -> None:
+    """Type has hundreds of shades at its edges. What was changed says so, and what must be exact is not changed."""
+    drawn = PIL.Image.new("RGB", (160, 96), "white")
+    PIL.ImageDraw.Draw(drawn).text((6, 20), "Fewer", "navy", PIL.ImageFont.load_default(48))
+    picture = Picture(np.asarray(drawn))
+    made = {weight: coded(picture, Network(10**6, 30, weight)) for weight in (0.005, 0.1, 0, 1e4)}
+    shown = {weight: mvc.decode(data) for weight, data in made.items()}
+    few, more, exact, _ = map(len, made.values())
+    assert few < more < 0.8 * exact
+    assert 25 < stills.psnr(picture, shown[0.005]) < stills.psnr(picture, shown[0.1])
+    assert all(np.array_equal(shown[weight].samples, picture.samples) for weight in (0, 1e4))
+    assert ["changed" in mvc.info(data)["units"][0] for data in made.values()] == [True, True, False, False]
+    assert "exact 0  in fewer colours, a stream of" in " ".join(run("info", "-", stdin=made[0.1]).stdout.split("\n"))
+    alpha = np.arange(160, dtype=np.uint8)[None].repeat(96, 0)
+    both = mvc.decode(coded(Picture(picture.samples, alpha), Network(10**6, 30, 0.005)))
+    assert both.alpha is not None and np.array_equal(both.alpha, alpha)
+    assert not np.array_equal(both.samples, picture.samples)
+    fine = choice.encode(picture, lambda: Network(10**6, 30, 0.005), index=63, effort=1, target={})  # type: ignore[arg-type, return-value]
+    assert "changed" not in mvc.info(fine)["units"][0]
 
 
 def test_python_and_command(codec: FakeCodec, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:

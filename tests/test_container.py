@@ -95,6 +95,11 @@ def test_pipes_and_heads_give_the_same(content: Content) -> None:
             assert data[head.offset :].startswith(b"".join(unit.streams))
 
 
+def changed(stream: bytes) -> bool:
+    """Whether a stream of the exact coder says so."""
+    return len(stream) > 3 and stream[0] < 0x80 and stream[3] & 8 > 0
+
+
 @settings(deadline=None)
 @given(contents)
 def test_describe_tells_all_of_a_valid_file(content: Content) -> None:
@@ -109,6 +114,7 @@ def test_describe_tells_all_of_a_valid_file(content: Content) -> None:
             "quality_index": own if unit.quality_index is None and unit.role in FRAMES else unit.quality_index,
             "stream_bytes": [len(stream) for stream in unit.streams],
             **({"near": unit.streams[0][2]} if unit.role not in FRAMES and len(unit.streams[0]) > 2 else {}),
+            **({"changed": True} if unit.role not in FRAMES and changed(unit.streams[0]) else {}),
         }
         for unit in content.units
     ]

@@ -161,7 +161,7 @@ def test_recall_is_chosen_where_it_helps(monkeypatch: pytest.MonkeyPatch) -> Non
     assert helped[3] & 6 == 6 and plain[3] & 6 == 2 and len(helped) < 0.9 * len(plain)
 
 
-@pytest.mark.parametrize("header", [b"\0\x08\0\4", b"\2\x08\0\6", b"\x30\x08\0\6", b"\0\x10\0\6", b"\0\x08\0\x0e"])
+@pytest.mark.parametrize("header", [b"\0\x08\0\4", b"\2\x08\0\6", b"\x30\x08\0\6", b"\0\x10\0\6", b"\0\x08\0\x16"])
 def test_impossible_recall_is_refused(header: bytes) -> None:
     """Not quick, of numbers, of one plane, of too many bits, and a bit that has no meaning."""
     shape = (3 + (header[1] == 16), 4, 5)

@@ -231,9 +231,10 @@ def unit_head(chunk: Chunk, head: Head, last: int) -> UnitHead:
         record |= {"index": _next_index(chunk, head, last), "sizes": (cursor.left(),)}
     else:
         record = fields.begin(CODE.fields[:-1], cursor)
-    if record["role"] in ("exact", "alpha") and record["sizes"][0] > CHANGED_AT:
+    if record["role"] in ("exact", "alpha") and record["sizes"][0] > NEAR_AT:
         stream = first[cursor.position - cursor.start :]
-        near, changed = stream[NEAR_AT], stream[0] < APART and stream[CHANGED_AT] & CHANGED > 0
+        near = stream[NEAR_AT]
+        changed = record["sizes"][0] > CHANGED_AT and stream[0] < APART and stream[CHANGED_AT] & CHANGED > 0
     return UnitHead(
         record["role"],
         record["index"],

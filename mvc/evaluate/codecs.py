@@ -21,6 +21,7 @@ from PIL import Image, features
 
 from mvc import choice
 from mvc.arguments import LOOKS
+from mvc.container import read_head
 from mvc.errors import BackendError, MvcError
 from mvc.evaluate.adapter import ZOO, Adapter, Samples
 from mvc.picture import Picture
@@ -194,11 +195,12 @@ def mvc_adapter(
     def decode(data: bytes) -> Samples:
         return StillFile(data, grain=grain, look=look).decode(lambda model_id: codec).samples
 
-    decode(codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort))
+    coded = codec.encode(Picture(np.zeros((64, 64, 3), np.uint8)), INDICES // 2, effort)
+    decode(coded)
     return Adapter(
         "-".join(["mvc", *ways]),
         ", ".join(["mvc", name, f"effort {effort}", *ways]),
-        f"mvc {__version__}, model id {codec.model_id.hex()}",
+        f"mvc {__version__}, model id {read_head(coded).model_id.hex()}",
         tuple(float(quality) for quality in range(1, 9)),
         1,
         8,
