@@ -15,6 +15,7 @@ import torch
 
 import mvc
 from mvc.arguments import MAX_THREADS
+from mvc.environment import prepare
 from mvc.ops.computing import computing
 
 
@@ -171,3 +172,17 @@ os._exit(0)
 def test_a_child_made_by_fork_after_use() -> None:
     done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_user_has_set_for_openmp_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for own, expected in ({}, ("PASSIVE", "3000")), ({"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)):
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            monkeypatch.delenv(name, raising=False)
+        for name, value in own.items():
+            monkeypatch.setenv(name, value)
+        prepare()
+        assert (os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT")) == expected
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    monkeypatch.delenv("OMP_WAIT_POLICY")
+    prepare()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"
