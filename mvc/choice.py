@@ -1,9 +1,10 @@
 """Which coder makes the file of a picture: the network of a model, the exact coder (mvc/stills.py), or both in tiles.
 
 Better is what costs less: bits plus lambda times the squared error, as in the training of the model. So the exact
-coder, which makes no errors, may take more bytes than the network where that does badly: text, flat colour, hard edges.
-What is hopeless is not tried, by an estimate (mvc/estimate.py). Of the highest quality FINE_DB are expected: where the
-network has less, the exact coder takes over with as large errors as that allows.
+coder may take more bytes than the network where that does badly: text, flat colour, hard edges. It makes no errors or
+small ones, or is given fewer colours (mvc/lossless/colours.py). What is hopeless is not tried, by an estimate
+(mvc/estimate.py). Of the highest quality FINE_DB are expected: where the network has less, the exact coder takes over
+with as large errors as that allows.
 """
 
 from __future__ import annotations
