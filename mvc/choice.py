@@ -267,7 +267,7 @@ class Both:
         if (FEWER if free else 1) * hopes[likely] > least:
             return []
         exact = self.exactly(cut, 0)  # its estimate is the least sure
-        made = [*(self._fewer(cut) if free else ()), exact]
+        made = [*(self._fewer(cut) if free else ()), exact]  # with which the first of those below is compared
         least = min(one.cost for one in made)
         for near in range(max(likely, 1), max(hopes) + 1):  # estimates are for too small errors rather than too large
             if hopes[near] >= least:
@@ -282,7 +282,7 @@ class Both:
         samples = fewer(cut.picture.samples, self.weight)
         if samples is None or np.array_equal(samples, cut.picture.samples):
             return []
-        return [self.exactly(replace(cut, picture=Picture(samples, cut.picture.alpha)), 0, cut.picture)]
+        return [self.exactly(cut, 0, Picture(samples, cut.picture.alpha))]
 
     def _within(self, cut: Cut) -> Coded:
         """A tile by the exact coder with the largest errors that are good enough."""
@@ -304,16 +304,13 @@ class Both:
         error = float(errors.mean())
         return Coded(self.cost(_bits(units), cut, error), error, units), errors
 
-    def exactly(self, cut: Cut, near: int, original: Picture | None = None) -> Coded:
-        """A tile by the exact coder; none of its samples is off by more than `near`.
-
-        If its picture was changed, the `original` is what errors are told against.
-        """
-        units = stills.exact_tile(cut, near, self.effort, original is not None)
+    def exactly(self, cut: Cut, near: int, changed: Picture | None = None) -> Coded:
+        """A tile, or what it was `changed` into, by the exact coder, whose samples are off by `near` at the most."""
+        own = cut if changed is None else replace(cut, picture=changed)
+        units = stills.exact_tile(own, near, self.effort, changed is not None)
         error = 0.0
-        if near or original is not None:
-            made = stills.exact_samples(self.head, units, cut.tile)
-            error = float(squared_errors(original or cut.picture, made).mean())
+        if near or changed is not None:
+            error = float(squared_errors(cut.picture, stills.exact_samples(self.head, units, cut.tile)).mean())
         return Coded(self.cost(_bits(units), cut, error), error, units)
 
     def cost(self, bits: float, cut: Cut, error: float) -> float:
