@@ -33,7 +33,7 @@ def seen(original: Tensor, error: Tensor) -> float:
 def test_coarse_errors_count_more_than_fine_ones() -> None:
     gray = torch.full((1, SIDE, SIDE, 3), 0.5)
     fine, middle, coarse = (seen(gray, squares(side).expand(-1, -1, -1, 3)) for side in (1, 4, 8))
-    assert fine * 4 < middle < coarse
+    assert 2 * fine < middle and 2 * middle < coarse
 
 
 def test_luma_counts_more_than_chroma() -> None:
@@ -48,6 +48,22 @@ def test_calm_places_count_more_than_busy_ones() -> None:
     busy = gray + 0.1 * torch.randn(gray.shape, generator=torch.Generator().manual_seed(0))
     error = squares(2).expand(-1, -1, -1, 3)
     assert 2 * seen(busy, error) < seen(gray, error)
+
+
+def test_activity_that_is_lost_masks_nothing() -> None:
+    """An error that takes a texture away is seen more than the same error upside down, which makes it stronger."""
+    gray = torch.full((1, SIDE, SIDE, 3), 0.5)
+    texture = 0.1 * torch.randn(gray.shape, generator=torch.Generator().manual_seed(0))
+    lost, doubled = (seen(gray + texture, sign * 255 * texture) for sign in (-1, 1))
+    assert 1.5 * doubled < lost
+
+
+def test_it_hardly_matters_where_an_error_lies() -> None:
+    """The octaves have no blocks, whose edges it could lie on or not."""
+    gray = torch.full((1, SIDE, SIDE, 3), 0.5)
+    error = squares(4).expand(-1, -1, -1, 3)
+    moved = [seen(gray, error.roll((px, px), (1, 2))) for px in range(4)]
+    assert max(moved) < 1.4 * min(moved)
 
 
 @pytest.mark.parametrize("quality", [30, 80])
