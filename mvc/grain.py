@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mvc.colour import BT601_LUMA
 from mvc.container.chunks import crc32c
 from mvc.picture import Picture, Samples
 from mvc.places import VARIANCE, byte_sums
@@ -110,7 +111,8 @@ def _planes(samples: Samples) -> list[NDArray[np.float32]]:
     x = samples.astype(np.float32)
     if x.ndim == 2:
         return [x]
-    luma = 0.299 * x[..., 0] + 0.587 * x[..., 1] + 0.114 * x[..., 2]
+    red, green, blue = BT601_LUMA
+    luma = red * x[..., 0] + green * x[..., 1] + blue * x[..., 2]
     return [luma, (x[..., 2] - luma) / 1.772, (x[..., 0] - luma) / 1.402]
 
 

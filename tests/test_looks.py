@@ -338,10 +338,10 @@ def test_tune_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_measured_has_the_model_of_its_way(monkeypatch: pytest.MonkeyPatch) -> None:
     named: list[str] = []
     monkeypatch.setattr(mvc.codec, "load", lambda model, *how: named.append(model) or tiny_codec())
-    for name in ("mvc", "mvc-tuned", "mvc-grain"):
+    for name in ("mvc", "mvc-tuned", "mvc-tuned-auto", "mvc-grain"):
         adapters.adapter(name, effort=0)
     adapters.adapter("mvc-tuned", model="mambavc-lite", effort=0)
-    assert named == ["mambavc-lite", "mambavc-lite-seen", "mambavc-lite", "mambavc-lite"]
+    assert named == ["mambavc-lite", *["mambavc-lite-seen"] * 2, "mambavc-lite", "mambavc-lite"]
 
 
 # --- as people have it -----------------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ def bench(
             "--codec",
             metavar="NAME|FILE.toml",
             help="mvc, its network alone (mvc-natural, mvc-tuned, mvc-tuned-natural, mvc-grain: docs/looks.md), or "
-            "mvc-auto, with all that `mvc encode` tries; jpeg, jpeg-420, webp, jpeg2000, avif, jxl, heic, "
-            "compressai:ARCHITECTURE, or a file that describes the command line of another one (docs/metrics.md). "
-            "Repeatable. Default: mvc, webp.",
+            "mvc-auto and mvc-tuned-auto, with all that `mvc encode` tries; jpeg, jpeg-420, webp, jpeg2000, avif, jxl, "
+            "heic, compressai:ARCHITECTURE, or a file that describes the command line of another one "
+            "(docs/metrics.md). Repeatable. Default: mvc, webp.",
         ),
     ] = None,
     quality: Annotated[

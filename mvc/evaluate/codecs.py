@@ -107,7 +107,7 @@ _FORMATS: Mapping[str, _Format] = MappingProxyType(
     }
 )
 
-OWN = "mvc", "mvc-auto", "mvc-grain", "mvc-natural", "mvc-tuned", "mvc-tuned-natural"
+OWN = "mvc", "mvc-auto", "mvc-grain", "mvc-natural", "mvc-tuned", "mvc-tuned-auto", "mvc-tuned-natural"
 NAMES = (*OWN, *_FORMATS)
 """All codecs by name, but for CompressAI's."""
 

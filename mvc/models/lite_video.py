@@ -25,6 +25,7 @@ from mvc.blocks.layers import (
     unshuffle,
 )
 from mvc.blocks.lite import ConvBlock, Stage
+from mvc.colour import BT601_LUMA
 from mvc.models.base import Autoencoder, CoderOf, no_index, part_of
 from mvc.models.lite import STRIDE, Config, HyperAnalysis, HyperDensity, MambaVCLite
 from mvc.models.prior import Residual
@@ -297,7 +298,7 @@ def repacked(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _basis() -> tuple[Tensor, Tensor]:
     """Of a 2 x 2 square: packed samples [6] from RGB [12], and back with chroma repeated, the zeros left out."""
-    luma = torch.tensor([0.299, 0.587, 0.114])
+    luma = torch.tensor(BT601_LUMA)
     blue, red = torch.tensor([0.0, 0, 1]), torch.tensor([1.0, 0, 0])
     to_yuv = torch.stack([luma * 219, (blue - luma) / 1.772 * 224, (red - luma) / 1.402 * 224]) / 255
     to_rgb = torch.linalg.inv(to_yuv)

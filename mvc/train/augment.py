@@ -10,9 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mvc.colour import BT601_LUMA
+
 NOISY = 0.5  # share of the photographs' crops that get noise
 HUE, SATURATION, CONTRAST = 0.6, (0.4, 1.8), (0.7, 1.3)
-LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array(BT601_LUMA)
 GRAY = np.full(3, 3**-0.5)  # the axis of gray, about which hue turns
 
 
