@@ -22,9 +22,10 @@ UNSPECIFIED = 2
 IDENTITY = 0
 """matrix: the planes are green, blue and red."""
 _YCGCO = 8
+BT601 = 6
 BT601_LUMA = (0.299, 0.587, 0.114)
 """What red, green and blue are of luma, on pictures that say nothing of it."""
-_LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
+_LUMA = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: BT601_LUMA[::2], BT601: BT601_LUMA[::2], 7: (0.212, 0.087)}
 _LUMA |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}  # shares of red and blue in luma, H.273 table 4
 KNOWN_MATRICES = frozenset({*_LUMA, IDENTITY, UNSPECIFIED, _YCGCO}) - {10}  # of constant luminance only nearly
 

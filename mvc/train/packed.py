@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from mvc.colour import Colour, from_rgb
+from mvc.colour import BT601, Colour, from_rgb
 from mvc.planes import PACKING, SAMPLES, mirrored, pack, transposed
 from mvc.train.clips import ClipStore, cropped
 from mvc.train.data import CropStore
 
-BT601 = 6
 SITINGS = (0, 0, 1)  # left as in most videos, and centre
 
 

@@ -13,9 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mvc.colour import matrix_of
-
-BT601 = 6
+from mvc.colour import BT601, matrix_of
 
 
 class Octave(NamedTuple):
@@ -48,17 +46,17 @@ def seen_error(x: Tensor, x_hat: Tensor) -> Tensor:
 
     Both sides are multiples of 32, and at least SMALLEST_PX.
     """
-    to_ycc, weights = _constants(x.device)
+    to_ycc, (*weights, rest) = _constants(x.device)
     original, error = x.float() @ to_ycc[:, :1], (x_hat.float() - x.float()) @ to_ycc
     planes = torch.cat([original, error], -1).permute(0, 3, 1, 2).contiguous()
     total = x.new_zeros(len(x), dtype=torch.float32)
-    for octave, weight in zip(OCTAVES, weights, strict=False):
+    for octave, weight in zip(OCTAVES, weights, strict=True):
         coarse = _halved(planes)
         luma, error = (planes - _doubled(coarse)).split((1, 3), 1)
         masked = error.square() * _masking(luma, luma + error[:, :1], octave)
         total = total + (masked.mean((2, 3)) * weight).sum(1)
         planes = coarse
-    return total + (planes[:, 1:].square().mean((2, 3)) * weights[-1]).sum(1)
+    return total + (planes[:, 1:].square().mean((2, 3)) * rest).sum(1)
 
 
 def _masking(original: Tensor, decoded: Tensor, octave: Octave) -> Tensor:
