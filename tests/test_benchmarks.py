@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 from tiny_model import picture, tiny_paper_weights
 
-from benchmarks import gpu, gpu_parts, many, models, speed
+from benchmarks import gpu, gpu_parts, graphics_table, looks_table, many, models, speed
+from mvc.evaluate.results import Made, Original, Results, Row
 
 
 def test_memory_and_time_are_those_of_the_process_alone() -> None:
@@ -136,3 +137,51 @@ def test_many_pictures_are_counted_and_their_processes_watched(tmp_path: Path) -
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _looks(codec: str, sizes: tuple[int, int], lpips: float) -> Results:
+    """A codec on two pictures at two settings, its distances shifted by `lpips`."""
+    rows = [
+        Row(codec, setting, key, size * (1 + number), 30.0 + setting, 0.9, 1.0, 1.0, {"lpips": lpips + 0.2 - 0.1 * at})
+        for at, (setting, size) in enumerate(zip((1.0, 2.0), sizes, strict=True))
+        for number, key in enumerate(("a", "b"))
+    ]
+    pictures = {key: Original(key, 100, 80) for key in ("a", "b")}
+    return Results({codec: Made(codec, "1")}, pictures, rows)
+
+
+def test_the_table_of_looks_joins_what_was_measured_apart() -> None:
+    old, new = _looks("mvc", (150, 300), 0.0), _looks("mvc", (50, 100), 0.0)
+    whole = looks_table.merged([_looks("avif", (100, 200), 0.0), old, new])
+    assert [row.codec for row in whole.rows] == ["avif"] * 4 + ["mvc"] * 4
+    lines = looks_table.rates(whole).splitlines()
+    assert lines[0] == "| 2 pictures | PSNR | MS-SSIM | LPIPS |"
+    assert lines[2:] == ["| faithful, against AVIF | -50.0 ± 0.0 % | - | -50.0 ± 0.0 % |"]  # one MS-SSIM has no curve
+    assert looks_table.means(whole).splitlines()[2:] == [
+        "| 1, faithful | 0.075 | 31.00 | 0.200 |",
+        "| 2, faithful | 0.150 | 32.00 | 0.100 |",
+    ]
+    with pytest.raises(ValueError, match="different pictures"):
+        looks_table.merged([whole, Results(pictures={"c": Original("c", 1, 1)})])
+
+
+def test_the_table_of_graphics_counts_what_is_exact() -> None:
+    def rows(codec: str, sizes: list[int], psnr: list[float | None], ms_ssim: list[float]) -> list[Row]:
+        numbers = zip(range(1, 9), sizes, psnr, ms_ssim, strict=False)
+        return [Row(codec, q, "a", size, db, ssim, 1.0, 1.0) for q, size, db, ssim in numbers]
+
+    made = {name: Made(name, "1") for name in ("avif", "mvc-auto")}
+    # The third file has more bits and no more dB; the last two are exact, the anchor's last is as good as that.
+    own = rows("mvc-auto", [100, 200, 250, 400, 400], [30.0, 40.0, 40.0, None, None], [0.9, 0.99, 0.99, 1.0, 1.0])
+    other = rows("avif", [200, 400, 800], [30.0, 40.0, 61.0], [0.9, 0.99, 1.0])
+    results = Results(made, {"a": Original("a", 100, 80)}, own + other)
+    assert graphics_table.curve(results, "mvc-auto", "a", "psnr")[1] == [30.0, 40.0, 60.0]
+    lines = graphics_table.table(results, "avif", "mvc-auto").splitlines()
+    assert lines[0] == "| picture | PSNR | MS-SSIM |"
+    assert lines[2:] == [
+        "| a | -50.0 | -50.0 |",
+        "| mean of 1, 1 | -50.0 | -50.0 |",
+        "| median of 1, 1 | -50.0 | -50.0 |",
+        "",
+        "At 5 at least - dB; 1 exact.",
+    ]

@@ -113,9 +113,9 @@ def means_table(results: Results) -> str:
     lines = ["| codec | " + " | ".join(heads) + " |", "|---|" + "---:|" * len(heads)]
     for codec, points in results.means().items():
         for number, setting in enumerate(points["setting"]):
-            cells = [f"{setting:g}", _text(points["bpp"][number], ".4f")]
-            cells += [_text(points[key][number], f".{METRICS[key].digits - 1}f") for key in metrics]
-            cells += [_text(points[key][number], ".3f") for key in ("encode_s", "decode_s")]
+            cells = [f"{setting:g}", cell(points["bpp"][number], ".4f")]
+            cells += [cell(points[key][number], f".{METRICS[key].digits - 1}f") for key in metrics]
+            cells += [cell(points[key][number], ".3f") for key in ("encode_s", "decode_s")]
             lines.append(f"| {codec} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -205,5 +205,6 @@ def _scaled(key: str, values: Sequence[float | None] | None, count: int) -> tupl
     return tuple(None if value is None else METRICS[key].quality(value) for value in values)
 
 
-def _text(value: float | None, form: str) -> str:
+def cell(value: float | None, form: str) -> str:
+    """A number in a table; what was not measured is a dash."""
     return "-" if value is None else format(value, form)
