@@ -34,10 +34,10 @@ PAIRS = (
     ("avif", "mvc-natural"),
     ("avif", "mvc-tuned"),
     ("avif", "mvc-tuned-natural"),
-    ("webp", "mvc-tuned"),
-    ("jxl", "mvc-tuned"),
     ("webp", "mvc-tuned-natural"),
     ("jxl", "mvc-tuned-natural"),
+    ("webp", "mvc-natural"),
+    ("jxl", "mvc-natural"),
     ("mvc", "mvc-natural"),
     ("mvc", "mvc-tuned"),
     ("mvc-natural", "mvc-tuned-natural"),
@@ -65,7 +65,8 @@ def rates(results: Results) -> str:
         if {anchor, test} <= set(results.codecs):
             spreads = [spread_of(results, [(anchor, test)], key) for key in metrics]
             cells = [f"{each.mean:+.1f} ± {each.error:.1f} %" if each.pictures else "-" for each in spreads]
-            lines.append(f"| {NAMES[test]}, against {NAMES[anchor]} | {' | '.join(cells)} |")
+            comma = "," if "," in NAMES[test] else ""
+            lines.append(f"| {NAMES[test]}{comma} against {NAMES[anchor]} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
