@@ -73,6 +73,8 @@ def main() -> None:
     parser.add_argument("--anchor", default="avif")
     arguments = parser.parse_args()
     results = Results.from_json(arguments.file.read_text(), name=str(arguments.file))
+    if absent := {arguments.codec, arguments.anchor} - set(results.codecs):
+        parser.error(f"{arguments.file} has no {', '.join(sorted(absent))}, but {', '.join(results.codecs)}")
     print(table(results, arguments.anchor, arguments.codec))
 
 
