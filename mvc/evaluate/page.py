@@ -140,8 +140,7 @@ def _files(results: Results) -> list[str]:
         rows = []
         for row in results.rows:
             if row.picture == key:
-                values = [(row.value(metric), f".{METRICS[metric].digits - 1}f") for metric in metrics]
-                cells = ["-" if value is None else format(value, form) for value, form in values]
+                cells = [curves.cell(row.value(metric), f".{METRICS[metric].digits - 1}f") for metric in metrics]
                 times = [f"{row.encode_s:.3f}", f"{row.decode_s:.3f}"]
                 rows.append(
                     [row.codec, f"{row.setting:g}", str(row.size_bytes), f"{results.bpp(row):.4f}", *cells, *times]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mvc.evaluate.curves import cell
 from mvc.evaluate.plots import Panel, draw_panels
 from mvc.evaluate.video_sweep import METRICS, PARTS, Metric, Part, Results
 
@@ -30,9 +31,9 @@ def _bd_table(results: Results, test: str, anchor: str) -> str:
     lines.append("|---|" + "---:|" * len(heads))
     found = [results.bd(test, anchor, metric, part) for part, metric in _COLUMNS]
     for clip, about in results.clips.items():
-        lines.append(f"| {about['name']} | " + " | ".join(_percent(each[clip]) for each in found) + " |")
+        lines.append(f"| {about['name']} | " + " | ".join(cell(each[clip], "+.1f") for each in found) + " |")
     means = [results.mean_bd(test, anchor, metric, part) for part, metric in _COLUMNS]
-    return "\n".join([*lines, "| mean | " + " | ".join(map(_percent, means)) + " |"])
+    return "\n".join([*lines, "| mean | " + " | ".join(cell(mean, "+.1f") for mean in means) + " |"])
 
 
 def points_table(results: Results) -> str:
@@ -44,7 +45,7 @@ def points_table(results: Results) -> str:
         rate = 8 * row.rate() * about["rate"] / count / 1000
         qualities = [row.quality(metric) for metric in METRICS]
         cells = [f"{row.setting:g}", f"{row.rate()}", f"{row.rate('key') / row.rate():.2f}", f"{rate:.1f}"]
-        cells += ["-" if value is None else f"{value:.2f}" for value in qualities]
+        cells += [cell(value, ".2f") for value in qualities]
         cells += [f"{count / max(seconds, 1e-3):.1f}" for seconds in (row.encode_s, row.decode_s)]
         lines.append(f"| {about['name']} | {row.codec} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -68,7 +69,3 @@ def draw_clips(results: Results, path: Path, *, title: str = "") -> None:
             panels.append(Panel(about["name"], "kbit/s", f"{name}, dB", lines))
         rows.append(panels)
     draw_panels(rows, path, title=title)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{value:+.1f}"
