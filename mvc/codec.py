@@ -39,7 +39,7 @@ from mvc.models.prior import Prior
 from mvc.models.registry import PICTURE
 from mvc.models.weights import Weights
 from mvc.ops.computing import computing
-from mvc.ops.memory import give_back, set_block_policy
+from mvc.ops.memory import Fetched, give_back, set_block_policy
 from mvc.painting import amid, place
 from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, Tune, check_effort, check_index, check_target
@@ -309,8 +309,10 @@ class Codec:
     def latent_sum(self, latent: Latent) -> int:
         """The CRC-32C of a latent, as SUMS has it (spec section 3.11)."""
         found = 0
-        for rows in latent.y_hat[0].split(16):  # of a large picture all of it takes much
-            found = crc32c(rows.mul(self.network.prior.grid.one).to(torch.int32).cpu().numpy().tobytes(), found)
+        few = 16 if self.device.type == "cpu" else len(latent.y_hat[0])  # of a large picture all of it takes much
+        for rows in latent.y_hat[0].split(few):
+            whole = rows.mul(self.network.prior.grid.one).to(torch.int32)
+            found = crc32c(Fetched(whole).wait().tobytes(), found)
         return found
 
     def paint(self, samples: np.ndarray, around: Mapping[tuple[int, int], Latent]) -> None:

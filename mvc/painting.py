@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mvc.models.base import Piece
+from mvc.ops.memory import Fetched
 from mvc.tiling import Part
 
 
@@ -55,4 +56,4 @@ def place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
         values = values.mean(-1) if samples.ndim == 2 else values
         own.copy_(values.mul(255).round_().clamp_(0, 255))
     if there is not None:
-        samples[...] = there.cpu().numpy()
+        samples[...] = Fetched(there).wait()

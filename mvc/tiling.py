@@ -5,7 +5,7 @@ A picture is a tiling of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -180,6 +180,18 @@ def windows(height: int, width: int, side: int, margin: int, part: Part | None =
         wide_rows, own_rows = widened(moved(down, rows.start), margin, height)
         wide_columns, own_columns = widened(moved(across, columns.start), margin, width)
         yield Window(down, across, (wide_rows, wide_columns), (own_rows, own_columns))
+
+
+def alike(found: Iterable[Window], most: int) -> Iterator[list[Window]]:
+    """Windows in groups of at most `most` that are worked on side by side: of those with wide parts of one size."""
+    waiting: dict[tuple[int, int], list[Window]] = {}
+    for window in found:
+        size = extent(window.wide[0]), extent(window.wide[1])
+        group = waiting.setdefault(size, [])
+        group.append(window)
+        if len(group) == most:
+            yield waiting.pop(size)
+    yield from waiting.values()
 
 
 def extent(part: slice) -> int:

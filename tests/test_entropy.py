@@ -329,6 +329,19 @@ def test_arrays_store_tables(tables: Tables) -> None:
         assert getattr(again, name).dtype == getattr(tables, name).dtype
 
 
+@settings(deadline=None, max_examples=50)
+@given(any_tables())
+def test_what_a_decoder_guesses_has_most_of_the_mass(tables: Tables) -> None:
+    entries, symbols = tables.usual
+    for row, frequencies in enumerate(row_frequencies(tables)):
+        most = int(frequencies[:-1].argmax())
+        if frequencies[most] > TOTAL // 2:
+            assert symbols[row] == tables.lowest[row] + most
+            assert entries[row] == frequencies[most] * TOTAL + frequencies[:most].sum()
+        else:
+            assert entries[row] == 0
+
+
 def test_gaussian_rows() -> None:
     from scipy.stats import norm  # an independent opinion on the probabilities
 

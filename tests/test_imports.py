@@ -139,8 +139,9 @@ def test_optional_packages_are_never_imported_at_start() -> None:
         "scipy",
     }
     # Kernels cannot be written without triton: nobody else may import these at start.
-    backends = {f"mvc.ops.{path.stem}": path for path in (PACKAGE / "ops").glob("*_triton.py")}
-    assert set(backends) == {"mvc.ops.depthwise_triton", "mvc.ops.mixer_triton", "mvc.ops.scan_triton"}
+    backends = {f"mvc.{path.parent.stem}.{path.stem}": path for path in PACKAGE.glob("*/*_triton.py")}
+    found = {name.removeprefix("mvc.").removesuffix("_triton") for name in backends}
+    assert found == {"exact.weighted", "ops.depthwise", "ops.mixer", "ops.scan"}
     for path in SOURCES:
         at_start = {module for module, at_import in imported(path) if at_import}
         if path in backends.values():

@@ -26,7 +26,8 @@ from mvc.evaluate import codecs as adapters
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
 from mvc.metrics import psnr
-from mvc.models import looks, registry
+from mvc.models import detail, lite, looks, registry
+from mvc.models.base import abreast
 from mvc.models.detail import BLOCK_PX, Detail, DetailConfig, Look, centred, limit_of, noise_of, open_blocks
 from mvc.picture import Picture
 from mvc.reencoding import symbols_of
@@ -146,6 +147,30 @@ def test_tiles_and_regions_have_what_the_whole_has() -> None:
     one = natural.decode(faithful.encode(picture, 24, 0, 0)).samples.astype(int)
     seams = [np.abs(np.diff(picture_, axis=1)).mean((0, 2)) for picture_ in (whole, one)]
     assert seams[0][255] < 1.5 * seams[0][7::8].mean() + 1  # as between other blocks
+
+
+def test_windows_side_by_side_show_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU works: windows of one size are one batch, in both directions and with either look."""
+    source = Picture(noisy(ramp(300, 620), 3))
+    for module in (lite, detail):
+        monkeypatch.setattr(module, "WINDOW", 6)
+    batches: list[int] = []
+
+    def joined(parts: list[torch.Tensor]) -> torch.Tensor:
+        batches.append(len(parts))
+        return abreast(parts)
+
+    for codec in codecs():
+        files = [codec.encode(source, 24, 0, side) for side in (256, 0)]
+        expected = [codec.decode(data).samples.astype(int) for data in files]
+        with monkeypatch.context() as patch:
+            for module in (lite, detail):
+                patch.setattr(module, "windows_abreast", lambda x: 5)
+                patch.setattr(module, "abreast", joined)
+            assert [codec.encode(source, 24, 0, side) for side in (256, 0)] == files
+            for data, one_by_one in zip(files, expected, strict=True):
+                assert np.abs(codec.decode(data).samples - one_by_one).max() <= 1
+    assert {1, 2, 5} <= set(batches) <= {1, 2, 3, 4, 5}
 
 
 def test_exact_tiles_and_gray_pictures() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mvc.tiling import Tile, Tiling, cells, central, even_parts, round_up, scaled, widened, windows
+from mvc.tiling import Tile, Tiling, alike, cells, central, even_parts, round_up, scaled, widened, windows
 
 
 @pytest.mark.parametrize("tile_px", [0, 1, 7, 64, 1000])
@@ -49,6 +49,12 @@ def test_windows_cover_a_plane_once_and_know_their_place_in_what_is_worked_on() 
         assert wide.shape[0] <= 64 + 4 + 2 and wide.shape[1] <= 64 + 4 + 2
         seen[window.rows, window.columns] += 1
     assert (seen == 1).all()
+    groups = list(alike(windows(135, 240, 64, 2), 2))
+    assert all(len({plane[window.wide].shape for window in group}) == 1 for group in groups)
+    assert max(map(len, groups)) == 2 and len(groups) < sum(map(len, groups))
+    every = [window for group in groups for window in group]
+    assert sorted(map(str, every)) == sorted(map(str, windows(135, 240, 64, 2)))
+    assert [[window] for window in windows(135, 240, 64, 2)] == list(alike(windows(135, 240, 64, 2), 1))
     (one,) = windows(64, 60, 64, 2)
     assert one.wide == one.own == (slice(0, 64), slice(0, 60))
 

@@ -98,7 +98,9 @@ def test_a_gpu_warps_as_the_cpu_does(kind: str) -> None:
     reference, motion = batch(kind)
     ours = gradient(warp_torch.TorchWarp, reference.cuda(), motion.cuda())
     expected = gradient(warp._Warp, reference, motion)
-    assert torch.equal(ours[0], expected[0])
+    # a GPU divides by 255 by a product with its inverse, which may round the other way
+    assert torch.equal((255 * ours[0]).round(), (255 * expected[0]).round())
+    assert (ours[0] - expected[0]).abs().max() < 1e-7
     assert (ours[1] - expected[1]).abs().max() < 1e-4 * expected[1].abs().max().clamp_min(1)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-WHEELS = ["google-crc32c==1.9.0"]  # what the project imports and the GPU image lacks
+WHEELS = ["google-crc32c==1.9.0", "pytest-xdist==3.8.0", "execnet==2.1.2"]  # what is imported and the GPU image lacks
 PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
 MIB = 2**20
 

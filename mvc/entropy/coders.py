@@ -80,6 +80,7 @@ class Decoder:
         self._position, self._state, outcome = rans_numba.decode(
             *(symbols, row, self._words, self._position, self._state),
             *(tables.entries, tables.buckets, tables.start, tables.half_width, tables.lowest),
+            *tables.usual,
         )
         if outcome == rans_numba.SHORT:
             raise Truncated("the coded symbols end too early")

@@ -62,12 +62,24 @@ def encode(symbols, rows, words, position, state, entries, start, half_width, lo
 
 
 @kernel()
-def decode(symbols, rows, words, position, state, entries, buckets, start, half_width, lowest):
+def decode(symbols, rows, words, position, state, entries, buckets, start, half_width, lowest, usual, usually):
     """Read symbols[n], one for each of rows[n]; returns the new (position, state) and how it went."""
     for i in range(rows.size):
         row = rows[i]
-        base = int64(start[row])
         slot = state & _SLOT_MASK
+        # Guessed right, a symbol costs one product: which entry it has does not wait for the state.
+        entry = int64(usual[row])
+        if uint64(slot - (entry & _SLOT_MASK)) < uint64(entry >> TOTAL_BITS):
+            state = (entry >> TOTAL_BITS) * (state >> TOTAL_BITS) + slot - (entry & _SLOT_MASK)
+            if state < STATE_LOW:
+                if position < words.size:
+                    state = state << 16 | words[position]
+                    position += 1
+                elif state < START:
+                    return position, state, SHORT
+            symbols[i] = usually[row]
+            continue
+        base = int64(start[row])
         # From the first symbol of the slot's bucket upward: rarely a step where rows are narrow, and never
         # more steps than a bucket has slots, whatever the stream.
         index = int64(buckets[row << BUCKET_BITS | slot >> (TOTAL_BITS - BUCKET_BITS)])

@@ -42,6 +42,10 @@ MAX_VALUE = 1 << 20
 BUCKET_BITS = 8
 """log2 of the number of parts of 0..TOTAL at which the decoder's search may start; not part of the format."""
 
+USUAL = TOTAL // 2 + 1
+"""The frequency from which on a symbol is what the decoder guesses first; more than half of TOTAL, and no more of the
+format than BUCKET_BITS."""
+
 SCALE_MIN, ROWS_PER_OCTAVE, SCALE_ROWS = 0.11, 8, 96
 """The latent tables: row r is for the scale SCALE_MIN * 2^(r / ROWS_PER_OCTAVE)."""
 
@@ -101,6 +105,21 @@ class Tables:
         shifted = self.cdf + np.repeat(row * (2 * TOTAL), length)
         found = np.searchsorted(shifted, (row * (2 * TOTAL))[:, None] + slots, side="right") - 1
         return _frozen((found - self.start[:, None]).astype(np.uint16).ravel())
+
+    @cached_property
+    def usual(self) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
+        """Of each row the entry of a symbol that has USUAL of the mass, and that symbol, [rows]; 0 where none has.
+
+        What the decoder guesses.
+        """
+        place = np.flatnonzero(self.entries >> TOTAL_BITS >= USUAL)
+        row = np.searchsorted(self.start, place, side="right") - 1
+        index = place - self.start[row]
+        inside = index <= 2 * self.half_width[row]  # an escape says too little
+        row, index, place = row[inside], index[inside], place[inside]
+        entries, symbols = np.zeros(self.rows, np.uint32), np.zeros(self.rows, np.int32)
+        entries[row], symbols[row] = self.entries[place], self.lowest[row] + index
+        return _frozen(entries), _frozen(symbols)
 
     def cost_bits(self, symbols: ArrayLike, rows: ArrayLike) -> float:
         """Ideal code length, in bits, of integer `symbols` in `rows` (equal shapes)."""

@@ -6,6 +6,7 @@ A layer accepts float64 (fast) or int64 (reference) tensors of fixed-point value
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import ClassVar
 
 import torch
@@ -17,11 +18,21 @@ from mvc.errors import WeightsError
 from mvc.exact import weighted_numba
 from mvc.exact.fixed import COARSE, EXACT_FLOAT32, EXACT_FLOAT64, FINE, WEIGHT_LIMIT, Grid, Ranges, shift_round
 from mvc.exact.functions import ExactFunction, silu
+from mvc.ops import mixer
 from mvc.ops.parallel import array, run
 
 MAX_SHIFT = 14
 BLOCK_ROWS = 1024  # of a matrix product on the CPU: more leave its cache and take up to a third longer
 LARGEST_INT32 = 2**31 - 1
+
+
+def gpu_kernels(x: Tensor) -> ModuleType | None:
+    """Triton's (weighted_triton.py) for numbers in float64 on a GPU, where the mixer takes Triton's as well."""
+    if x.dtype != torch.float64 or not x.is_cuda or mixer.on_gpus() is None:
+        return None
+    from mvc.exact import weighted_triton
+
+    return weighted_triton
 
 
 def shift_for(weight: Tensor) -> int:
@@ -84,8 +95,11 @@ class Weighted(nn.Module):
         return x if self.grid is COARSE else x.clamp(-limit, limit)
 
     def finish(self, sums: Tensor, bias: Tensor, leak: bool = False) -> Tensor:
-        """Add the bias, shift, clamp and activate; overwrites sums [..., C]."""
+        """Add the bias, shift, clamp and activate; overwrites sums [..., C]; a GPU's kernel takes float32, too."""
         shift, limit = self.bits(), self.grid.limit
+        if (kernels := gpu_kernels(bias)) is not None:
+            finished: Tensor = kernels.finish(sums, bias, 2.0**-shift, float(limit), leak)
+            return finished
         if sums.dtype == torch.float64 and sums.device.type == "cpu":
             flat = sums.view(-1, sums.shape[-1])
             run(weighted_numba.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
@@ -105,6 +119,10 @@ class ExactLinear(Weighted):
         weight, bias, narrow = self.prepared(wide)
         narrow = narrow and wide is not x and torch.get_float32_matmul_precision() == "highest"
         flat = self.taken(x).reshape(-1, x.shape[-1])
+        if gpu_kernels(wide) is not None:  # which widens what it is given
+            if narrow:
+                weight = self.prepared(flat.new_empty(0, dtype=torch.float32))[0]
+            return self.finish((flat.to(weight) @ weight.t()).view(*x.shape[:-1], -1), bias)
         sums = wide.new_empty(len(flat), len(weight))
         rows = BLOCK_ROWS if x.device.type == "cpu" else max(1, len(flat))
         for own, target in zip(flat.split(rows), sums.split(rows), strict=True):
@@ -133,6 +151,9 @@ class ExactDepthwise(Weighted):
     def _convolved(self, x: Tensor) -> Tensor:
         weight, bias, _ = self.prepared(x)
         x = self.taken(x)
+        if (kernels := gpu_kernels(x)) is not None:
+            made: Tensor = kernels.depthwise(x, weight, bias, 2.0 ** -self.bits(), float(self.grid.limit), self.leak)
+            return made
         batch, height, width, channels = x.shape
         if x.dtype == torch.float64 and x.device.type == "cpu":
             out = torch.empty_like(x, memory_format=torch.contiguous_format)

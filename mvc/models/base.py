@@ -7,7 +7,7 @@ The one flow of all of them, in training, encoding, decoding and analysis:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -25,6 +25,20 @@ CoderOf = Callable[[Density], Coder]
 Side = Literal["past", "future"]
 CELL_PX = 16
 """Pixels to a side for each position of y, in every model here."""
+
+
+GPU_WINDOWS = 32
+"""Of a large picture so many are worked on side by side on a GPU: one alone leaves most of it idle."""
+
+
+def windows_abreast(x: Tensor) -> int:
+    """How many windows of x are worked on as one batch."""
+    return GPU_WINDOWS if x.is_cuda else 1
+
+
+def abreast(windows: Sequence[Tensor]) -> Tensor:
+    """Windows [B, H, W, C] of one size as one batch [N B, H, W, C]."""
+    return windows[0] if len(windows) == 1 else torch.cat(list(windows))
 
 
 class Coded(NamedTuple):

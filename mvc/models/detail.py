@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from mvc.blocks.layers import Linear, QualityGain, shuffle, small, unshuffle
 from mvc.blocks.lite import ConvBlock, Stage
-from mvc.models.base import CELL_PX, Piece
+from mvc.models.base import CELL_PX, Piece, abreast, windows_abreast
 from mvc.models.lite import MARGIN, WINDOW, MambaVCLite, Synthesis
 from mvc.ops.product import linear
 from mvc.places import VARIANCE, byte_sums
-from mvc.tiling import Part, scaled, windows
+from mvc.tiling import Part, alike, scaled, windows
 
 BLOCK_PX = 8
 """A position of the synthesis's last stage, in pixels to a side."""
@@ -94,6 +94,14 @@ def noise_of(rows: slice, columns: slice) -> Tensor:
     return unshuffle(noise[None, ..., None], BLOCK_PX)
 
 
+def _noise(wide: Part, place: tuple[int, int]) -> Tensor:
+    """That of a part of latents, whose first one has that row and column in the picture."""
+    fine = CELL_PX // BLOCK_PX
+    starts = zip(place, wide, strict=True)
+    rows, columns = (slice(fine * (at + part.start), fine * (at + part.stop)) for at, part in starts)
+    return noise_of(rows, columns)
+
+
 def open_blocks(x: Tensor) -> Tensor:
     """Of the blocks of a picture [B, H, W, 3], 1 where detail may be added, 0 at lettering and beside it: [B, h, w, 1].
 
@@ -120,15 +128,12 @@ class Look:
         """As `MambaVCLite.pieces`, of latents y_hat whose first one has that row and column in the picture."""
         synthesis = self.model.g_s
         limit = limit_of(synthesis, index)
-        fine = CELL_PX // BLOCK_PX
-        for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part):
-            y, f = synthesis.features(y_hat[:, window.wide[0], window.wide[1]], index)
+        for group in alike(windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part), windows_abreast(y_hat)):
+            each = index.repeat(len(group))
+            y, f = synthesis.features(abreast([y_hat[:, own.wide[0], own.wide[1]] for own in group]), each)
             x = torch.cat(list(synthesis.painted(y, f)), 1)
-            blocks = (
-                slice(fine * (at + wide.start), fine * (at + wide.stop))
-                for at, wide in zip(place, window.wide, strict=True)
-            )
-            noise = noise_of(*blocks).to(f.device)
-            x += self.detail(f, noise, index, limit, self.share * open_blocks(x))
-            own = x[:, scaled(window.own[0], CELL_PX), scaled(window.own[1], CELL_PX)]
-            yield Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)
+            noise = abreast([_noise(window.wide, place) for window in group]).to(f.device)
+            x += self.detail(f, noise, each, limit.repeat(len(group)), self.share * open_blocks(x))
+            for window, made in zip(group, x.chunk(len(group)), strict=True):
+                own = made[:, scaled(window.own[0], CELL_PX), scaled(window.own[1], CELL_PX)]
+                yield Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)

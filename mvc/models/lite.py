@@ -23,7 +23,7 @@ from mvc.blocks.layers import (
 from mvc.blocks.lite import WIDTH_UNIT, ConvBlock, Stage, VSSBlock, WindowBlock
 from mvc.blocks.lite_semantic import SemanticBlock
 from mvc.blocks.semantic import LowRank
-from mvc.models.base import CELL_PX, Autoencoder, Piece, part_of
+from mvc.models.base import CELL_PX, Autoencoder, Piece, abreast, part_of, windows_abreast
 from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.rounding import Rounding
@@ -31,7 +31,7 @@ from mvc.models.sizes import check_sizes
 from mvc.models.weighing import rd_lambda
 from mvc.planes import PACKING, SAMPLES
 from mvc.quality import INDICES
-from mvc.tiling import Part, cells, extent, scaled, windows
+from mvc.tiling import Part, alike, cells, extent, scaled, windows
 
 PATCH = CELL_PX
 BAND_TOKENS = 512  # of 16 x 16 pixels; a band has the fewest rows that have so many (ops/product.py)
@@ -351,10 +351,11 @@ class MambaVCLite(Autoencoder):
         height, width = x.shape[1] // patch, x.shape[2] // patch
         size = (height, width) if part is None else (extent(part[0]), extent(part[1]))
         y = x.new_empty(x.shape[0], *size, self.config.latents, dtype=torch.float32)
-        for window in windows(height, width, WINDOW, MARGIN, part):
-            rows, columns = (scaled(part, patch) for part in window.wide)
-            own = self.g_a(x[:, rows, columns], index)
-            y[:, window.rows, window.columns] = own[:, window.own[0], window.own[1]]
+        for group in alike(windows(height, width, WINDOW, MARGIN, part), windows_abreast(x)):
+            wide = [[scaled(side, patch) for side in window.wide] for window in group]
+            made = self.g_a(abreast([x[:, rows, columns] for rows, columns in wide]), index.repeat(len(group)))
+            for window, own in zip(group, made.chunk(len(group)), strict=True):
+                y[:, window.rows, window.columns] = own[:, window.own[0], window.own[1]]
         return y
 
     def synthesise(
@@ -374,15 +375,17 @@ class MambaVCLite(Autoencoder):
         self, y_hat: Tensor, index: Tensor, part: Part | None = None, dtype: torch.dtype = torch.float32
     ) -> Iterator[Piece]:
         patch = self.g_s.patch
-        for window in windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part):
-            rows, columns = (scaled(part, patch) for part in window.own)
+        for group in alike(windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part), windows_abreast(y_hat)):
+            wide = abreast([y_hat[:, window.wide[0], window.wide[1]] for window in group])
             top = 0
-            for band in self.g_s.bands(y_hat[:, window.wide[0], window.wide[1]], index, dtype):
-                own = band[:, max(0, rows.start - top) : max(0, rows.stop - top), columns]
-                if own.shape[1]:
-                    first = max(top, rows.start) - rows.start
-                    yield Piece(window.rows.start * patch + first, window.columns.start * patch, own)
-                top += band.shape[1]
+            for bands in self.g_s.bands(wide, index.repeat(len(group)), dtype):
+                for window, band in zip(group, bands.chunk(len(group)), strict=True):
+                    rows, columns = (scaled(part, patch) for part in window.own)
+                    own = band[:, max(0, rows.start - top) : max(0, rows.stop - top), columns]
+                    if own.shape[1]:
+                        first = max(top, rows.start) - rows.start
+                        yield Piece(window.rows.start * patch + first, window.columns.start * patch, own)
+                top += bands.shape[1]
 
 
 def make(name: str, config: dict[str, Any]) -> MambaVCLite:

@@ -11,6 +11,7 @@ from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, at
 from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
 from mvc.models.rounding import NEAREST, Rounding
+from mvc.ops.memory import Fetched
 from mvc.quality import INDICES
 
 Streams = tuple[bytes, ...]
@@ -39,19 +40,6 @@ def hyper_rows(tables: Tables, index: int, height: int, width: int, channels: in
 def _positions(mask: Tensor | None) -> Tensor | slice:
     """Which of the H*W positions a pass codes, in raster order."""
     return slice(None) if mask is None else mask.reshape(-1).nonzero().squeeze(1)
-
-
-class _Fetched:
-    """A tensor on its way from its device."""
-
-    def __init__(self, x: Tensor) -> None:
-        self._copy = x.to("cpu", non_blocking=True)  # to pinned memory where x is on a GPU
-        self._event = torch.cuda.current_stream(x.device).record_event() if x.is_cuda else None
-
-    def wait(self) -> np.ndarray:
-        if self._event is not None:
-            self._event.synchronize()
-        return self._copy.numpy()
 
 
 def _flat(x: Tensor, positions: Tensor | slice) -> np.ndarray:
@@ -132,7 +120,7 @@ class StreamDecoder(_Streams):
         super().__init__(hyper, latent, index, dtype, grid)
         self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, torch.device(device)
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor | slice]] = {}  # of masks, which are kept with them
-        self._expected: dict[int, _Fetched] = {}
+        self._expected: dict[int, Fetched] = {}
         if self.device.type != "cpu":
             self.look_ahead()
 
@@ -160,9 +148,9 @@ class StreamDecoder(_Streams):
     def _expect(self, log_scale: Tensor, mask: Tensor | None) -> None:
         self._expected[id(log_scale)] = self._asked(log_scale, self._at(mask))
 
-    def _asked(self, log_scale: Tensor, positions: Tensor | slice) -> _Fetched:
+    def _asked(self, log_scale: Tensor, positions: Tensor | slice) -> Fetched:
         rows = scale_rows(log_scale, self.grid)
-        return _Fetched(rows.reshape(-1, rows.shape[-1])[positions].to(torch.int32).reshape(-1))
+        return Fetched(rows.reshape(-1, rows.shape[-1])[positions].to(torch.int32).reshape(-1))
 
     def _at(self, mask: Tensor | None) -> Tensor | slice:
         """`_positions`, for which a GPU has to be waited, once for each mask."""

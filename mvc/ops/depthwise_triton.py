@@ -24,7 +24,7 @@ WARPS = 4
 
 
 @triton.jit
-def _place(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr):
+def place(height, width, ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr):
     """This program's rows and columns [P], pixels counted over all samples [P], and channels [C]."""
     high, wide = tl.cdiv(height, ROWS), tl.cdiv(width, COLUMNS)
     tile = tl.program_id(0)
@@ -43,18 +43,18 @@ def _tap(x, x_step, i, j, pixel, c, height, width, channels, down, right):
     inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     source = (pixel + (down * width + right)) * x_step
     mask = inside[:, None] & (c < channels)[None]
-    return tl.load(x + source[:, None] + c[None], mask, 0.0).to(tl.float32)
+    return tl.load(x + source[:, None] + c[None], mask, 0.0)
 
 
 @triton.jit
-def _convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE: tl.constexpr, TURNED: tl.constexpr):
-    """v [P, C] and the sum over the taps; turned around, the first weight belongs to the last tap."""
+def convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE: tl.constexpr, TURNED: tl.constexpr):
+    """v [P, C] and the sum over the taps, in its type; turned around, the first weight belongs to the last tap."""
     for row in range(SIZE):  # not unrolled, for the sake of the compiler's time
         for column in tl.static_range(SIZE):
             tap = row * SIZE + column
             w = tl.load(weight + (SIZE * SIZE - 1 - tap if TURNED else tap) * channels + c, c < channels, 0.0)
             shifted = _tap(x, x_step, i, j, pixel, c, height, width, channels, row - SIZE // 2, column - SIZE // 2)
-            v += w.to(tl.float32)[None] * shifted
+            v += w.to(v.dtype)[None] * shifted.to(v.dtype)
     return v
 
 
@@ -65,11 +65,11 @@ def convolve(
     ROWS: tl.constexpr, COLUMNS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
     """out = act(conv(x) + bias); turned around there is no bias. Pixels [B, H, W], weight [SIZE * SIZE, C]."""
-    i, j, pixel, c = _place(height, width, ROWS, COLUMNS, CHANNELS)
+    i, j, pixel, c = place(height, width, ROWS, COLUMNS, CHANNELS)
     v = tl.zeros([ROWS * COLUMNS, CHANNELS], tl.float32)
     if not TURNED:
         v += tl.load(bias + c, c < channels, 0.0).to(tl.float32)[None]
-    v = _convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE, TURNED)
+    v = convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE, TURNED)
     if ACTIVATION == "silu":
         v = v * tl.sigmoid(v)
     elif ACTIVATION == "leaky":
@@ -88,13 +88,13 @@ def gradients(
 
     The last row of the sums is the bias's.
     """
-    i, j, pixel, c = _place(height, width, ROWS, COLUMNS, CHANNELS)
+    i, j, pixel, c = place(height, width, ROWS, COLUMNS, CHANNELS)
     live = c < channels
     mask = ((i < height) & (j < width))[:, None] & live[None]
     g = tl.load(grad + pixel[:, None] * grad_step + c[None], mask, 0.0).to(tl.float32)
     if ACTIVATION != "none":
         v = tl.zeros([ROWS * COLUMNS, CHANNELS], tl.float32) + tl.load(bias + c, live, 0.0).to(tl.float32)[None]
-        v = _convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE, False)
+        v = convolved(x, x_step, weight, v, i, j, pixel, c, height, width, channels, SIZE, False)
         if ACTIVATION == "silu":
             s = tl.sigmoid(v)
             g = g * (s + v * s * (1.0 - s))
@@ -105,5 +105,5 @@ def gradients(
     for row in range(SIZE):
         for column in tl.static_range(SIZE):
             shifted = _tap(x, x_step, i, j, pixel, c, height, width, channels, row - SIZE // 2, column - SIZE // 2)
-            tl.store(target + (row * SIZE + column) * channels, tl.sum(g * shifted, 0), live)
+            tl.store(target + (row * SIZE + column) * channels, tl.sum(g * shifted.to(tl.float32), 0), live)
     tl.store(target + SIZE * SIZE * channels, tl.sum(g, 0), live)

@@ -29,7 +29,7 @@ LEAK = depthwise_numba.LEAK
 
 
 @lru_cache(maxsize=1)
-def _on_gpus() -> ModuleType | None:
+def on_gpus() -> ModuleType | None:
     """Triton's kernels where they can be imported, unless the environment says no."""
     if is_set_to("MVC_MIXER", "reference"):
         return None
@@ -46,7 +46,7 @@ def kernels(x: Tensor, channels: int, multiple: int = 16) -> ModuleType | None:
         return None
     if x.device.type == "cpu":
         return mixer_numba
-    return _on_gpus() if x.device.type == "cuda" else None
+    return on_gpus() if x.device.type == "cuda" else None
 
 
 def _mixing(x: Tensor, channels: int) -> ModuleType | None:
