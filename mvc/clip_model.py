@@ -22,7 +22,7 @@ from mvc.entropy.parts import Joint, JointReader, JointWriter
 from mvc.entropy.tables import TOTAL, Tables
 from mvc.errors import Corrupt
 from mvc.models import registry
-from mvc.models.base import Code, Known, Piece, Shown, Side, TwoSidedFlow
+from mvc.models.base import Amid, Code, Known, Piece, Shown, Side, TwoSidedFlow
 from mvc.painting import place
 from mvc.signals import SIGNALS, Signal
 
@@ -95,7 +95,7 @@ class ClipModel:
     def keyframe(self, signal: Signal, y_hat: Tensor, index: int) -> State:
         """A keyframe of these latents."""
         samples = signal.empty()
-        place(self.codec.model.pieces(y_hat, self.indices(index)), samples)
+        place(self.codec.model.pieces_of([Amid(y_hat)], self.indices(index)), [samples])
         return State(samples, self.flow.first(y_hat) if self.flow else {})
 
     def inter(self, signal: Signal, state: State, index: int) -> Step:
@@ -133,5 +133,5 @@ def _known(signal: Signal, state: State) -> Known:
 def _state(signal: Signal, shown: Shown) -> State:
     """What both ends show of a frame: the same operations, and the same numbers in them."""
     samples = signal.empty()
-    place([Piece(0, 0, shown.x_hat)], samples)
+    place([(0, Piece(0, 0, shown.x_hat))], [samples])
     return State(samples, shown.latents, shown.fields)

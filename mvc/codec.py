@@ -27,12 +27,21 @@ from mvc.container import Head, Unit
 from mvc.container.chunks import crc32c
 from mvc.effort.importance import STRENGTHS
 from mvc.effort.refine import ITERATIONS, float_prior, refine
-from mvc.entropy.parts import FirstParts, Joint, JointReader, JointWriter, Reader, SeparateReader, SeparateWriter
+from mvc.entropy.parts import (
+    Abreast,
+    FirstParts,
+    Joint,
+    JointReader,
+    JointWriter,
+    Reader,
+    SeparateReader,
+    SeparateWriter,
+)
 from mvc.errors import BackendError, Corrupt, Limit, Unsupported, at
 from mvc.exact.selfcheck import check_backend
 from mvc.models import looks
 from mvc.models import weights as stored
-from mvc.models.base import CELL_PX
+from mvc.models.base import CELL_PX, Amid, most_abreast
 from mvc.models.comparing import Comparing, Symbols
 from mvc.models.detail import Look
 from mvc.models.prior import Prior
@@ -44,7 +53,7 @@ from mvc.painting import amid, place
 from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, Tune, check_effort, check_index, check_target
 from mvc.still_file import StillFile
-from mvc.tiling import Part, Tile, Tiling, cells
+from mvc.tiling import Part, Tile, Tiling, alike, cells
 
 LARGE_PX = 1 << 22
 _LOADING = threading.Lock()
@@ -283,24 +292,60 @@ class Codec:
         """What a unit "picture" holds; MvcError where it is not one of this model or is damaged."""
         self.check_head(head)
         with computing(self.threads), torch.inference_mode(), at(f"CODE {unit.index}"):
-            streams = 1 if head.tile_px else self.network.streams
-            index = self.index_of(head, unit, streams if self.parts is None else min(streams, len(unit.streams)))
-            if head.tile_px and index != head.quality_index:
-                raise Corrupt(f"a tile has quality index {index}, the picture {head.quality_index}")
-            size, corner = (tile.height, tile.width), (tile.top // CELL_PX, tile.left // CELL_PX)
+            index = self._index(head, unit)
             reader = self._reader(head, unit)
             if self.parts is not None:
-                first = FirstParts(reader, self.parts if head.tile_px else min(self.parts, len(unit.streams)))
-                y_hat = self.network.take(first, index, size, self.device, self.dtype).y_hat
-                return Latent(y_hat.contiguous(), index, corner)
-            y_hat = self.network.take(reader, index, size, self.device, self.dtype).y_hat
+                reader = FirstParts(reader, self.parts if head.tile_px else min(self.parts, len(unit.streams)))
+            y_hat = self.network.take(reader, index, (tile.height, tile.width), self.device, self.dtype).y_hat
             if isinstance(reader, JointReader):
                 reader.finish()
             # alone, without the features beside which the prior had it
-            made = Latent(y_hat.contiguous(), index, corner)
+            made = Latent(y_hat.contiguous(), index, _corner(tile))
             del y_hat
             _tidy(head.width, head.height)
             return made
+
+    def latents_of(self, head: Head, tiles: Sequence[tuple[Unit, Tile]]) -> dict[int, Latent]:
+        """What units "picture" hold, by their numbers: as `latent`, but some are read side by side.
+
+        MvcError where one of them is not of this model or is damaged; it may not be told which.
+        """
+        made: dict[int, Latent] = {}
+        for group in alike(tiles, self.abreast, lambda entry: (entry[1].height, entry[1].width)):
+            if len(group) == 1 or self.parts is not None or not head.tile_px:
+                made |= {unit.index: self.latent(head, unit, tile) for unit, tile in group}
+            else:
+                made |= self._read_abreast(head, group)
+        return made
+
+    def _read_abreast(self, head: Head, tiles: Sequence[tuple[Unit, Tile]]) -> dict[int, Latent]:
+        """The same of tiles of one size."""
+        self.check_head(head)
+        index, size = head.quality_index, (tiles[0][1].height, tiles[0][1].width)
+        assert index is not None
+        with computing(self.threads), torch.inference_mode():
+            for unit, _ in tiles:
+                self._index(head, unit)
+            readers = [JointReader(self.joint, unit.streams[0]) for unit, _ in tiles]
+            with Abreast(readers) as reader:
+                y_hat = self.network.take(reader, index, size, self.device, self.dtype).y_hat
+            for own in readers:
+                own.finish()
+            parts = zip(tiles, y_hat.split(1), strict=True)
+            return {unit.index: Latent(own.contiguous(), index, _corner(tile)) for (unit, tile), own in parts}
+
+    @property
+    def abreast(self) -> int:
+        """How many tiles are best worked on together."""
+        return most_abreast(self.device)
+
+    def _index(self, head: Head, unit: Unit) -> int:
+        """The quality index of a unit of a still picture; Corrupt if it does not fit that or the model."""
+        streams = 1 if head.tile_px else self.network.streams
+        index = self.index_of(head, unit, streams if self.parts is None else min(streams, len(unit.streams)))
+        if head.tile_px and index != head.quality_index:
+            raise Corrupt(f"a tile has quality index {index}, the picture {head.quality_index}")
+        return index
 
     def _reader(self, head: Head, unit: Unit) -> Reader:
         """What reads the streams of a unit: of a tile there is one."""
@@ -320,21 +365,25 @@ class Codec:
 
         `around` has its latent at (0, 0), and those of the tiles that touch it.
         """
+        self.paint_all([(samples, around)])
+
+    def paint_all(self, tiles: Sequence[tuple[np.ndarray, Mapping[tuple[int, int], Latent]]]) -> None:
+        """As `paint`, of several tiles of one picture."""
+        most = max((samples.shape[:2] for samples, _ in tiles), key=math.prod)
         with computing(self.threads), torch.inference_mode():
-            _tidy(*samples.shape[:2])  # what the prior had is of other sizes than what the synthesis needs
-            own = around[0, 0]
-            y_hat, inner = own.y_hat, None
-            if len(around) > 1:
-                y_hat, inner = amid({place: latent.y_hat for place, latent in around.items()}, self.model.margin)
-            index = torch.tensor([own.index], device=self.device)
-            if self.look is None:
-                pieces = self.model.pieces(y_hat, index, inner)
-            else:
-                before = (0, 0) if inner is None else (inner[0].start, inner[1].start)
-                start = own.place[0] - before[0], own.place[1] - before[1]
-                pieces = self.look.pieces(y_hat, index, inner, start)
-            place(pieces, samples)
-            _tidy(*samples.shape[:2])
+            _tidy(*most)  # what the prior had is of other sizes than what the synthesis needs
+            index = torch.tensor([tiles[0][1][0, 0].index], device=self.device)
+            given = [self._amid(around) for _, around in tiles]
+            place((self.look or self.model).pieces_of(given, index), [samples for samples, _ in tiles])
+            _tidy(*most)
+
+    def _amid(self, around: Mapping[tuple[int, int], Latent]) -> Amid:
+        """A tile's latent, and what the synthesis sees of those around."""
+        own = around[0, 0]
+        if len(around) == 1:
+            return Amid(own.y_hat, place=own.place)
+        y_hat, (rows, columns) = amid({where: latent.y_hat for where, latent in around.items()}, self.model.margin)
+        return Amid(y_hat, (rows, columns), (own.place[0] - rows.start, own.place[1] - columns.start))
 
     @torch.inference_mode()
     def same_symbols(self, head: Head, unit: Unit, cut: tiled.Cut) -> Symbols:
@@ -392,6 +441,11 @@ def _tidy(width: int, height: int) -> None:
     """Give memory back after a large picture; after a small one the next is faster with it."""
     if width * height >= LARGE_PX:
         give_back()
+
+
+def _corner(tile: Tile) -> tuple[int, int]:
+    """The row and column of a tile's first position of y in those of the picture."""
+    return tile.top // CELL_PX, tile.left // CELL_PX
 
 
 def _cells(part: Part) -> Part:

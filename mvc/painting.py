@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -42,18 +42,18 @@ def _edge(side: int, margin: int) -> slice:
     return slice(-margin, None) if side > 0 else slice(0, margin)
 
 
-def place(pieces: Iterable[Piece], samples: np.ndarray) -> None:
-    """Round pieces in 0..1 into the samples of a tile, uint8 [height, width, 3] or [height, width].
+def place(pieces: Iterable[tuple[int, Piece]], samples: Sequence[np.ndarray]) -> None:
+    """Round pieces in 0..1 into the samples of the tiles of these numbers, uint8 [height, width, 3] or [height, width].
 
-    What a GPU makes is put together there, and fetched once.
+    What a GPU makes is put together there, and fetched when all is.
     """
-    target, there = torch.from_numpy(samples), None
-    for top, left, x in pieces:
-        if x.is_cuda and there is None:
-            target = there = torch.empty(samples.shape, dtype=torch.uint8, device=x.device)
-        own = target[top : top + x.shape[1], left : left + x.shape[2]]  # the last ones may reach beyond the picture
+    targets, there = [torch.from_numpy(own) for own in samples], dict[int, Tensor]()
+    for number, (top, left, x) in pieces:
+        if x.is_cuda and number not in there:
+            targets[number] = there[number] = torch.empty(targets[number].shape, dtype=torch.uint8, device=x.device)
+        own = targets[number][top : top + x.shape[1], left : left + x.shape[2]]  # the last may reach beyond the picture
         values = x[0, : own.shape[0], : own.shape[1]]
-        values = values.mean(-1) if samples.ndim == 2 else values
+        values = values.mean(-1) if own.ndim == 2 else values
         own.copy_(values.mul(255).round_().clamp_(0, 255))
-    if there is not None:
-        samples[...] = Fetched(there).wait()
+    for number, fetched in [(number, Fetched(made)) for number, made in there.items()]:
+        samples[number][...] = fetched.wait()

@@ -6,10 +6,11 @@ No more is in memory than three rows of tiles, and the tiles of a row are decode
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby, islice
-from typing import Any, NamedTuple, Protocol
+from itertools import chain, groupby, islice
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -48,8 +49,17 @@ class Decoder(Protocol):
         """What its synthesis sees of the tiles around."""
         ...
 
+    @property
+    def abreast(self) -> int:
+        """How many tiles it had best be given together."""
+        ...
+
     def latent(self, head: Head, unit: Unit, tile: Tile) -> Any:
         """What a unit holds, exactly."""
+        ...
+
+    def latents_of(self, head: Head, tiles: Sequence[tuple[Unit, Tile]]) -> Mapping[int, Any]:
+        """The same of several, by their numbers; an error may not tell in which of them it is."""
         ...
 
     def latent_sum(self, latent: Any) -> int:
@@ -63,6 +73,10 @@ class Decoder(Protocol):
         """
         ...
 
+    def paint_all(self, tiles: Sequence[tuple[Samples, Mapping[tuple[int, int], Any]]]) -> None:
+        """The same of several."""
+        ...
+
 
 Exact = Callable[[Unit, Tile, bool], tuple[Samples, Samples | None]]
 """Samples and alpha of a tile by the exact coder; the last says whether the unit is to have alpha, too."""
@@ -70,6 +84,11 @@ Exact = Callable[[Unit, Tile, bool], tuple[Samples, Samples | None]]
 
 Finish = Callable[[Samples, int, int], Samples]
 """What is done to samples that a network made, whose first pixel has that row and column of the picture (grain)."""
+
+
+_Pair = tuple[Unit, Unit | None]
+"""The unit of a tile, and that of its alpha."""
+T = TypeVar("T")
 
 
 class _Decoded(NamedTuple):
@@ -145,7 +164,8 @@ class Strips:
         known: dict[tuple[int, int], _Decoded] = {}
         waiting: list[int] = []  # rows of tiles whose latents are there, and that are not painted
         for row, numbers in groupby(sorted(self.needed()), lambda number: number // self.tiling.columns):
-            for made in run(self._decoded, islice(pairs, len(list(numbers)))):
+            groups = self._groups(islice(pairs, len(list(numbers))))
+            for made in chain.from_iterable(run(self._decoded, groups)):
                 known[made.tile.row, made.tile.column] = made
             waiting.append(row)
             if len(waiting) > 1:
@@ -156,7 +176,7 @@ class Strips:
         for row in waiting:
             yield from self._painted(known, row, run)
 
-    def pairs(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Unit | None]]:
+    def pairs(self, units: Iterable[Unit]) -> Iterator[_Pair]:
         """The unit of each tile that is needed, with that of its alpha."""
         wanted = iter(sorted(self.needed()))
         last: Unit | None = None
@@ -174,7 +194,7 @@ class Strips:
         if (number := next(wanted, None)) is not None:
             raise Corrupt(f"the picture has {len(self.tiling)} tile(s), and there is no unit of tile {number}")
 
-    def _arrived(self, units: Iterable[Unit]) -> Iterator[tuple[Unit, Unit | None]]:
+    def _arrived(self, units: Iterable[Unit]) -> Iterator[_Pair]:
         """The same of what has arrived: a tile without a unit has one without streams."""
         own: dict[int, Unit] = {}
         alphas: dict[int, Unit] = {}
@@ -187,7 +207,7 @@ class Strips:
     def _roles(self) -> tuple[str, ...]:
         return ("exact",) if self.head.model_id is None else ("picture", "exact")
 
-    def _pair(self, unit: Unit, alpha: Unit | None) -> tuple[Unit, Unit | None]:
+    def _pair(self, unit: Unit, alpha: Unit | None) -> _Pair:
         if self.head.alpha and unit.role == "picture" and alpha is None:
             raise Corrupt(f"the file has alpha, and there is no unit alpha {unit.index}")
         return unit, alpha
@@ -196,11 +216,26 @@ class Strips:
         wanted = "no more units" if number is None else f"the unit {' or '.join(self._roles())} {number}"
         return Corrupt(f"the file must have {wanted} where it has {unit.role} {unit.index}")
 
-    def _decoded(self, pair: tuple[Unit, Unit | None]) -> _Decoded:
+    def _groups(self, things: Iterable[T]) -> list[list[T]]:
+        """What is worked on together: each alone, but where the network had better be given more."""
+        given = list(things)
+        count = 1 if self.head.model_id is None else self._load().abreast
+        return [given[first : first + count] for first in range(0, len(given), count)]
+
+    def _decoded(self, pairs: Sequence[_Pair]) -> list[_Decoded]:
+        """Some units of a row of tiles."""
+        latents: Mapping[int, Any] = {}
+        own = [(unit, self.tiling[unit.index]) for unit, _ in pairs if unit.role == "picture"]
+        if len(own) > 1:
+            with suppress(FormatError, Unsupported):  # one by one they say where
+                latents = self._load().latents_of(self.head, own)
+        return [self._arrived_or_not(pair, latents.get(pair[0].index)) for pair in pairs]
+
+    def _arrived_or_not(self, pair: _Pair, latent: Any) -> _Decoded:
         if not self.partial:
-            return self._decode(pair)
+            return self._decode(pair, latent)
         try:
-            return self._decode(pair)
+            return self._decode(pair, latent)
         except (FormatError, Unsupported):
             number = pair[0].index
             self.lost.add(number)
@@ -216,13 +251,14 @@ class Strips:
         shape = (height, width) if self.head.colour == "gray" else (height, width, 3)
         return np.empty(shape, self._kind), np.empty(shape[:2], self._kind) if self.head.alpha else None
 
-    def _decode(self, pair: tuple[Unit, Unit | None]) -> _Decoded:
+    def _decode(self, pair: _Pair, latent: Any) -> _Decoded:
+        """A tile, whose latent may be there already."""
         unit, beside = pair
         tile = self.tiling[unit.index]
-        latent = samples = alpha = None
+        samples = alpha = None
         if unit.role == "picture":
             decoder = self._load()
-            latent = decoder.latent(self.head, unit, tile)
+            latent = decoder.latent(self.head, unit, tile) if latent is None else latent
             self.sums[unit.index] = decoder.latent_sum(latent)
         else:
             samples, alpha = self._of_exact(unit, tile, self.head.alpha and beside is None)
@@ -250,39 +286,56 @@ class Strips:
         assert rows is not None
         samples, alpha = self._empty(extent(rows), self.region.width)
 
-        def paint(made: _Decoded) -> None:
-            own = self._share(made.tile)
-            assert own is not None
-            there = slice(0, len(samples)), moved(own[1], -self.region.left)
-            inside = moved(own[0], -made.tile.top), moved(own[1], -made.tile.left)
-            if made.samples is not None:
-                samples[there] = made.samples[inside]
-            else:
-                self._paint(samples[there], known, made, inside)
-                if self._finish is not None:
-                    samples[there] = self._finish(samples[there], own[0].start, own[1].start)
-            if alpha is not None and made.alpha is not None:
-                alpha[there] = made.alpha[inside]
+        def paint(group: Sequence[_Decoded]) -> None:
+            placed = [(made, *self._places(made.tile, samples)) for made in group]
+            self._paint([(samples[there], made, inside) for made, there, inside in placed], known)
+            for made, there, inside in placed:
+                if made.samples is not None:
+                    samples[there] = made.samples[inside]
+                elif self._finish is not None:
+                    first = made.tile.top + inside[0].start, made.tile.left + inside[1].start
+                    samples[there] = self._finish(samples[there], *first)
+                if alpha is not None and made.alpha is not None:
+                    alpha[there] = made.alpha[inside]
 
-        for _ in run(paint, tiles):
+        for _ in run(paint, self._groups(tiles)):
             pass
         yield Strip(rows.start - self.region.top, samples, alpha)
 
-    def _paint(self, samples: Samples, known: Mapping[tuple[int, int], _Decoded], made: _Decoded, inside: Part) -> None:
-        """The samples of a part of a tile that a network made."""
-        tile, decoder = made.tile, self._load()
+    def _places(self, tile: Tile, samples: Samples) -> tuple[Part, Part]:
+        """Where what is wanted of a tile lies in the strip, and in the tile."""
+        own = self._share(tile)
+        assert own is not None
+        there = slice(0, len(samples)), moved(own[1], -self.region.left)
+        return there, (moved(own[0], -tile.top), moved(own[1], -tile.left))
+
+    def _paint(
+        self, wanted: Sequence[tuple[Samples, _Decoded, Part]], known: Mapping[tuple[int, int], _Decoded]
+    ) -> None:
+        """The samples of parts of tiles, as far as a network made them."""
+        own, cut = [], []
+        for samples, made, inside in wanted:
+            if made.latent is None:
+                continue
+            tile, target = made.tile, samples
+            if samples.shape[:2] != (tile.height, tile.width):
+                target = np.empty((tile.height, tile.width, *samples.shape[2:]), samples.dtype)
+                cut.append((samples, target, inside))
+            own.append((target, self._around(tile, known)))
+        if own:
+            self._load().paint_all(own)
+        for samples, target, inside in cut:
+            samples[...] = target[inside]
+
+    @staticmethod
+    def _around(tile: Tile, known: Mapping[tuple[int, int], _Decoded]) -> dict[tuple[int, int], Any]:
+        """The latents of a tile and those around it, as far as there are."""
         near = ((down, across) for down in (-1, 0, 1) for across in (-1, 0, 1))
-        around = {
+        return {
             (down, across): other.latent
             for down, across in near
             if (other := known.get((tile.row + down, tile.column + across))) and other.latent is not None
         }
-        if samples.shape[:2] == (tile.height, tile.width):
-            decoder.paint(samples, around)
-            return
-        larger = np.empty((tile.height, tile.width, *samples.shape[2:]), samples.dtype)
-        decoder.paint(larger, around)
-        samples[...] = larger[inside]
 
     def _share(self, tile: Tile) -> Part | None:
         """What of the region lies in a tile, in pixels of the picture."""

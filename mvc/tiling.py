@@ -5,10 +5,12 @@ A picture is a tiling of one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 TILES = (256, 512, 1024)
 """Sides that tiles may have, in pixels."""
@@ -169,6 +171,11 @@ class Window(NamedTuple):
     wide: Part
     own: Part
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns of what is worked on."""
+        return extent(self.wide[0]), extent(self.wide[1])
+
 
 def windows(height: int, width: int, side: int, margin: int, part: Part | None = None) -> Iterator[Window]:
     """Windows of at most about `side` cells that cover a plane, or a part of it.
@@ -182,15 +189,14 @@ def windows(height: int, width: int, side: int, margin: int, part: Part | None =
         yield Window(down, across, (wide_rows, wide_columns), (own_rows, own_columns))
 
 
-def alike(found: Iterable[Window], most: int) -> Iterator[list[Window]]:
-    """Windows in groups of at most `most` that are worked on side by side: of those with wide parts of one size."""
-    waiting: dict[tuple[int, int], list[Window]] = {}
-    for window in found:
-        size = extent(window.wide[0]), extent(window.wide[1])
-        group = waiting.setdefault(size, [])
-        group.append(window)
+def alike(things: Iterable[T], most: int, size: Callable[[T], tuple[int, int]]) -> Iterator[list[T]]:
+    """Things in groups of at most `most`, of one size each, that can be worked on side by side."""
+    waiting: dict[tuple[int, int], list[T]] = {}
+    for thing in things:
+        group = waiting.setdefault(size(thing), [])
+        group.append(thing)
         if len(group) == most:
-            yield waiting.pop(size)
+            yield waiting.pop(size(thing))
     yield from waiting.values()
 
 

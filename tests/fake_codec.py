@@ -74,8 +74,11 @@ class FakeCodec:
     def latent_sum(self, latent: Any) -> int:
         return zlib.crc32(latent.tobytes())
 
-    def paint(self, samples: Any, around: Any) -> None:
-        samples[...] = around[0, 0]
+    abreast = 1
+
+    def paint_all(self, tiles: Any) -> None:
+        for samples, around in tiles:
+            samples[...] = around[0, 0]
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> FakeCodec:

@@ -88,6 +88,23 @@ def test_linear(shape: tuple[int, int, int], limit: int) -> None:
         assert result == max(-LIMIT, min(LIMIT, (2 * total + 2**shift) // 2 ** (shift + 1)))
 
 
+@pytest.mark.parametrize("limit", [3, 5000, INPUT_LIMIT])
+@pytest.mark.parametrize("scale", [0.01, 1.0, 0.9 * fixed.WEIGHT_LIMIT])  # float32 suffices, float64, no shift at all
+def test_linear_as_a_gpu_does_it(scale: float, limit: int) -> None:
+    own = linear(48, 33)
+    with torch.no_grad():
+        own.weight *= scale / own.weight.abs().max()
+        own.bias *= scale
+    layer = exact_of(own)
+    assert (int(layer.shift) == 0) == (scale > 1)
+    x = whole((1, 70, 2, 48), limit)
+    expected = layer(x).view(-1, 33)
+    assert torch.equal(layer.at_once(x.double().view(-1, 48), False).long(), expected)
+    if limit == 3:  # float32 holds these sums, whatever it holds of others
+        assert torch.equal(layer.at_once(x.float().view(-1, 48), True).long(), expected)
+        assert layer.at_once(x.float().view(-1, 48), True).dtype == torch.float64
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ["none", "leaky", "silu"])
 @pytest.mark.parametrize("limit", [40, INPUT_LIMIT])

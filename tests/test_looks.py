@@ -17,6 +17,7 @@ from tiny_model import CONFIG, tiny_codec
 
 import mvc
 from mvc import choice
+from mvc import codec as codec_module
 from mvc.blocks.layers import unshuffle
 from mvc.codec import Codec
 from mvc.container import read_file
@@ -26,7 +27,7 @@ from mvc.evaluate import codecs as adapters
 from mvc.evaluate import metric_weights
 from mvc.evaluate.networks import DISTS, LPIPS
 from mvc.metrics import psnr
-from mvc.models import detail, lite, looks, registry
+from mvc.models import base, detail, lite, looks, registry
 from mvc.models.base import abreast
 from mvc.models.detail import BLOCK_PX, Detail, DetailConfig, Look, centred, limit_of, noise_of, open_blocks
 from mvc.picture import Picture
@@ -164,8 +165,9 @@ def test_windows_side_by_side_show_the_same(monkeypatch: pytest.MonkeyPatch) -> 
         files = [codec.encode(source, 24, 0, side) for side in (256, 0)]
         expected = [codec.decode(data).samples.astype(int) for data in files]
         with monkeypatch.context() as patch:
-            for module in (lite, detail):
-                patch.setattr(module, "windows_abreast", lambda x: 5)
+            for module in (base, lite, codec_module):
+                patch.setattr(module, "most_abreast", lambda device: 5)
+            for module in (base, lite, detail):
                 patch.setattr(module, "abreast", joined)
             assert [codec.encode(source, 24, 0, side) for side in (256, 0)] == files
             for data, one_by_one in zip(files, expected, strict=True):

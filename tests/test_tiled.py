@@ -16,10 +16,10 @@ from tiny_model import picture as some_picture
 from tiny_model import tiny_codec
 
 import mvc
+from mvc import choice, large, media, painting, stills, tiled
 from mvc import codec as codecs
-from mvc import large, media, painting, stills, tiled
 from mvc.container import Reader, describe, read_file, write_file
-from mvc.errors import Checksum, Corrupt, Limit
+from mvc.errors import Checksum, Corrupt, FormatError, Limit
 from mvc.media import pictures
 from mvc.media.rows import RowSource, open_rows
 from mvc.media.rows_out import open_rows_out
@@ -30,6 +30,8 @@ from mvc.tiling import Region, Tiling, grown, meet
 SAMPLES = Path(__file__).parent.parent / "samples"
 WIDE = some_picture(300, 700, seed=3)
 TILED = tiny_codec().encode(WIDE, 40, 0, 256)
+MIXED = WIDE.samples.copy()
+MIXED[:, :256] = (np.indices((300, 256)).sum(0) // 9 % 2 * 200)[..., None]
 REGIONS = [Region(0, 0, 700, 300), Region(250, 100, 30, 40), Region(699, 299, 1, 1), Region(30, 0, 300, 300)]
 
 
@@ -65,6 +67,36 @@ def test_threads_change_nothing(threads: int) -> None:
     codec = tiny_codec().with_threads(threads)
     assert codec.encode(WIDE, 40, 0, 256) == TILED
     assert np.array_equal(codec.decode(TILED).samples, tiny_codec().decode(TILED).samples)
+
+
+def test_tiles_side_by_side_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: tiles of one size are a batch, which a thread for each of them reads."""
+    expected = tiny_codec().decode(TILED).samples.astype(int)
+    parts = [regional(TILED, region).samples.astype(int) for region in REGIONS]
+    together: list[list[int]] = []
+    read = codecs.Codec._read_abreast
+
+    def noted(self: Any, head: Any, tiles: Any) -> Any:
+        together.append([unit.index for unit, _ in tiles])
+        return read(self, head, tiles)
+
+    monkeypatch.setattr(codecs, "most_abreast", lambda device: 8)
+    monkeypatch.setattr(codecs.Codec, "_read_abreast", noted)
+    assert np.abs(tiny_codec().decode(TILED).samples - expected).max() <= 1  # the file has the latents' sums
+    assert together == [[0, 1]]  # the last one is narrower
+    for region, part in zip(REGIONS, parts, strict=True):
+        assert np.abs(regional(TILED, region).samples - part).max() <= 1
+    head, units = read_file(TILED)
+    cut = replace(units[1], streams=(units[1].streams[0][:-40],))
+    damaged = write_file(head, [units[0], cut, units[2]])
+    with pytest.raises(FormatError, match="CODE 1"):
+        tiny_codec().decode(damaged)
+    still = StillFile(damaged, partial=True)
+    shown = still.decode(lambda _: tiny_codec()).samples
+    assert still.lost == {1} and np.abs(shown[:, :200] - expected[:, :200]).max() <= 1
+    mixed = choice.by_both(Picture(MIXED), tiny_codec(), 0, 256, 40)
+    assert [unit.role for unit in read_file(mixed)[1]] == ["exact", "picture", "picture"]
+    assert np.array_equal(tiny_codec().decode(mixed).samples[:, :256], MIXED[:, :256])
 
 
 def test_one_tile_is_the_picture_as_it_is_without_tiles() -> None:

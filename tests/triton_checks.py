@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
@@ -18,7 +19,7 @@ from test_ops import BFLOAT16, FLOAT32, RANK, assert_same, gated, mixer_tensors,
 from torch import Tensor, nn
 from triton.backends.compiler import GPUTarget
 
-from mvc.blocks.layers import Depthwise, Leaky, Linear
+from mvc.blocks.layers import Depthwise
 from mvc.blocks.lite import ConvBlock, VSSBlock
 from mvc.exact import lower, weighted, weighted_triton
 from mvc.exact.fixed import COARSE, FINE
@@ -64,33 +65,22 @@ def interpreted() -> None:
 
 
 def exact_layers() -> Iterator[tuple[nn.Module, Tensor]]:
-    """Lowered layers, and whole numbers in float64 for each, some so large that their sums are clamped."""
-    for grid in (COARSE, FINE):
-        for layer in (Linear(24, 20), Linear(24, 20, bias=False), Depthwise(48, 5, "leaky"), Depthwise(24, 3), Leaky()):
-            exact = lower.lower(nn.Sequential(layer), grid)[0]
-            channels = 48 if isinstance(layer, Depthwise) and layer.weight.shape[1] == 48 else 24
-            x = make(2, 5, 9, channels, scale=grid.one)
-            x[0, 0] *= 2 * grid.limit / grid.one
-            yield exact, x.double().round().clamp(-grid.input_limit, grid.input_limit)
+    """Lowered convolutions, and whole numbers in float64 for each, some so large that their sums are clamped."""
+    for grid, (channels, size, activation) in product((COARSE, FINE), ((48, 5, "leaky"), (24, 3, "none"))):
+        exact = lower.lower(nn.Sequential(Depthwise(channels, size, activation)), grid)[0]
+        x = make(2, 5, 9, channels, scale=grid.one)
+        x[0, 0] *= 2 * grid.limit / grid.one
+        yield exact, x.double().round().clamp(-grid.input_limit, grid.input_limit)
 
 
 def exact() -> None:
-    """The exact layers' kernels against int64, which defines them."""
-    weighted_triton.NUMBERS = 64
+    """The exact layers' kernel against int64, which defines them."""
     weighted_triton.ROWS, weighted_triton.COLUMNS, weighted_triton.CHANNELS = 4, 2, 16
     for layer, x in exact_layers():
         expected = layer(x.long())
-        with mock.patch.object(weighted, "gpu_kernels", on_a_gpu), mock.patch.object(lower, "gpu_kernels", on_a_gpu):
-            for given in (x, x.transpose(1, 2).contiguous().transpose(1, 2), x.float()):
-                if given.dtype == torch.float32 and not isinstance(layer, weighted.ExactLinear):
-                    continue
-                found = layer(given.clone(memory_format=torch.preserve_format))
-                assert found.dtype == torch.float64
-                assert torch.equal(found.long(), expected), layer
-
-
-def on_a_gpu(x: Tensor) -> Any:
-    return weighted_triton if x.dtype == torch.float64 else None
+        with mock.patch.object(weighted, "gpu_kernels", lambda x: weighted_triton):
+            for given in (x, x.transpose(1, 2).contiguous().transpose(1, 2)):
+                assert torch.equal(layer(given).long(), expected), layer
 
 
 class Driver:
@@ -129,11 +119,9 @@ def compiled() -> None:
                 assert all(p.grad is not None and p.grad.shape == p.shape for p in block.parameters())
         prior = mixer.depthwise(make(1, 6, 7, 48).requires_grad_(), make(25, 48), make(48), "leaky")
         prior.sum().backward()
-    with mock.patch.object(weighted, "gpu_kernels", on_a_gpu), mock.patch.object(lower, "gpu_kernels", on_a_gpu):
+    with mock.patch.object(weighted, "gpu_kernels", lambda x: weighted_triton):
         for layer, x in exact_layers():
             layer(x)
-            if isinstance(layer, weighted.ExactLinear):
-                layer(x.float())
     print(*sorted(driver.launched))
 
 

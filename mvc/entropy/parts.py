@@ -7,7 +7,8 @@ small: all its parts share one stream, which saves the beginnings and ends of fi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mvc.entropy.coders import Decoder, Encoder
 from mvc.entropy.tables import Tables, joined
 from mvc.errors import at
+from mvc.threads import share
 
 
 class Writer(Protocol):
@@ -69,6 +71,36 @@ class SeparateReader:
                 self._decoder.finish()
         self._number += 1
         self._decoder = None
+
+
+class Abreast:
+    """Readers of streams that are alike as one: of all that is asked for each gives its share, in a thread of its own.
+
+    For use as a context, at whose end the threads are gone.
+    """
+
+    def __init__(self, readers: Sequence[Reader]) -> None:
+        self._readers = readers
+        self._pool = ThreadPoolExecutor(min(share(), len(readers)), "mvc-readers")
+
+    @property
+    def count(self) -> int:
+        """How many readers there are."""
+        return len(self._readers)
+
+    def take(self, rows: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
+        parts = rows.reshape(self.count, -1)
+        return np.concatenate(list(self._pool.map(lambda own, part: own.take(part, tables), self._readers, parts)))
+
+    def end(self) -> None:
+        for reader in self._readers:
+            reader.end()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
 
 
 class FirstParts:

@@ -52,7 +52,7 @@ from mvc.exact.weighted import (
     ExactLinear,
     Weighted,
     depthwise_of,
-    gpu_kernels,
+    leaky,
 )
 from mvc.ops.norm_numba import EPSILON
 from mvc.ops.parallel import array, run
@@ -65,15 +65,12 @@ Network = TypeVar("Network", bound=nn.Module)
 
 class ExactLeaky(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        if (kernels := gpu_kernels(x)) is not None:
-            leaked: Tensor = kernels.leaky(x)
-            return leaked
         if x.dtype == torch.float64 and x.device.type == "cpu":
             out = torch.empty_like(x, memory_format=torch.contiguous_format)
             flat = [array(t.view(-1, x.shape[-1])) for t in (x.contiguous(), out)]
             run(weighted_numba.leaky, len(flat[0]), *flat)
             return out
-        return torch.maximum(x, shift_round(x, 3))
+        return leaky(x)
 
 
 class ExactClamp(nn.Module):

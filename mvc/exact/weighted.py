@@ -24,6 +24,7 @@ from mvc.ops.parallel import array, run
 MAX_SHIFT = 14
 BLOCK_ROWS = 1024  # of a matrix product on the CPU: more leave its cache and take up to a third longer
 LARGEST_INT32 = 2**31 - 1
+HALF = torch.tensor(0.5, dtype=torch.float64)
 
 
 def gpu_kernels(x: Tensor) -> ModuleType | None:
@@ -95,17 +96,20 @@ class Weighted(nn.Module):
         return x if self.grid is COARSE else x.clamp(-limit, limit)
 
     def finish(self, sums: Tensor, bias: Tensor, leak: bool = False) -> Tensor:
-        """Add the bias, shift, clamp and activate; overwrites sums [..., C]; a GPU's kernel takes float32, too."""
+        """Add the bias, shift, clamp and activate; overwrites sums [..., C]."""
         shift, limit = self.bits(), self.grid.limit
-        if (kernels := gpu_kernels(bias)) is not None:
-            finished: Tensor = kernels.finish(sums, bias, 2.0**-shift, float(limit), leak)
-            return finished
         if sums.dtype == torch.float64 and sums.device.type == "cpu":
             flat = sums.view(-1, sums.shape[-1])
             run(weighted_numba.finish, len(flat), array(flat), array(bias), 2.0**-shift, float(limit), leak)
             return sums
         out = shift_round(sums + bias, shift).clamp(-limit, limit)
-        return torch.maximum(out, shift_round(out, 3)) if leak else out
+        return leaky(out) if leak else out
+
+
+def leaky(x: Tensor) -> Tensor:
+    """The larger of x and x / 8, rounded."""
+    eighth = shift_round(x, 3) if x.dtype == torch.int64 else torch.add(HALF, x, alpha=0.125).floor_()
+    return torch.maximum(x, eighth)
 
 
 class ExactLinear(Weighted):
@@ -113,16 +117,15 @@ class ExactLinear(Weighted):
 
     def __init__(self, weight: Tensor, bias: Tensor | None, grid: Grid = COARSE) -> None:
         super().__init__(weight, bias, 0, grid)
+        self._folds: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         wide = x if x.dtype == torch.int64 else x.new_empty(0, dtype=torch.float64)
         weight, bias, narrow = self.prepared(wide)
         narrow = narrow and wide is not x and torch.get_float32_matmul_precision() == "highest"
         flat = self.taken(x).reshape(-1, x.shape[-1])
-        if gpu_kernels(wide) is not None:  # which widens what it is given
-            if narrow:
-                weight = self.prepared(flat.new_empty(0, dtype=torch.float32))[0]
-            return self.finish((flat.to(weight) @ weight.t()).view(*x.shape[:-1], -1), bias)
+        if x.is_cuda and wide.dtype == torch.float64:
+            return self.at_once(flat, narrow).view(*x.shape[:-1], -1)
         sums = wide.new_empty(len(flat), len(weight))
         rows = BLOCK_ROWS if x.device.type == "cpu" else max(1, len(flat))
         for own, target in zip(flat.split(rows), sums.split(rows), strict=True):
@@ -131,6 +134,25 @@ class ExactLinear(Weighted):
             else:
                 torch.mm(own.to(wide.dtype), weight.t(), out=target)
         return self.finish(sums.view(*x.shape[:-1], -1), bias)
+
+    def at_once(self, x: Tensor, narrow: bool) -> Tensor:
+        """Of x [T, in] in three or four operations, since on a GPU each costs more than its work.
+
+        The shift is in the weights, and the half that is added before it in the bias: all are multiples of 2^-shift
+        then, and the bound of their sums is the same.
+        """
+        kind = torch.float32 if narrow else torch.float64
+        weight, bias = self._folded(x.new_empty(0, dtype=kind))
+        sums = torch.addmm(bias, x.to(kind), weight.t()).floor_().clamp_(-self.grid.limit, self.grid.limit)
+        return sums.to(torch.float64)
+
+    def _folded(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        key = like.dtype, like.device
+        if key not in self._folds:
+            scale, half = 2.0 ** -self.bits(), 0.5 if self.bits() else 0.0  # without a shift there is nothing to round
+            parts = self.weight.double() * scale, self.bias.double() * scale + half
+            self._folds[key] = (parts[0].to(like), parts[1].to(like))
+        return self._folds[key]
 
 
 class ExactDepthwise(Weighted):

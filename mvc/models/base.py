@@ -19,7 +19,7 @@ from mvc.models.coding import Coder
 from mvc.models.estimate import Density
 from mvc.models.prior import CodingPrior
 from mvc.models.rounding import NEAREST, Rounding
-from mvc.tiling import Part, cells, round_up, scaled
+from mvc.tiling import Part, Window, alike, cells, round_up, scaled, windows
 
 CoderOf = Callable[[Density], Coder]
 Side = Literal["past", "future"]
@@ -27,13 +27,27 @@ CELL_PX = 16
 """Pixels to a side for each position of y, in every model here."""
 
 
-GPU_WINDOWS = 32
-"""Of a large picture so many are worked on side by side on a GPU: one alone leaves most of it idle."""
+ON_A_GPU = 32
 
 
-def windows_abreast(x: Tensor) -> int:
-    """How many windows of x are worked on as one batch."""
-    return GPU_WINDOWS if x.is_cuda else 1
+def most_abreast(device: torch.device) -> int:
+    """How many windows or tiles are worked on as one batch: on a GPU, which one leaves idle, many."""
+    return ON_A_GPU if device.type == "cuda" else 1
+
+
+def windows_of(given: Sequence[Amid], side: int, margin: int) -> Iterator[tuple[list[tuple[int, Window]], Tensor]]:
+    """Windows that are worked on side by side, with the numbers of their latents, and what of those they see.
+
+    As one batch [N B, h, w, M].
+    """
+
+    def numbered() -> Iterator[tuple[int, Window]]:
+        for number, (y_hat, part, _) in enumerate(given):
+            for window in windows(y_hat.shape[1], y_hat.shape[2], side, margin, part):
+                yield number, window
+
+    for group in alike(numbered(), most_abreast(given[0].y_hat.device), lambda entry: entry[1].size):
+        yield group, abreast([given[number].y_hat[:, own.wide[0], own.wide[1]] for number, own in group])
 
 
 def abreast(windows: Sequence[Tensor]) -> Tensor:
@@ -88,6 +102,14 @@ class Shown(NamedTuple):
     x_hat: Tensor
     latents: dict[str, Tensor]
     fields: dict[str, Tensor]
+
+
+class Amid(NamedTuple):
+    """Latents [1, h, w, M], of which a part is shown; the first position has that row and column in the picture."""
+
+    y_hat: Tensor
+    part: Part | None = None
+    place: tuple[int, int] = (0, 0)
 
 
 class Piece(NamedTuple):
@@ -165,6 +187,12 @@ class Autoencoder(nn.Module):
         """
         x = self.synthesise(y_hat, index)
         yield Piece(0, 0, x if part is None else x[:, scaled(part[0], CELL_PX), scaled(part[1], CELL_PX)])
+
+    def pieces_of(self, given: Sequence[Amid], index: Tensor) -> Iterator[tuple[int, Piece]]:
+        """`pieces` of several latents, which may be worked on side by side, with the numbers of these."""
+        for number, (y_hat, part, _) in enumerate(given):
+            for piece in self.pieces(y_hat, index, part):
+                yield number, piece
 
     def forward(
         self, coder: Coder, x: Tensor, index: Tensor, given: Tensor | None = None, dtype: torch.dtype = torch.float32

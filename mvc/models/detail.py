@@ -7,7 +7,7 @@ is of places, so that tiles and regions have that of the whole picture, every ti
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from mvc.blocks.layers import Linear, QualityGain, shuffle, small, unshuffle
 from mvc.blocks.lite import ConvBlock, Stage
-from mvc.models.base import CELL_PX, Piece, abreast, windows_abreast
+from mvc.models.base import CELL_PX, Amid, Piece, abreast, windows_of
 from mvc.models.lite import MARGIN, WINDOW, MambaVCLite, Synthesis
 from mvc.ops.product import linear
 from mvc.places import VARIANCE, byte_sums
-from mvc.tiling import Part, alike, scaled, windows
+from mvc.tiling import Part, scaled
 
 BLOCK_PX = 8
 """A position of the synthesis's last stage, in pixels to a side."""
@@ -124,16 +124,16 @@ class Look:
     detail: Detail
     share: float
 
-    def pieces(self, y_hat: Tensor, index: Tensor, part: Part | None, place: tuple[int, int]) -> Iterator[Piece]:
-        """As `MambaVCLite.pieces`, of latents y_hat whose first one has that row and column in the picture."""
+    def pieces_of(self, given: Sequence[Amid], index: Tensor) -> Iterator[tuple[int, Piece]]:
+        """As `MambaVCLite.pieces_of`."""
         synthesis = self.model.g_s
         limit = limit_of(synthesis, index)
-        for group in alike(windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part), windows_abreast(y_hat)):
+        for group, wide in windows_of(given, WINDOW, MARGIN):
             each = index.repeat(len(group))
-            y, f = synthesis.features(abreast([y_hat[:, own.wide[0], own.wide[1]] for own in group]), each)
+            y, f = synthesis.features(wide, each)
             x = torch.cat(list(synthesis.painted(y, f)), 1)
-            noise = abreast([_noise(window.wide, place) for window in group]).to(f.device)
+            noise = abreast([_noise(window.wide, given[number].place) for number, window in group]).to(f.device)
             x += self.detail(f, noise, each, limit.repeat(len(group)), self.share * open_blocks(x))
-            for window, made in zip(group, x.chunk(len(group)), strict=True):
+            for (number, window), made in zip(group, x.chunk(len(group)), strict=True):
                 own = made[:, scaled(window.own[0], CELL_PX), scaled(window.own[1], CELL_PX)]
-                yield Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)
+                yield number, Piece(window.rows.start * CELL_PX, window.columns.start * CELL_PX, own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from mvc.blocks.layers import (
 from mvc.blocks.lite import WIDTH_UNIT, ConvBlock, Stage, VSSBlock, WindowBlock
 from mvc.blocks.lite_semantic import SemanticBlock
 from mvc.blocks.semantic import LowRank
-from mvc.models.base import CELL_PX, Autoencoder, Piece, abreast, part_of, windows_abreast
+from mvc.models.base import CELL_PX, Amid, Autoencoder, Piece, abreast, most_abreast, part_of, windows_of
 from mvc.models.density import mass_between
 from mvc.models.prior import Prior, Residual, Slice
 from mvc.models.rounding import Rounding
@@ -351,7 +351,8 @@ class MambaVCLite(Autoencoder):
         height, width = x.shape[1] // patch, x.shape[2] // patch
         size = (height, width) if part is None else (extent(part[0]), extent(part[1]))
         y = x.new_empty(x.shape[0], *size, self.config.latents, dtype=torch.float32)
-        for group in alike(windows(height, width, WINDOW, MARGIN, part), windows_abreast(x)):
+        found = windows(height, width, WINDOW, MARGIN, part)
+        for group in alike(found, most_abreast(x.device), lambda window: window.size):
             wide = [[scaled(side, patch) for side in window.wide] for window in group]
             made = self.g_a(abreast([x[:, rows, columns] for rows, columns in wide]), index.repeat(len(group)))
             for window, own in zip(group, made.chunk(len(group)), strict=True):
@@ -374,17 +375,21 @@ class MambaVCLite(Autoencoder):
     def pieces(
         self, y_hat: Tensor, index: Tensor, part: Part | None = None, dtype: torch.dtype = torch.float32
     ) -> Iterator[Piece]:
+        return (piece for _, piece in self.pieces_of([Amid(y_hat, part)], index, dtype))
+
+    def pieces_of(
+        self, given: Sequence[Amid], index: Tensor, dtype: torch.dtype = torch.float32
+    ) -> Iterator[tuple[int, Piece]]:
         patch = self.g_s.patch
-        for group in alike(windows(y_hat.shape[1], y_hat.shape[2], WINDOW, MARGIN, part), windows_abreast(y_hat)):
-            wide = abreast([y_hat[:, window.wide[0], window.wide[1]] for window in group])
+        for group, wide in windows_of(given, WINDOW, MARGIN):
             top = 0
             for bands in self.g_s.bands(wide, index.repeat(len(group)), dtype):
-                for window, band in zip(group, bands.chunk(len(group)), strict=True):
+                for (number, window), band in zip(group, bands.chunk(len(group)), strict=True):
                     rows, columns = (scaled(part, patch) for part in window.own)
                     own = band[:, max(0, rows.start - top) : max(0, rows.stop - top), columns]
                     if own.shape[1]:
                         first = max(top, rows.start) - rows.start
-                        yield Piece(window.rows.start * patch + first, window.columns.start * patch, own)
+                        yield number, Piece(window.rows.start * patch + first, window.columns.start * patch, own)
                 top += bands.shape[1]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvc.entropy.parts import Reader, Writer
+from mvc.entropy.parts import Abreast, Reader, Writer
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, at
 from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
@@ -116,11 +116,12 @@ class StreamDecoder(_Streams):
         grid: Grid = COARSE,
         device: torch.device | str = "cpu",
     ) -> None:
-        """`size` are rows and columns of y, `hyper_shape` that of z without the batch."""
+        """`size` are rows and columns of y, `hyper_shape` that of z without the batch, which `Abreast` readers have."""
         super().__init__(hyper, latent, index, dtype, grid)
         self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, torch.device(device)
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor | slice]] = {}  # of masks, which are kept with them
         self._expected: dict[int, Fetched] = {}
+        self._batch = reader.count if isinstance(reader, Abreast) else 1
         if self.device.type != "cpu":
             self.look_ahead()
 
@@ -129,13 +130,14 @@ class StreamDecoder(_Streams):
         self.strip_positions, self.expect = GPU_STRIP_POSITIONS, self._expect
 
     def hyper(self, z: None) -> Tensor:
-        read = self.reader.take(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self.hyper_tables)
+        rows = np.tile(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self._batch)
+        read = self.reader.take(rows, self.hyper_tables)
         self.reader.end()
         if np.abs(read).max() > HYPER_LIMIT:
             with at("hyperlatent"):
                 raise Corrupt("a hyperlatent symbol is out of range")
         z_hat = torch.from_numpy(read).to(self.device, self.dtype)
-        return z_hat.view(1, *self.hyper_shape) * self.grid.one
+        return z_hat.view(self._batch, *self.hyper_shape) * self.grid.one
 
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         positions = self._at(mask)
