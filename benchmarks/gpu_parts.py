@@ -9,9 +9,11 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -19,13 +21,14 @@ from unittest import mock
 import numpy as np
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 
 import mvc
 from benchmarks import gpu_kernels, models, training
 from benchmarks.speed import shortest_seconds
 from mvc.codec import load
 from mvc.container import read_file
-from mvc.entropy import parts
+from mvc.entropy import coders, parts
 from mvc.frames import Frame
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +54,30 @@ def symbols_read() -> Iterator[Any]:
 
     with mock.patch.object(parts, "Decoder", Decoder):
         yield digest
+
+
+@contextmanager
+def seconds_of_entropy() -> Iterator[list[float]]:
+    """How long each call of the range decoder took meanwhile, whichever thread made it."""
+    spent: list[float] = []
+    take = coders.Decoder.take
+
+    def timed(self: coders.Decoder, rows: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return take(self, rows)
+        finally:
+            spent.append(time.perf_counter() - start)
+
+    with mock.patch.object(coders.Decoder, "take", timed):
+        yield spent
+
+
+def launches(action: Callable[[], object]) -> int:
+    """How many kernels a GPU is told to run."""
+    with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as recorded:
+        action()
+    return sum(event.count for event in recorded.key_averages() if "LaunchKernel" in event.key)
 
 
 def peak(device: str) -> str:
@@ -86,7 +113,7 @@ def decode(options: argparse.Namespace) -> None:
     """One picture on the CPU and on the device: the same symbols, and how long either takes."""
     width, height = (128, 96) if options.quick else map(int, options.size.split("x"))
     picture = picture_of(width, height)
-    data = load(device="cpu").encode(picture, QUALITY_INDEX, effort=0)
+    data = load(device="cpu").encode(picture, QUALITY_INDEX, 0, options.tile)
     digests, pictures = [], []
     for name, device in (("cpu", "cpu"), ("device", options.device)):
         codec = load(device=device)
@@ -99,6 +126,11 @@ def decode(options: argparse.Namespace) -> None:
             actions = (lambda: codec.decode(data)), (lambda: codec.decode_latent(head, units))  # noqa: B023
             whole, prior = (shortest_seconds(runs, synchronised(device, action))[0] for action in actions)
         say(f"{name}: decode, s (symbols of the first tile alone)", f"{whole:.3f} ({prior:.3f})")
+    with seconds_of_entropy() as spent:
+        codec.decode(data)
+    say("device: range decoder, s, all its calls", f"{sum(spent):.3f}, {len(spent)}")
+    if options.device == "cuda":
+        say("device: kernels started", str(launches(partial(codec.decode, data))))
     say("same symbols", "yes" if digests[0] == digests[1] else "NO")
     compare("samples against the CPU's", *pictures)
     say("GPU memory, MiB", peak(options.device))
@@ -196,6 +228,7 @@ def main() -> None:
     parser.add_argument("part", choices=commands)
     parser.add_argument("recipe", nargs="?")
     parser.add_argument("--size", default="768x512")
+    parser.add_argument("--tile", type=int, help="side of the tiles of a picture that is decoded")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--quick", action="store_true")

@@ -107,7 +107,8 @@ def test_a_part_of_the_gpu_table_runs_on_a_cpu(
     rows = dict(gpu.read(capsys.readouterr().out.splitlines()))
     assert rows["same symbols"] == "yes"
     assert rows["samples against the CPU's"].startswith("at most 0,")
-    assert len(rows) == 6
+    assert rows["device: range decoder, s, all its calls"].endswith(", 8")  # the hyperlatent, and passes of slices
+    assert len(rows) == 7
 
 
 def test_kernels_are_compared_with_torch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
