@@ -53,7 +53,7 @@ from mvc.painting import amid, place
 from mvc.picture import MAX_FRAME_SIDE_PX, Picture, check_size
 from mvc.quality import DEFAULT_EFFORT, DEFAULT_MODEL, Tune, check_effort, check_index, check_target
 from mvc.still_file import StillFile
-from mvc.tiling import Part, Tile, Tiling, alike, cells
+from mvc.tiling import Part, Tile, Tiling, alike, extent, round_up
 
 LARGE_PX = 1 << 22
 _LOADING = threading.Lock()
@@ -205,8 +205,11 @@ class Codec:
     def _seen(self, cut: tiled.Cut) -> tuple[Tensor, Part | None]:
         """x of a tile, and which part of its latents is wanted where that has others around it."""
         seen = cut.around if cut.around.alpha is None else Picture(stills.painted(cut.around))
-        alone = (cut.around.height, cut.around.width) == (cut.tile.height, cut.tile.width)
-        return self.to_tensor(seen), None if alone else _cells(cut.own)
+        if (cut.around.height, cut.around.width) == (cut.tile.height, cut.tile.width):
+            return self.to_tensor(seen), None
+        ends = [side.start + round_up(extent(side), self.model.align) for side in cut.own]
+        rows, columns = (slice(s.start // CELL_PX, end // CELL_PX) for s, end in zip(cut.own, ends, strict=True))
+        return self.to_tensor(seen, (ends[0], ends[1])), (rows, columns)
 
     @torch.no_grad()
     def latents(
@@ -429,9 +432,11 @@ class Codec:
             raise Corrupt(f"the unit has quality index {index}, its model {self.rates} rate(s)")
         return index
 
-    def to_tensor(self, picture: Picture) -> Tensor:
-        """[1, H, W, 3] in 0..1, padded by replication to what the model takes."""
-        edges = ((0, -picture.height % self.model.align), (0, -picture.width % self.model.align), (0, 0))
+    def to_tensor(self, picture: Picture, least: tuple[int, int] = (0, 0)) -> Tensor:
+        """[1, H, W, 3] in 0..1, padded by replication to what the model takes, and to at least so many pixels."""
+        sides = (picture.height, picture.width)
+        more = [round_up(max(side, wanted), self.model.align) - side for side, wanted in zip(sides, least, strict=True)]
+        edges = ((0, more[0]), (0, more[1]), (0, 0))
         padded = np.pad(np.atleast_3d(picture.samples), edges, mode="edge")  # still bytes: at 4K floats take 100 MB
         x = torch.from_numpy(padded).to(self.device).to(torch.float32).div_(255)
         return x[None].expand(-1, -1, -1, 3)
@@ -446,9 +451,3 @@ def _tidy(width: int, height: int) -> None:
 def _corner(tile: Tile) -> tuple[int, int]:
     """The row and column of a tile's first position of y in those of the picture."""
     return tile.top // CELL_PX, tile.left // CELL_PX
-
-
-def _cells(part: Part) -> Part:
-    """The positions of y in a part in pixels, which begins at one."""
-    rows, columns = (slice(side.start // CELL_PX, cells(side.stop, CELL_PX)) for side in part)
-    return rows, columns

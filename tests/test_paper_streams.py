@@ -53,6 +53,26 @@ def test_the_picture_is_that_of_the_float_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAPERS)
+def test_tiles_of_any_size(name: str) -> None:
+    """The last tile of a row and its neighbours are padded to what the model takes."""
+    source = picture(130, 520, seed=2)
+    whole, tiled = (codec(name).encode(source, 0, tile_px=side) for side in (0, 256))
+    assert len(read_file(tiled)[1]) == 2
+    apart = codec(name).decode(tiled).samples.astype(int) - codec(name).decode(whole).samples
+    assert np.abs(apart).mean() < 4, "another picture"
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_tiles_side_by_side(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU; the latents' sums are in the file."""
+    data = codec(name).encode(picture(150, 768, seed=2), 0, tile_px=256)
+    one_by_one = codec(name).decode(data).samples.astype(int)
+    monkeypatch.setattr("mvc.codec.most_abreast", lambda device: 8)
+    monkeypatch.setattr(Codec, "latent", None)
+    assert np.abs(codec(name).decode(data).samples - one_by_one).max() <= 1
+
+
+@pytest.mark.parametrize("name", PAPERS)
 def test_gray(name: str) -> None:
     gray = picture(40, 60, gray=True)
     assert codec(name).decode(codec(name).encode(gray, 0)).samples.shape == (40, 60)

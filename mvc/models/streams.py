@@ -142,9 +142,9 @@ class StreamDecoder(_Streams):
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         positions = self._at(mask)
         rows = self._expected.pop(id(log_scale), None) or self._asked(log_scale, positions)
-        values = self._sent(self.reader.take(rows.wait(), self.latent_tables)).view(-1, mean.shape[-1])
-        symbols = torch.zeros_like(mean).view(-1, mean.shape[-1])
-        symbols[positions] = values
+        values = self._sent(self.reader.take(rows.wait(), self.latent_tables))
+        symbols = torch.zeros_like(mean).view(self._batch, -1, mean.shape[-1])
+        symbols[:, positions] = values.view(self._batch, -1, mean.shape[-1])
         return self.y_hat(symbols.view_as(mean), mean)
 
     def _expect(self, log_scale: Tensor, mask: Tensor | None) -> None:
@@ -152,7 +152,7 @@ class StreamDecoder(_Streams):
 
     def _asked(self, log_scale: Tensor, positions: Tensor | slice) -> Fetched:
         rows = scale_rows(log_scale, self.grid)
-        return Fetched(rows.reshape(-1, rows.shape[-1])[positions].to(torch.int32).reshape(-1))
+        return Fetched(rows.reshape(self._batch, -1, rows.shape[-1])[:, positions].to(torch.int32).reshape(-1))
 
     def _at(self, mask: Tensor | None) -> Tensor | slice:
         """`_positions`, for which a GPU has to be waited, once for each mask."""
