@@ -48,6 +48,16 @@ def test_files_cross_between_devices(name: str, effort: int, tmp_path: Path) -> 
         assert (different > 1).mean() <= 1e-4  # specification, section 6.1
 
 
+@pytest.mark.parametrize("name", ["mambavc-lite", *PAPERS])
+def test_tiles_are_the_same_side_by_side(name: str, tmp_path: Path) -> None:
+    """Of which a file has the sums: another latent would be an error."""
+    cpu, gpu = both(name, tmp_path)
+    data = cpu.encode(picture(150, 776, seed=2), 30, 0, 256)
+    assert gpu.abreast > 1
+    different = abs(cpu.decode(data).samples.astype(int) - gpu.decode(data).samples)
+    assert (different > 1).mean() <= 1e-4
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_exact_layers_are_the_same_on_both_devices(name: str) -> None:
     make, channels, _ = LAYERS[name]
