@@ -69,24 +69,17 @@ def decode(symbols, rows, words, position, state, entries, buckets, start, half_
         slot = state & _SLOT_MASK
         # Guessed right, a symbol costs one product: which entry it has does not wait for the state.
         entry = int64(usual[row])
-        if uint64(slot - (entry & _SLOT_MASK)) < uint64(entry >> TOTAL_BITS):
-            state = (entry >> TOTAL_BITS) * (state >> TOTAL_BITS) + slot - (entry & _SLOT_MASK)
-            if state < STATE_LOW:
-                if position < words.size:
-                    state = state << 16 | words[position]
-                    position += 1
-                elif state < START:
-                    return position, state, SHORT
-            symbols[i] = usually[row]
-            continue
-        base = int64(start[row])
-        # From the first symbol of the slot's bucket upward: rarely a step where rows are narrow, and never
-        # more steps than a bucket has slots, whatever the stream.
-        index = int64(buckets[row << BUCKET_BITS | slot >> (TOTAL_BITS - BUCKET_BITS)])
-        entry = int64(entries[base + index])
-        while slot - (entry & _SLOT_MASK) >= entry >> TOTAL_BITS:
-            index += 1
+        guessed = uint64(slot - (entry & _SLOT_MASK)) < uint64(entry >> TOTAL_BITS)
+        index = int64(0)
+        if not guessed:
+            base = int64(start[row])
+            # From the first symbol of the slot's bucket upward: rarely a step where rows are narrow, and never
+            # more steps than a bucket has slots, whatever the stream.
+            index = int64(buckets[row << BUCKET_BITS | slot >> (TOTAL_BITS - BUCKET_BITS)])
             entry = int64(entries[base + index])
+            while slot - (entry & _SLOT_MASK) >= entry >> TOTAL_BITS:
+                index += 1
+                entry = int64(entries[base + index])
         state = (entry >> TOTAL_BITS) * (state >> TOTAL_BITS) + slot - (entry & _SLOT_MASK)
         if state < STATE_LOW:
             if position < words.size:
@@ -94,6 +87,9 @@ def decode(symbols, rows, words, position, state, entries, buckets, start, half_
                 position += 1
             elif state < START:
                 return position, state, SHORT
+        if guessed:
+            symbols[i] = usually[row]
+            continue
         symbol = lowest[row] + index
         width = int64(2 * half_width[row])
         if index > width:

@@ -1,8 +1,8 @@
 """What a look is trained for: to look like the original, with its files, its model and their bits as they are.
 
 LPIPS and the distance of local statistics of VGG16's features (Wasserstein distortion, Qiu et al. 2024, with uniform
-windows instead of Gaussian ones), both in proportion to what coding loses at a quality index, so that all count alike;
-and the squared error, of that of the faithful picture, so that little is made up where it gains little. What is the
+windows instead of Gaussian ones), and the squared error, each in proportion to that of the faithful picture, so that
+all qualities and pictures count alike, and little is made up where it gains little. What is the
 same in all blocks of a neighbourhood counts apart: the networks hardly see a weak grid, and people do. Needs weights
 that `mvc metrics --fetch` brings.
 """
@@ -26,8 +26,6 @@ from mvc.train.objective import pixels_of, squared_errors
 
 LPIPS_WEIGHT, STATISTICS_WEIGHT, ERROR_WEIGHT = 1.0, 1.0, 0.2
 GRID_WEIGHT, GRID_BLOCKS = 30.0, 8
-LOST = 4.0
-"""LPIPS of faithful pictures is about so much times the limit of detail, from quality 1 to 5."""
 WINDOWS = (16, 8, 8, 4)
 """To a side, in positions of the first four stages of VGG16: 16, 16, 32 and 32 pixels."""
 FLOOR = 1e-2
@@ -56,8 +54,11 @@ class LookObjective(nn.Module):
         pixels = pixels_of(x)
         result = {"bpp": coder.bits / pixels, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse}
         if torch.is_grad_enabled():
-            before, _ = squared_errors(faithful, x)
-            unlike, error = self._unlike(x, x_hat) / (LOST * limit), mse / (before + LEAST_ERROR) - 1
+            with torch.no_grad():
+                wanted = self._features(x)
+                lost = self._unlike(x, wanted, faithful) + limit  # of what loses nothing, nothing is a share
+                before, _ = squared_errors(faithful, x)
+            unlike, error = self._unlike(x, wanted, x_hat) / lost, mse / (before + LEAST_ERROR) - 1
             result["loss"] = unlike + ERROR_WEIGHT * error + GRID_WEIGHT * grid(detail) / limit.square()
         return result
 
@@ -69,18 +70,17 @@ class LookObjective(nn.Module):
         y, features = model.g_s.features(y_hat.float(), index, self.dtype)
         return features, torch.cat(list(model.g_s.painted(y, features)), 1), coder
 
-    def _unlike(self, x: Tensor, x_hat: Tensor) -> Tensor:
-        one, other = (t.clamp(0, 1).permute(0, 3, 1, 2) for t in (x, x_hat))
-        with torch.no_grad():
-            wanted = self._features(one)
-        stages = zip(wanted, self._features(other), WINDOWS, strict=True)
+    def _unlike(self, x: Tensor, wanted: Sequence[Tensor], x_hat: Tensor) -> Tensor:
+        """How unlike pictures x_hat are to x, whose features are wanted, [B]."""
+        stages = zip(wanted, self._features(x_hat), WINDOWS, strict=True)
         apart = torch.stack([statistics_apart(a, b, window) for a, b, window in stages])
-        unlike: Tensor = LPIPS_WEIGHT * self.lpips(one, other) + STATISTICS_WEIGHT * apart.mean(0)
-        return unlike
+        unlike: Tensor = LPIPS_WEIGHT * self.lpips(channels_first(x), channels_first(x_hat))
+        return unlike + STATISTICS_WEIGHT * apart.mean(0)
 
     def _features(self, pictures: Tensor) -> Sequence[Tensor]:
         """Of VGG16's first stages, in the type of training, channels last in memory."""
-        x = ((pictures - self.vgg.mean) / self.vgg.deviation).to(self.dtype, memory_format=torch.channels_last)
+        x = (channels_first(pictures) - self.vgg.mean) / self.vgg.deviation
+        x = x.to(self.dtype, memory_format=torch.channels_last)
         found = []
         for number in range(len(WINDOWS)):
             x = F.avg_pool2d(x, 2) if number else x
@@ -90,6 +90,11 @@ class LookObjective(nn.Module):
                 x = F.relu(F.conv2d(x, weight, layer.bias.to(x.dtype), padding=1))
             found.append(x)
         return found
+
+
+def channels_first(pictures: Tensor) -> Tensor:
+    """Pictures [B, H, W, 3] as the networks take them, [B, 3, H, W] in 0..1."""
+    return pictures.clamp(0, 1).permute(0, 3, 1, 2)
 
 
 def grid(detail: Tensor) -> Tensor:
