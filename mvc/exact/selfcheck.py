@@ -27,7 +27,7 @@ def check_backend(device: str) -> None:
     if not (same and (device == "cpu" or _layers_agree(device))):
         raise BackendError(
             f"the device {device} does not add whole numbers exactly, so it cannot decode mvc files",
-            hint="use --device cpu, and report this with the output of `mvc doctor`",
+            hint="use --device cpu, or try MVC_MIXER=reference, and report this with the output of `mvc doctor`",
         )
 
 
