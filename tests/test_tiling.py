@@ -49,12 +49,14 @@ def test_windows_cover_a_plane_once_and_know_their_place_in_what_is_worked_on() 
         assert wide.shape[0] <= 64 + 4 + 2 and wide.shape[1] <= 64 + 4 + 2
         seen[window.rows, window.columns] += 1
     assert (seen == 1).all()
-    groups = list(alike(windows(135, 240, 64, 2), 2))
+    groups = list(alike(windows(135, 240, 64, 2), 2, lambda window: window.size))
     assert all(len({plane[window.wide].shape for window in group}) == 1 for group in groups)
     assert max(map(len, groups)) == 2 and len(groups) < sum(map(len, groups))
     every = [window for group in groups for window in group]
     assert sorted(map(str, every)) == sorted(map(str, windows(135, 240, 64, 2)))
-    assert [[window] for window in windows(135, 240, 64, 2)] == list(alike(windows(135, 240, 64, 2), 1))
+    assert [[window] for window in windows(135, 240, 64, 2)] == list(
+        alike(windows(135, 240, 64, 2), 1, lambda window: window.size)
+    )
     (one,) = windows(64, 60, 64, 2)
     assert one.wide == one.own == (slice(0, 64), slice(0, 60))
 
