@@ -34,12 +34,12 @@ def decoded(data: bytes, dtype: torch.dtype = torch.float32) -> list[Frame]:
     for network in coder.networks.values():
         model = network.model
         if model.trains_in_half:  # the others are in whole numbers
-            model.pieces = lambda y, index, own=model: type(own).pieces(own, y, index, dtype=dtype)
+            model.pieces_of = lambda given, index, _=None, own=model: type(own).pieces_of(own, given, index, dtype)
     try:
         return list(coder.decode(io.BytesIO(data)))
     finally:
         for network in coder.networks.values():
-            network.model.__dict__.pop("pieces", None)
+            network.model.__dict__.pop("pieces_of", None)
 
 
 def main() -> None:
