@@ -66,15 +66,11 @@ class Decoder(Protocol):
         """The checksum of it (spec section 3.11)."""
         ...
 
-    def paint(self, samples: Samples, around: Mapping[tuple[int, int], Any]) -> None:
-        """The samples of a tile.
-
-        `around` has its latent at (0, 0), and those of the tiles around it at (-1, -1) ... (1, 1), as far as there are.
-        """
-        ...
-
     def paint_all(self, tiles: Sequence[tuple[Samples, Mapping[tuple[int, int], Any]]]) -> None:
-        """The same of several."""
+        """The samples of tiles, each with what is around it.
+
+        That is its latent at (0, 0), and those of the tiles around it at (-1, -1) ... (1, 1), as far as there are.
+        """
         ...
 
 
