@@ -25,7 +25,6 @@ from mvc import stills, targets, tiled
 from mvc.arguments import check_threads
 from mvc.container import Head, Unit
 from mvc.container.chunks import crc32c
-from mvc.effort.importance import STRENGTHS
 from mvc.effort.refine import ITERATIONS, float_prior, refine
 from mvc.entropy.parts import (
     Abreast,
@@ -246,8 +245,7 @@ class Codec:
             return network.model.analyse(x, indices, part)
         if name not in self._kept:
             self._kept[name] = float_prior(network).to(self.device)
-        strength = STRENGTHS[self.tuned_to]
-        return refine(network, self._kept[name], x, size, indices, iterations, given, part, strength)
+        return refine(network, self._kept[name], x, size, indices, iterations, given, part, self.tuned_to)
 
     def encode_to(
         self,

@@ -32,6 +32,7 @@ LAYERS = (
     ("picture_file",),
     ("ops",),
     ("planes",),
+    ("distortion",),
     ("signals",),
     ("blocks",),
     ("exact",),

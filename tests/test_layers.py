@@ -16,13 +16,13 @@ from tiny_model import CONFIG
 
 from mvc.blocks import lite as blocks
 from mvc.blocks.lite import Stage, VSSBlock
+from mvc.distortion.structure import ms_ssim_loss
 from mvc.metrics import ms_ssim
 from mvc.models import lite
 from mvc.models.lite import Config, MambaVCLite, Synthesis
 from mvc.ops.scan import selective_scan_reference
 from mvc.tiling import scaled, windows
 from mvc.train import state
-from mvc.train.objective import ms_ssim_loss
 from mvc.train.optim import MuonAdamW
 
 ROOT = Path(__file__).parent.parent

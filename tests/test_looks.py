@@ -21,6 +21,7 @@ from mvc import codec as codec_module
 from mvc.blocks.layers import unshuffle
 from mvc.codec import Codec
 from mvc.container import read_file
+from mvc.distortion.seen_error import seen_error
 from mvc.effort.importance import STRENGTHS, importance
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import codecs as adapters
@@ -38,7 +39,6 @@ from mvc.train.look import LookObjective, statistics_apart
 from mvc.train.loop import Trainer
 from mvc.train.recipe import Recipe
 from mvc.train.run import export
-from mvc.train.seen_error import seen_error
 from mvc.train.trained import load_checkpoint
 
 SAMPLES = Path(__file__).parent.parent / "samples"

@@ -11,10 +11,11 @@ from picture_files import beside_webp
 from tiny_model import CONFIG
 from torch import Tensor
 
+from mvc.distortion.seen_error import SMALLEST_PX, seen_error
+from mvc.distortion.structure import LAMBDA_RATIO, ms_ssim_loss
 from mvc.models.lite import MambaVCLite
 from mvc.models.weighing import rd_lambda
-from mvc.train.objective import LAMBDA_RATIO, ms_ssim_loss, rate_distortion
-from mvc.train.seen_error import SMALLEST_PX, seen_error
+from mvc.train.objective import rate_distortion
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 SIDE = 192

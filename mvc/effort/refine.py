@@ -14,14 +14,16 @@ import torch
 from torch import Tensor
 
 from mvc.blocks.layers import at_quality
+from mvc.effort.distortion import AsSeen, Distortion, SquaredError, painted_octaves
 from mvc.effort.importance import STRENGTHS, importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
-from mvc.models.lite import MambaVCLite
+from mvc.models.lite import MambaVCLite, Synthesis
 from mvc.models.network import Network
 from mvc.models.prior import Prior
 from mvc.models.video_prior import TemporalPrior
-from mvc.quality import INDICES
+from mvc.planes import SAMPLES
+from mvc.quality import INDICES, Tune
 from mvc.tiling import Part, cells, even_parts, scaled
 
 ITERATIONS = (0, 1, 4, 40)  # for each effort
@@ -32,6 +34,11 @@ GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(16))  # what they are c
 HARM = 1.005  # times the cost where nothing moves
 Judged = tuple[Patch, Tensor, float]
 """A patch, its latents, and what they cost."""
+Place = tuple[slice, slice]
+Measure = Callable[[Place, Sequence[int]], Distortion]
+"""The distortion of samples in a place [h, w], whose latents have these (rows, columns)."""
+SEEN_CURVATURE = 3.0
+"""The same of the error as it is seen, for a search that judges what it does: at all qualities (docs/decisions.md)."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
@@ -57,14 +64,14 @@ def refine(
     iterations: int,
     given: Tensor | None = None,
     part: Part | None = None,
-    strength: float = 0.0,
+    tune: Tune | None = None,
 ) -> tuple[Tensor, Tensor]:
     """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C], or of a part of y.
 
     `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
-    nothing. `prior` is that of `float_prior`, `given` what it sees beside. Errors count as they are seen with this
-    `strength` (importance.py); with 0, and in the planes of a clip, all count alike. Works patch by patch, in bfloat16
-    where the processor has it.
+    nothing. `prior` is that of `float_prior`, `given` what it sees beside. `tune` says which errors count more
+    (distortion.py); without it, and in the planes of a clip, all count alike. Works patch by patch, in bfloat16 where
+    the processor has it.
     """
     factors = factors_at(network, index)
     model = cast("MambaVCLite", network.model)
@@ -76,34 +83,46 @@ def refine(
             features = features + cast("TemporalPrior", prior).temporal(given)
     if part is not None:
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
-    weights = _weights(x, strength)
+    if x.shape[-1] == SAMPLES:
+        tune = None
+    judged = iterations >= FEWEST_JUDGED
+    as_seen = judged and tune == "look"
+    distortion_of = _as_seen(x, model.g_s) if as_seen else _squared(x, cell, tune)
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
             top, left = rows.start * cell, columns.start * cell
             there = slice(top, top + real[0]), slice(left, left + real[1])
-            own_weights = None if weights is None else weights[:, *there]
-            patch = _patch(network, prior, x[:, *there], features[:, rows, columns], index, own_weights)
-            own = y[:, rows, columns]
-            if iterations < FEWEST_JUDGED:
-                own = patch.refined(own, iterations, factors)
+            own, known = y[:, rows, columns], features[:, rows, columns]
+            patch = _patch(network, prior, distortion_of(there, own.shape[1:3]), known, index)
+            if judged:
+                own = patch.searched(own, iterations, SEEN_CURVATURE if as_seen else factors[0])
             else:
-                own = patch.searched(own, iterations, factors[0])
+                own = patch.refined(own, iterations, factors)
             y[:, rows, columns] = own
     return y, z
 
 
-def _weights(x: Tensor, strength: float) -> Tensor | None:
-    """What the errors of x [1, H, W, C] count; None for all alike, as in the planes of a clip."""
-    return importance(x, strength) if strength and x.shape[-1] == 3 else None
+def _squared(x: Tensor, cell: int, tune: Tune | None) -> Measure:
+    """By the activity around them errors count more or less."""
+    weights = importance(x, STRENGTHS[tune]) if tune else None
+
+    def measure(there: Place, positions: Sequence[int]) -> Distortion:
+        own = None if weights is None else weights[:, *there]
+        return SquaredError(x[:, *there], positions, cell, own)
+
+    return measure
 
 
-def _patch(
-    network: Network, prior: Prior, target: Tensor, features: Tensor, index: Tensor, weights: Tensor | None = None
-) -> Patch:
+def _as_seen(x: Tensor, synthesis: Synthesis) -> Measure:
+    octaves = painted_octaves(synthesis)
+    return lambda there, positions: AsSeen(x[:, *there], positions, synthesis.patch, octaves)
+
+
+def _patch(network: Network, prior: Prior, distortion: Distortion, features: Tensor, index: Tensor) -> Patch:
     model = cast("MambaVCLite", network.model)
-    dtype = fast_dtype(target.device)
-    return Patch(model.g_s, prior, target, features, index, dtype, model.watched, weights, model.rounding)
+    dtype = fast_dtype(features.device)
+    return Patch(model.g_s, prior, distortion, features, index, dtype, model.watched, model.rounding)
 
 
 def _patches(height: int, width: int) -> Iterator[tuple[slice, slice]]:
@@ -126,12 +145,15 @@ def choose_curvature(network: Network, pictures: Sequence[Tensor]) -> list[list[
     the errors of many symbols that move together add up; one too small does harm, one too large does nothing.
     """
     prior, chosen = float_prior(network), []
+    cell = cast("MambaVCLite", network.model).g_s.patch
     for index in torch.linspace(0, INDICES - 1, ANCHORS).round().long():
         patches = []
         for x in pictures:
             y, z = network.model.analyse(x, index[None])
             features = prior.h_s(torch.round(z), index[None])[:, : y.shape[1], : y.shape[2]]
-            patch = _patch(network, prior, x, features, index[None], _weights(x, STRENGTHS["error"]))
+            whole = slice(x.shape[1]), slice(x.shape[2])
+            distortion = _squared(x, cell, "error")(whole, y.shape[1:3])
+            patch = _patch(network, prior, distortion, features, index[None])
             patches.append((patch, y, max(1.0, patch.cost(y))))
 
         def mean(first: float, later: float, iterations: int, patches: list[Judged] = patches) -> float:

@@ -1,9 +1,9 @@
 """The search for cheaper symbols in one part of a picture: steps of one, judged where they are made.
 
-Every iteration decodes a trial and computes the gradient of its squared error. For each symbol that predicts what one
-step up or down would do to the error: the gradient, plus a curvature. To this comes the difference of the symbol's own
-bits; what it does to the bits of others was measured not to matter. The next trial makes the steps that pay by a
-margin: at first all of them, then those of a scattered share of the latents, another one each time, because
+Every iteration decodes a trial and computes the gradient of its error (distortion.py). For each symbol that predicts
+what one step up or down would do to the error: the gradient, plus a curvature. To this comes the difference of the
+symbol's own bits; what it does to the bits of others was measured not to matter. The next trial makes the steps that
+pay by a margin: at first all of them, then those of a scattered share of the latents, another one each time, because
 neighbours that move together mend the same error twice. The best trial as a whole is the result.
 
 With iterations enough, each neighbourhood of the picture stands by itself: a trial is kept where it made bits and
@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mvc.effort.distortion import Distortion
 from mvc.models.lite import Synthesis
 from mvc.models.lite_flow import spread
 from mvc.models.prior import Prior
 from mvc.models.rounding import NEAREST, Rounding
-from mvc.models.weighing import error_weights, rd_lambda
+from mvc.models.weighing import rd_lambda
 from mvc.ops.rate import step_bits
 
 MARGIN_BITS = 0.1
@@ -104,33 +105,28 @@ class _Symbols:
 class Patch:
     """A part of the picture with what is constant while its symbols change.
 
-    target [1, h, w, C] are the samples that count, features [1, H, W, P] the hyperlatent's. With `sparse` nothing is
-    decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). `importance` [1, h, w, 1] is
-    what errors count, 1 if not said. The factors of its methods are curvatures over that of the linear path: in the
-    first iteration, where all latents may move, and in the others.
+    `distortion` is of what counts of the samples, features [1, H, W, P] are the hyperlatent's. With `sparse`
+    nothing is decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). The factors of its
+    methods are curvatures over that of the linear path: in the first iteration, where all latents may move, and in the
+    others.
     """
 
     def __init__(
         self,
         g_s: Synthesis,
         prior: Prior,
-        target: Tensor,
+        distortion: Distortion,
         features: Tensor,
         index: Tensor,
         dtype: torch.dtype,
         sparse: bool = False,
-        importance: Tensor | None = None,
         rounding: Rounding = NEAREST,
     ) -> None:
-        self.sparse, self.rounding = sparse, rounding
-        self.g_s, self.prior, self.target, self.index, self.dtype = g_s, prior, target, index, dtype
+        self.sparse, self.rounding, self.distortion = sparse, rounding, distortion
+        self.g_s, self.prior, self.index, self.dtype = g_s, prior, index, dtype
         self.features = features.to(dtype)
-        self.weights = error_weights(target.shape[-1]).sqrt().to(target.device)
-        self.bits_per_error = float(rd_lambda(index)) * 255**2 / 3  # mean over the channels, sum over the pixels
-        self.linear_curvature = self.bits_per_error * self.weights[0] ** 2 * g_s.gain.gains(index)[0] ** 2
-        if importance is not None:
-            self.weights = self.weights * importance.sqrt()
-            self.linear_curvature = self.linear_curvature * self._cells(importance[..., 0], features.shape[1:3])
+        self.bits_per_error = float(rd_lambda(index))
+        self.linear_curvature = self.bits_per_error * distortion.curvature * g_s.gain.gains(index)[0] ** 2
 
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
@@ -169,36 +165,29 @@ class Patch:
         with torch.no_grad():
             leaf = self.prior.code_latent(coder, self.features, y).float().requires_grad_()
         with torch.enable_grad():
-            difference = self._difference(leaf, coder)
-            error = self.bits_per_error * difference.square().sum()
+            maps = self._maps(leaf, coder)
+            error = self.bits_per_error * self.distortion.total(maps)
         gradient = torch.autograd.grad(error, leaf)[0]
         values, bits, down, up = coder.prices()
-        cost = bits.sum(-1, keepdim=True) + self._by_position(difference.detach(), y) if priced else torch.zeros(1)
+        cost = torch.zeros(1)
+        if priced:
+            errors = self.distortion.at_latents([found.detach() for found in maps])
+            cost = bits.sum(-1, keepdim=True) + self.bits_per_error * errors
         return State(y, gradient, values, down, up, cost)
 
     @torch.no_grad()
     def cost(self, y: Tensor) -> float:
-        """Bits and squared error, in bits, of encoding y."""
+        """Bits and error, in bits, of encoding y."""
         coder = _Symbols(self.dtype, self.rounding)
-        difference = self._difference(self.prior.code_latent(coder, self.features, y).float(), coder)
-        return float(coder.prices()[1].sum() + self.bits_per_error * difference.square().sum())
+        maps = self._maps(self.prior.code_latent(coder, self.features, y).float(), coder)
+        return float(coder.prices()[1].sum() + self.bits_per_error * self.distortion.total(maps))
 
-    def _difference(self, y_hat: Tensor, coder: _Symbols) -> Tensor:
-        """What y_hat decodes to, less the target, weighed by what its square counts."""
+    def _maps(self, y_hat: Tensor, coder: _Symbols) -> Sequence[Tensor]:
+        """The error of what y_hat decodes to."""
         x_hat = self.g_s(y_hat, self.index, self.dtype)
         if self.sparse and coder.sent is not None:
             x_hat = x_hat * spread(coder.sent)
-        return (x_hat[:, : self.target.shape[1], : self.target.shape[2]] - self.target) * self.weights
-
-    def _by_position(self, difference: Tensor, y: Tensor) -> Tensor:
-        """The squared error, in bits, at each of the latent's positions: [1, H, W, 1]."""
-        return self.bits_per_error * self.g_s.patch**2 * self._cells(difference.square().sum(-1), y.shape[1:3])
-
-    def _cells(self, values: Tensor, size: Sequence[int]) -> Tensor:
-        """The means of values [1, h, w] at each of the latent's positions, [1, H, W, 1]; beyond them there is 0."""
-        cell = self.g_s.patch
-        beyond = [cell * side - own for side, own in zip(size, values.shape[1:], strict=True)]
-        return F.avg_pool2d(F.pad(values, (0, beyond[1], 0, beyond[0]))[:, None], cell).permute(0, 2, 3, 1)
+        return self.distortion.maps(x_hat)
 
     @torch.no_grad()
     def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:

@@ -12,9 +12,10 @@ from functools import cache
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mvc.distortion.seen_error import seen_error
+from mvc.distortion.structure import LAMBDA_RATIO, ms_ssim_loss
 from mvc.evaluate.deep import fetched
 from mvc.evaluate.networks import LPIPS
 from mvc.models.base import Autoencoder
@@ -23,16 +24,6 @@ from mvc.models.estimate import RateEstimator
 from mvc.models.registry import PICTURE
 from mvc.models.weighing import error_weights, rd_lambda
 from mvc.planes import PACKING, SAMPLES
-from mvc.train.seen_error import seen_error
-
-# Weights of scales 2 to 5 (Wang et al. 2003). The first scale has 4 % of the weight and three quarters of the cost:
-# at full resolution the squared error is enough.
-SCALE_WEIGHTS = (0.2856, 0.3001, 0.2363, 0.1333)
-WINDOW_PX, STRIDE_PX = 6, 2
-C1, C2 = 0.01**2, 0.03**2
-SMALLEST_PX = WINDOW_PX << len(SCALE_WEIGHTS)
-# lambda of 1 - MS-SSIM over lambda of the squared error (0..255) at equal rates, as compressai's models pair them.
-LAMBDA_RATIO = 1300.0
 
 
 def rate_distortion(
@@ -158,24 +149,3 @@ class Objective(nn.Module):
         densities = [network.density for network in model.networks.values()]
         learned = [density.quantile_loss() for density in densities if isinstance(density, FactorizedDensity)]
         return result | ({"tail_loss": torch.stack(learned).sum()} if learned else {})
-
-
-def ms_ssim_loss(x: Tensor, x_hat: Tensor) -> Tensor:
-    """About 1 - MS-SSIM of each sample, [B]; x and x_hat are [B, H, W, 3] in 0..1, both sides at least SMALLEST_PX.
-
-    The windows are uniform instead of Gaussian and 1 - product becomes a sum, whose gradient is everywhere finite;
-    on pictures within 20 % of the real one, which has the first scale too (tests).
-    """
-    x = x.permute(0, 3, 1, 2).contiguous()
-    error = x_hat.permute(0, 3, 1, 2).contiguous() - x
-    total = x.new_zeros(len(x))
-    for weight in SCALE_WEIGHTS:
-        x, error = F.avg_pool2d(x, 2), F.avg_pool2d(error, 2)
-        means = [F.avg_pool2d(t, WINDOW_PX, STRIDE_PX) for t in (x, error, x * x, error * error, x * error)]
-        mean, offset = means[:2]
-        variance, noise, covariance = means[2] - mean**2, means[3] - offset**2, means[4] - mean * offset
-        lost = noise / (2 * variance + 2 * covariance + noise + C2)  # 1 - contrast x structure
-        if weight == SCALE_WEIGHTS[-1]:
-            lost = 1 - (1 - lost) * (1 - offset**2 / (mean**2 + (mean + offset) ** 2 + C1))  # luminance
-        total = total + weight * lost.mean((1, 2, 3))
-    return total

@@ -13,15 +13,14 @@ from typing import Any
 
 import torch
 
+from mvc.distortion import seen_error, structure
 from mvc.errors import BackendError, SourceError, WeightsError
 from mvc.models import registry
 from mvc.models.looks import DETAIL
 from mvc.planes import PACKING
 from mvc.quality import DEFAULT_MODEL
-from mvc.train import seen_error
 from mvc.train.augment import Augment
 from mvc.train.data import SCALES
-from mvc.train.objective import SMALLEST_PX
 
 _KINDS = {
     "str": (str,),
@@ -141,7 +140,7 @@ class Recipe:
         for crop_px in (self.crop_px, *(row[2] for row in self.stages)):
             if crop_px < CROP_MULTIPLE or crop_px % CROP_MULTIPLE:
                 raise SourceError(f"crop_px = {crop_px} should be a multiple of {CROP_MULTIPLE}")
-            for name, least in (("ms_ssim", SMALLEST_PX), ("seen", seen_error.SMALLEST_PX)):
+            for name, least in (("ms_ssim", structure.SMALLEST_PX), ("seen", seen_error.SMALLEST_PX)):
                 if getattr(self, name) and crop_px < least:
                     raise SourceError(f"crop_px = {crop_px} is too small for {name}, which needs {least}")
         if self.ms_ssim + self.seen > 1:
