@@ -21,6 +21,7 @@ from mvc.blocks.lite import Stage
 from mvc.blocks.lite_semantic import SemanticBlock, SemanticGroupedScan, quarters_of
 from mvc.blocks.semantic import LowRank, cluster_order, reordered, shrunk
 from mvc.codec import Codec
+from mvc.distortion.pattern import pattern
 from mvc.errors import SourceError, WeightsError
 from mvc.evaluate import metric_weights
 from mvc.evaluate.bdrate import bd_rate
@@ -33,7 +34,7 @@ from mvc.ops.scan import selective_scan_reference
 from mvc.still_file import StillFile
 from mvc.tiling import Region
 from mvc.train.export import make_weights
-from mvc.train.objective import Objective
+from mvc.train.objective import LPIPS_RATIO, PATTERN_RATIO, Objective
 from mvc.train.recipe import Recipe
 
 
@@ -193,6 +194,30 @@ def test_lpips_is_added_to_distortion_and_rate(lpips: LPIPS) -> None:
     assert network.g_s.skip.weight.grad.abs().max() > 0
 
 
+def test_lpips_and_what_blocks_have_in_common_are_a_part_of_the_distortion(lpips: LPIPS) -> None:
+    """Wherever the grid of LPIPS lies: the part is the same of shifted pictures on the whole, and of each not quite."""
+    network, index = MambaVCLite(CONFIG).eval(), torch.tensor([10, 50])
+    x = torch.stack([torch.from_numpy(picture(64, 64, seed=k).samples.copy()) for k in range(2)]).float() / 255
+    plain = Objective(network, torch.float32)(x, index, noise=False)
+    ours = Objective(network, torch.float32, lpips_part=0.15)
+    parts = [(ours(x, index, noise=False)["loss"] - plain["loss"]).detach() for _ in range(8)]
+    planes = [t.clamp(0, 1).permute(0, 3, 1, 2) for t in (x, plain["x_hat"])]
+    same = (255 * (plain["x_hat"] - x)).reshape(2, 4, 16, 4, 16, 3).mean((1, 3)).square().mean((1, 2, 3))
+    weight = rd_lambda(index)
+    expected = 0.15 * (LPIPS_RATIO * lpips(*planes) + PATTERN_RATIO * same) * weight * (weight / 0.018) ** -0.5
+    torch.testing.assert_close(torch.stack(parts).mean(0), expected, atol=0, rtol=0.1)
+    assert torch.stack(parts).std(0).min() > 0
+
+
+def test_a_grid_is_what_blocks_have_in_common() -> None:
+    noise = torch.randn(2, 128, 96, 3, generator=torch.Generator().manual_seed(1))
+    grid = noise[:, :16, :16].repeat(1, 8, 6, 1)
+    assert pattern(grid, 16, 8) == pytest.approx(grid.square().mean((1, 2, 3)))
+    assert pattern(noise, 16, 8).max() < 0.05
+    halves = torch.cat([grid, -grid], 1)
+    assert pattern(halves, 16, 16).max() < 1e-6 < 0.5 < pattern(halves, 16, 2).min()
+
+
 def test_the_weights_of_lpips_are_not_trained_and_not_stored(lpips: LPIPS) -> None:
     objective = Objective(MambaVCLite(CONFIG), torch.float32, lpips=3.5)
     assert isinstance(objective.lpips, nn.Module)
@@ -210,6 +235,10 @@ def test_lpips_has_to_be_fetched_and_is_not_for_clips(monkeypatch: pytest.Monkey
         Recipe.from_dict({**fields, "model": "mambavc-ssf-lite", "frames": 2, "config": CLIP_CONFIG.to_dict()})
     with pytest.raises(SourceError, match=r"lpips = -1\.0 should be at least 0"):
         Recipe.from_dict({**fields, "lpips": -1.0})
+    with pytest.raises(SourceError, match=r"lpips_part = 1\.5 should be at most 1"):
+        Recipe.from_dict({**fields, "lpips_part": 1.5})
+    with pytest.raises(WeightsError, match="LPIPS are not here"):
+        Objective(MambaVCLite(CONFIG), torch.float32, lpips_part=0.1)
 
 
 # --- the benchmark ----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mvc.blocks.layers import unshuffle
+from mvc.distortion.pattern import pattern
 from mvc.evaluate.deep import fetched
 from mvc.evaluate.networks import DISTS, LPIPS
 from mvc.models.detail import BLOCK_PX, limit_of, open_blocks
@@ -25,7 +25,7 @@ from mvc.models.looks import Natural
 from mvc.train.objective import pixels_of, squared_errors
 
 LPIPS_WEIGHT, STATISTICS_WEIGHT, ERROR_WEIGHT = 1.0, 1.0, 0.2
-GRID_WEIGHT, GRID_BLOCKS = 30.0, 8
+PATTERN_WEIGHT, PATTERN_BLOCKS = 30.0, 8
 WINDOWS = (16, 8, 8, 4)
 """To a side, in positions of the first four stages of VGG16: 16, 16, 32 and 32 pixels."""
 FLOOR = 1e-2
@@ -59,7 +59,8 @@ class LookObjective(nn.Module):
                 lost = self._unlike(x, wanted, faithful) + limit  # of what loses nothing, nothing is a share
                 before, _ = squared_errors(faithful, x)
             unlike, error = self._unlike(x, wanted, x_hat) / lost, mse / (before + LEAST_ERROR) - 1
-            result["loss"] = unlike + ERROR_WEIGHT * error + GRID_WEIGHT * grid(detail) / limit.square()
+            same = pattern(detail, BLOCK_PX, PATTERN_BLOCKS) / limit.square()
+            result["loss"] = unlike + ERROR_WEIGHT * error + PATTERN_WEIGHT * same
         return result
 
     def _decoded(self, x: Tensor, index: Tensor) -> tuple[Tensor, Tensor, RateEstimator]:
@@ -95,12 +96,6 @@ class LookObjective(nn.Module):
 def channels_first(pictures: Tensor) -> Tensor:
     """Pictures [B, H, W, 3] as the networks take them, [B, 3, H, W] in 0..1."""
     return pictures.clamp(0, 1).permute(0, 3, 1, 2)
-
-
-def grid(detail: Tensor) -> Tensor:
-    """The mean square of what the blocks of 8 x 8 in neighbourhoods have in common, [B], of detail [B, H, W, 3]."""
-    blocks = unshuffle(detail, BLOCK_PX).permute(0, 3, 1, 2)
-    return F.avg_pool2d(blocks, min(GRID_BLOCKS, *blocks.shape[2:])).square().mean((1, 2, 3))
 
 
 def statistics_apart(a: Tensor, b: Tensor, window: int) -> Tensor:

@@ -46,7 +46,8 @@ def objective_of(model: Any, recipe: Recipe) -> Objective | LookObjective:
     dtype = getattr(torch, recipe.dtype)
     if recipe.for_look:
         return LookObjective(model, dtype)
-    return Objective(model, dtype, recipe.ms_ssim, recipe.seen, recipe.rd_lambda, recipe.parts, recipe.lpips)
+    shares = recipe.ms_ssim, recipe.seen
+    return Objective(model, dtype, *shares, recipe.rd_lambda, recipe.parts, recipe.lpips, recipe.lpips_part)
 
 
 def trained_for(model: nn.Module, recipe: Recipe) -> nn.Module:

@@ -14,16 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mvc.distortion.pattern import pattern
 from mvc.distortion.seen_error import seen_error
 from mvc.distortion.structure import LAMBDA_RATIO, ms_ssim_loss
 from mvc.evaluate.deep import fetched
 from mvc.evaluate.networks import LPIPS
-from mvc.models.base import Autoencoder
+from mvc.models.base import CELL_PX, Autoencoder
 from mvc.models.density import FactorizedDensity
 from mvc.models.estimate import RateEstimator
 from mvc.models.registry import PICTURE
 from mvc.models.weighing import error_weights, rd_lambda
 from mvc.planes import PACKING, SAMPLES
+
+LPIPS_RATIO = 240.0
+"""lambda of LPIPS over that of the squared error (0..255), near equal parts of both at qualities of 2 to 5."""
+PATTERN_RATIO = 130.0
+"""The same of the square of what all blocks of a crop have in common: a hundredth of a usual error, or a grid."""
 
 
 def rate_distortion(
@@ -36,15 +42,18 @@ def rate_distortion(
     ms_ssim: float = 0.0,
     seen: float = 0.0,
     fixed_lambda: float = 0.0,
-    unlike: Callable[[Tensor, Tensor], Tensor] | None = None,
+    lpips: float = 0.0,
+    lpips_part: float = 0.0,
+    distance: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """Per-sample bits per pixel (all and hyperlatent), MSE and loss for pictures x in 0..1.
 
     x is [B, H, W, 3], or packed 4:2:0 [B, H/2, W/2, 6] (mvc/planes.py), of which the MSE is that of luma.
     `ms_ssim` is the share of 1 - MS-SSIM in the distortion, `seen` that of the error as it is seen (seen_error.py), and
-    the rest is the squared error. With `fixed_lambda` the loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC,
-    equation 11), else lambda follows the quality index.
-    `unlike` gives for x and x_hat what is added to that, [B], whatever lambda is (SAMIC, equation 13).
+    the rest is the squared error; `lpips_part` of LPIPS and of what blocks have in common (pattern.py) is added. With
+    `fixed_lambda` the loss is fixed_lambda * 255^2 * MSE + bits per pixel (MambaVC, equation 11), else lambda follows
+    the quality index. `lpips` is the weight of LPIPS beside both, whatever lambda is (SAMIC, equation 13).
+    `distance` gives LPIPS of x and x_hat, [B], and is needed for either.
     """
     coder = RateEstimator(model.density, index, noise, dtype)
     x_hat = model(coder, x, index, dtype=dtype)
@@ -56,10 +65,12 @@ def rate_distortion(
         distortion = distortion + ms_ssim * LAMBDA_RATIO * ms_ssim_loss(x, x_hat)
     if seen:
         distortion = distortion + seen * seen_error(x, x_hat)
+    apart = distance(x, x_hat) if distance else torch.zeros(1, device=x.device)
+    if lpips_part:
+        same = pattern(255 * (x_hat.float() - x), CELL_PX, x.shape[1])
+        distortion = distortion + lpips_part * (LPIPS_RATIO * apart + PATTERN_RATIO * same)
     weight = fixed_lambda or rd_lambda(index)
-    loss = weight * distortion + bpp
-    if unlike is not None:
-        loss = loss + unlike(x, x_hat)
+    loss = weight * distortion + bpp + lpips * apart
     if not fixed_lambda:
         loss = loss * (weight / 0.018) ** -0.5  # keeps every rate's gradient of about one size
     return {"loss": loss, "bpp": bpp, "hyper_bpp": coder.hyper_bits / pixels, "mse": mse, "x_hat": x_hat}
@@ -120,29 +131,33 @@ class Objective(nn.Module):
         fixed_lambda: float = 0.0,
         parts: Sequence[str] = (),
         lpips: float = 0.0,
+        lpips_part: float = 0.0,
     ) -> None:
-        """`parts` are the networks that are trained, by what they code; all by default. `lpips` is LPIPS's weight.
+        """`parts` are the networks that are trained, by what they code; all by default.
 
-        `WeightsError` if it has one, and LPIPS itself has not been fetched.
+        `WeightsError` if LPIPS has a weight or a share, and has not been fetched.
         """
         super().__init__()
         self.model, self.dtype = model, dtype
         self.ms_ssim, self.seen, self.fixed_lambda = ms_ssim, seen, fixed_lambda
         self.parts = tuple(parts)
-        self.lpips_weight, self.lpips = lpips, fetched(LPIPS(), "lpips") if lpips else None
+        self.lpips_weight, self.lpips_part = lpips, lpips_part
+        self.lpips = fetched(LPIPS(), "lpips") if lpips or lpips_part else None
 
-    def _unlike(self, x: Tensor, x_hat: Tensor) -> Tensor:
+    def _distance(self, x: Tensor, x_hat: Tensor) -> Tensor:
+        """LPIPS. Where its own grid of places lies is drawn if it counts at all rates: it must not be learned."""
         assert self.lpips is not None
-        one, other = (picture.clamp(0, 1).permute(0, 3, 1, 2) for picture in (x, x_hat))
+        top, left = (int(n) for n in torch.randint(CELL_PX, (2,))) if self.lpips_part else (0, 0)
+        one, other = (picture[:, top:, left:].clamp(0, 1).permute(0, 3, 1, 2) for picture in (x, x_hat))
         distance: Tensor = self.lpips(one, other)
-        return self.lpips_weight * distance
+        return distance
 
     def forward(self, x: Tensor, index: Tensor, noise: bool = True) -> dict[str, Tensor]:
         model: Any = self.model
         if isinstance(model, Autoencoder) or self.parts == (PICTURE,):
             options: dict[str, Any] = {name: getattr(self, name) for name in ("ms_ssim", "seen", "fixed_lambda")}
             if self.lpips is not None and torch.is_grad_enabled():  # validation does not tell the loss
-                options["unlike"] = self._unlike
+                options |= {"lpips": self.lpips_weight, "lpips_part": self.lpips_part, "distance": self._distance}
             result = rate_distortion(model.networks[PICTURE], x, index, noise=noise, dtype=self.dtype, **options)
         else:
             result = clip_rate_distortion(model, x, noise=noise, fixed_lambda=self.fixed_lambda)

@@ -33,7 +33,7 @@ _KINDS = {
     "list[list[int]]": (list,),
 }
 _POSITIVE = ("batch", "lr", "minutes", "clip", "aux_lr", "checkpoint_minutes", "log_steps")
-_SHARES = ("cooldown", "ema", "ms_ssim", "seen", "moved", "graphics_share", "jitter")
+_SHARES = ("cooldown", "ema", "ms_ssim", "seen", "lpips_part", "moved", "graphics_share", "jitter")
 _NOT_NEGATIVE = (
     *("rd_lambda", "frames", "warmup_steps", "steps", "processes", "holdout", "drawn", "grain", "validate_minutes"),
     *("seed", "lpips"),
@@ -77,7 +77,8 @@ class Recipe:
     ema: float = 0.999  # decay of the averaged weights; 0: they are the weights themselves
     ms_ssim: float = 0.0  # share of 1 - MS-SSIM in the distortion
     seen: float = 0.0  # that of the error as it is seen, by bands and masked; the rest is the squared error
-    lpips: float = 0.0  # weight of LPIPS, which is added to distortion and rate; it has to be fetched
+    lpips_part: float = 0.0  # LPIPS, which has to be fetched, and what blocks have in common, added to those
+    lpips: float = 0.0  # weight of LPIPS beside distortion and rate, whatever the rate is
     seed: int = 0
     dtype: str = "bfloat16"
     device: str = "auto"
@@ -190,7 +191,7 @@ class Recipe:
         if (self.moved > 0) != bool(self.stills) or (self.stills and not clips):
             hint = "moved is the share of crops that are made by moving pictures of that folder, for a model of clips"
             raise SourceError(f"moved = {self.moved} and stills = {self.stills!r} do not go together", hint=hint)
-        for name in ("ms_ssim", "seen", "lpips"):
+        for name in ("ms_ssim", "seen", "lpips_part", "lpips"):
             if clips and (share := getattr(self, name)):
                 raise SourceError(f"{name} = {share} should be left out: {self.model} is trained for squared error")
         stride = max(network.stride for network in model.networks.values())
