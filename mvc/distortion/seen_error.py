@@ -1,7 +1,8 @@
 """The squared error as it is seen: less of what is fine, of chroma, and where a picture is busy itself.
 
-Octaves of a Laplacian pyramid (Burt and Adelson 1983), with weights and masking half way between what two models of
-vision say of errors there that know nothing of each other, ColorVideoVDP and SSIMULACRA 2 (docs/decisions.md).
+Octaves of a Laplacian pyramid (Burt and Adelson 1983), with weights and masking three quarters of the way to
+ColorVideoVDP from SSIMULACRA 2, as two models of vision that know nothing of each other see them; MS-SSIM, which has
+its share beside it, is on the latter's side (docs/decisions.md).
 """
 
 from __future__ import annotations

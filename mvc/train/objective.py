@@ -28,7 +28,7 @@ from mvc.planes import PACKING, SAMPLES
 
 LPIPS_RATIO = 240.0
 """lambda of LPIPS over that of the squared error (0..255), near equal parts of both at qualities of 2 to 5."""
-PATTERN_RATIO = 130.0
+PATTERN_RATIO = 133.0
 """The same of the square of what all blocks of a crop have in common: a hundredth of a usual error, or a grid."""
 
 
