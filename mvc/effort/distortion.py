@@ -90,7 +90,7 @@ class SquaredError(Distortion):
 
 
 class AsSeen(Distortion):
-    """What mambavc-lite-seen is trained for, as far as it needs no network, of samples [1, h, w, 3] (mvc/distortion)."""
+    """What mambavc-lite-seen is trained for and that needs no network, of samples [1, h, w, 3] (mvc/distortion)."""
 
     def __init__(self, target: Tensor, positions: Sequence[int], cell: int, octaves: Tensor) -> None:
         """`octaves` are `painted_octaves` of the synthesis, `cell` is its patch."""

@@ -38,7 +38,7 @@ Place = tuple[slice, slice]
 Measure = Callable[[Place, Sequence[int]], Distortion]
 """The distortion of samples in a place [h, w], whose latents have these (rows, columns)."""
 SEEN_CURVATURE = 3.0
-"""The same of the error as it is seen, for a search that judges what it does: at all qualities (docs/decisions.md)."""
+"""Over that of the linear path, for a search by the error as it is seen: at all qualities (docs/decisions.md)."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
