@@ -34,7 +34,7 @@ def seen(original: Tensor, error: Tensor) -> float:
 def test_coarse_errors_count_more_than_fine_ones() -> None:
     gray = torch.full((1, SIDE, SIDE, 3), 0.5)
     fine, middle, coarse = (seen(gray, squares(side).expand(-1, -1, -1, 3)) for side in (1, 4, 8))
-    assert 2.25 * fine < middle and 2.25 * middle < coarse
+    assert 2.5 * fine < middle and 2.5 * middle < coarse
 
 
 def test_luma_counts_more_than_chroma() -> None:

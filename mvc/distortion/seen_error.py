@@ -1,8 +1,7 @@
 """The squared error as it is seen: less of what is fine, of chroma, and where a picture is busy itself.
 
-Octaves of a Laplacian pyramid (Burt and Adelson 1983), with weights and masking three quarters of the way to
-ColorVideoVDP from SSIMULACRA 2, as two models of vision that know nothing of each other see them; MS-SSIM, which has
-its share beside it, is on the latter's side (docs/decisions.md).
+Octaves of a Laplacian pyramid (Burt and Adelson 1983), with weights and masking half way between what two models of
+vision say of errors there that know nothing of each other, ColorVideoVDP and SSIMULACRA 2 (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ class Octave(NamedTuple):
 
 
 OCTAVES = (
-    Octave(0.67, 0.15, 0.17, 0.57, 15.0),
-    Octave(1.9, 0.21, 0.30, 0.45, 1.5),
-    Octave(5.3, 0.30, 0.37, 0.5, 2.0),
-    Octave(6.2, 0.35, 0.31, 0.46, 0.5),
-    Octave(5.0, 0.5, 0.25, 0.5, 0.3),
+    Octave(0.67, 0.2, 0.2, 0.4, 15.0),
+    Octave(1.6, 0.32, 0.32, 0.42, 1.5),
+    Octave(6.1, 0.61, 0.61, 0.5, 2.0),
+    Octave(7.9, 0.79, 0.79, 0.4, 0.5),
+    Octave(5.8, 1.15, 0.58, 0.35, 0.3),
 )
 """From the finest on. On photographs it all is about a mean squared error of RGB."""
 REST = (1.1, 0.18, 0.18)
