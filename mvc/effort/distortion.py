@@ -1,7 +1,7 @@
 """What the search keeps small beside the bits: the squared error, or the error as it is seen.
 
-Either is of a part of a picture whose real samples are fixed; what lies beyond them is padding and costs nothing. It
-is counted in squares of 0..255, summed over pixels, means over the channels, as lambda weighs it.
+Either is of a part of a picture whose real samples are fixed; what lies beyond them is padding and costs nothing.
+`scale` times it is in squares of 0..255, summed over pixels, means over the channels, as lambda weighs it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Distortion(ABC):
     `room` are the sides of what is looked at, from the same first sample on.
     """
 
+    scale = 1.0
     curvature: Tensor
     """By which the error grows with the square of each latent, in samples, along the linear path: [1, H, W, M], or 1
     in place of each."""
@@ -52,7 +53,8 @@ class Distortion(ABC):
 
     def total(self, maps: Sequence[Tensor]) -> Tensor:
         """The error of all pixels, a scalar."""
-        return torch.stack([found.mean() for found in maps]).sum() * (self.room[0] * self.room[1])
+        area = self.room[0] * self.room[1]
+        return torch.stack([found.sum() * (area / found.numel()) for found in maps]).sum()
 
     def at_latents(self, maps: Sequence[Tensor]) -> Tensor:
         """The error of the pixels at each latent's position, [1, H, W, 1]."""
@@ -77,16 +79,18 @@ class Distortion(ABC):
 class SquaredError(Distortion):
     """Weighed by `importance` [1, h, w, 1], 1 where it is not given, and between planes of a clip as they weigh."""
 
+    scale = 255**2 / 3
+
     def __init__(self, target: Tensor, positions: Sequence[int], cell: int, importance: Tensor | None = None) -> None:
         super().__init__(target, positions, [cell * side for side in positions], cell)
-        self.weights = 255**2 / 3 * error_weights(target.shape[-1]).to(target.device)
-        self.curvature = self.weights[0]
+        self.weights = error_weights(target.shape[-1]).sqrt().to(target.device)  # of differences
+        self.curvature = self.weights[0] ** 2
         if importance is not None:
-            self.weights = self.weights * importance
+            self.weights = self.weights * importance.sqrt()
             self.curvature = self.curvature * self.means(self.filled(importance)[..., 0])
 
     def maps(self, decoded: Tensor) -> list[Tensor]:
-        return [self.filled(self.missed(decoded).square() * self.weights).sum(-1)]
+        return [self.filled((self.missed(decoded) * self.weights).square()).sum(-1)]
 
 
 class AsSeen(Distortion):

@@ -125,7 +125,7 @@ class Patch:
         self.sparse, self.rounding, self.distortion = sparse, rounding, distortion
         self.g_s, self.prior, self.index, self.dtype = g_s, prior, index, dtype
         self.features = features.to(dtype)
-        self.bits_per_error = float(rd_lambda(index))
+        self.bits_per_error = float(rd_lambda(index)) * distortion.scale
         self.linear_curvature = self.bits_per_error * distortion.curvature * g_s.gain.gains(index)[0] ** 2
 
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
