@@ -22,7 +22,7 @@ from mvc.models.weighing import error_weights
 from mvc.tiling import cells
 
 SEEN_SHARE, STRUCTURE_SHARE = 0.6, 0.4
-"""Of the error as it is seen and of MS-SSIM in what `AsSeen` counts: what training has of them, but for LPIPS."""
+"""Of the error as it is seen and of MS-SSIM in what `AsSeen` counts: nearly what mambavc-lite-seen was trained with."""
 COARSEST_PX = 32
 """Sides of what `AsSeen` looks at are multiples of it, and at least the next."""
 SMALLEST_PX = max(seen_error.SMALLEST_PX, structure.SMALLEST_PX)
@@ -90,11 +90,12 @@ class SquaredError(Distortion):
             self.curvature = self.curvature * self.means(self.filled(importance)[..., 0])
 
     def maps(self, decoded: Tensor) -> list[Tensor]:
-        return [self.filled((self.missed(decoded) * self.weights).square()).sum(-1)]
+        squares = (self.missed(decoded) * self.weights).square()
+        return [self.filled(squares.sum(-1, keepdim=True))[..., 0]]
 
 
 class AsSeen(Distortion):
-    """What mambavc-lite-seen is trained for and that needs no network, of samples [1, h, w, 3] (mvc/distortion)."""
+    """What mambavc-lite-seen is trained for, of samples [1, h, w, 3] (mvc/distortion)."""
 
     def __init__(self, target: Tensor, positions: Sequence[int], cell: int, octaves: Tensor) -> None:
         """`octaves` are `painted_octaves` of the synthesis, `cell` is its patch."""
