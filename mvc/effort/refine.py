@@ -37,8 +37,10 @@ Judged = tuple[Patch, Tensor, float]
 Place = tuple[slice, slice]
 Measure = Callable[[Place, Sequence[int]], Distortion]
 """The distortion of samples in a place [h, w], whose latents have these (rows, columns)."""
-SEEN_CURVATURE = 3.0
+SEEN_CURVATURE = 1.4
 """Over that of the linear path, for a search by the error as it is seen: at all qualities (docs/decisions.md)."""
+SEARCHED = 0.25
+"""Of the curvature at which all latents may move at once, in a search by squares, where few of a position do."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
 
 
@@ -96,7 +98,7 @@ def refine(
             own, known = y[:, rows, columns], features[:, rows, columns]
             patch = _patch(network, prior, distortion_of(there, own.shape[1:3]), known, index)
             if judged:
-                own = patch.searched(own, iterations, SEEN_CURVATURE if as_seen else factors[0])
+                own = patch.searched(own, iterations, SEEN_CURVATURE if as_seen else SEARCHED * factors[0])
             else:
                 own = patch.refined(own, iterations, factors)
             y[:, rows, columns] = own

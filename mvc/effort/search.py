@@ -7,8 +7,9 @@ pay by a margin: at first all of them, then those of a scattered share of the la
 neighbours that move together mend the same error twice. The best trial as a whole is the result.
 
 With iterations enough, each neighbourhood of the picture stands by itself: a trial is kept where it made bits and
-error together less, and taken back elsewhere. Where it was kept the curvature falls, where not it grows. Twice the
-search sets out again from what it has, with fewer latents moving and a lower curvature: alone it comes to rest.
+error together less, and taken back elsewhere. Where it was kept the curvature falls, where not it grows. Of each
+position only the few steps that pay the most are made. Twice the search sets out again from what it has, with fewer
+latents moving and a lower curvature: alone it comes to rest.
 
 Unlike gradient descent on relaxed latents (Yang, Bamler & Mandt 2020) nothing is relaxed or annealed: see
 docs/decisions.md.
@@ -34,19 +35,22 @@ from mvc.ops.rate import step_bits
 MARGIN_BITS = 0.1
 PLAIN_SHARE = 0.5  # of the latents that may move after the first iteration
 FEWEST_JUDGED = 12  # iterations from which on neighbourhoods are judged: it takes time to pay
-NEIGHBOURHOOD = 5  # latents to a side
+NEIGHBOURHOOD = 3  # latents to a side
 KEPT, TAKEN_BACK = 0.9, 1.2  # what the curvature is multiplied by
 
 
 class Phase(NamedTuple):
-    """From which part of the iterations on which share of the latents may move, at which part of the curvature."""
+    """From which part of the iterations on which share of the latents may move, how many of a position at the most, and
+    at which part of the curvature."""
 
     begin: float
     share: float
+    most: int
     curvature: float
 
 
-PHASES = (Phase(0.0, 0.6, 1.0), Phase(0.35, 0.25, 0.5), Phase(0.675, 0.1, 0.3))
+PHASES = (Phase(0.0, 0.6, 2, 1.0), Phase(0.35, 0.5, 1, 0.5), Phase(0.675, 0.5, 1, 0.3))
+FIRST = 3  # latents of a position that move before the first phase
 
 
 class State(NamedTuple):
@@ -146,7 +150,7 @@ class Patch:
     def searched(self, y: Tensor, iterations: int, factor: float) -> Tensor:
         """The same with each neighbourhood judged by itself, from a curvature for all; iterations >= FEWEST_JUDGED."""
         kept = best = self.looked_at(y)
-        y = self._step(kept, factor, 1.0, 0)
+        y = self._step(kept, factor, 1.0, 0, FIRST)
         phases = {max(1, round(phase.begin * iterations)): phase for phase in PHASES}
         for iteration in range(1, iterations):
             trial = self.looked_at(y)
@@ -154,9 +158,9 @@ class Patch:
             cheaper = _around(trial.cost - kept.cost) < 0
             kept = trial.where(cheaper, kept)
             if phase := phases.get(iteration):
-                share, curvature = phase.share, torch.full_like(trial.cost, factor * phase.curvature)
+                now, curvature = phase, torch.full_like(trial.cost, factor * phase.curvature)
             curvature = curvature * torch.where(cheaper, KEPT, TAKEN_BACK)
-            y = self._step(kept, curvature, share, iteration)
+            y = self._step(kept, curvature, now.share, iteration, now.most)
         return best.y
 
     def looked_at(self, y: Tensor, priced: bool = True) -> State:
@@ -190,11 +194,17 @@ class Patch:
         return self.distortion.maps(x_hat)
 
     @torch.no_grad()
-    def _step(self, state: State, factor: float | Tensor, share: float, iteration: int) -> Tensor:
+    def _step(
+        self, state: State, factor: float | Tensor, share: float, iteration: int, most: int | None = None
+    ) -> Tensor:
+        """The latents of the next trial: steps that pay, of a position no more than the `most` best ones."""
         curvature = self.linear_curvature * factor
         down = state.down + curvature - state.gradient
         up = state.up + curvature + state.gradient
-        pays = (torch.minimum(down, up) < -MARGIN_BITS) & _turn(state.y, share, iteration)
+        gain = torch.minimum(down, up).masked_fill(~_turn(state.y, share, iteration), 0.0)
+        pays = gain < -MARGIN_BITS
+        if most is not None:
+            pays &= gain <= gain.kthvalue(most, dim=-1, keepdim=True).values
         return torch.where(pays, state.values + torch.where(down <= up, -1.0, 1.0), state.y)
 
 
