@@ -139,7 +139,7 @@ class Codec:
         return codec
 
     def tuned(self, to: Tune) -> Codec:
-        """The same codec, whose efforts go to the "error", as training has it, or to the "look" (importance.py)."""
+        """The same codec, whose efforts go to the "error", as training has it, or to the "look" (distortion.py)."""
         if to == self.tuned_to:
             return self
         codec = copy.copy(self)

@@ -20,6 +20,7 @@ from mvc.effort.refine import _patch, float_prior, refine
 from mvc.effort.search import FEWEST_JUDGED
 from mvc.models.weighing import rd_lambda
 from mvc.picture import Picture
+from mvc.quality import SEEN_MODEL
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 KINDS = [SquaredError, AsSeen]
@@ -100,8 +101,8 @@ def test_what_hides_errors_makes_curvatures_less() -> None:
     assert unmasked(x - 0.5).shape == (1, 6)
 
 
-def test_the_search_for_looks_makes_what_is_seen_cheaper(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With enough iterations; with few of them it keeps to squares that count by their place."""
+@pytest.mark.parametrize("iterations", [1, 4, FEWEST_JUDGED])
+def test_the_search_for_looks_makes_what_is_seen_cheaper(iterations: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mvc.effort.refine.fast_dtype", lambda device: torch.float32)
     codec, index = tiny_codec(), torch.tensor([30])
     x = codec.to_tensor(picture(192, 192))
@@ -110,22 +111,36 @@ def test_the_search_for_looks_makes_what_is_seen_cheaper(monkeypatch: pytest.Mon
     y, z = network.model.analyse(x, index)
     features = prior.h_s(torch.round(z), index)[:, : y.shape[1], : y.shape[2]]
     as_seen = _patch(network, prior, made(AsSeen, x, (12, 12)), features[:, :12, :12], index)
-    found = [refine(network, prior, x, (192, 192), index, FEWEST_JUDGED, tune=tune)[0] for tune in ("error", "look")]
+    found = [refine(network, prior, x, (192, 192), index, iterations, tune=tune)[0] for tune in ("error", "look")]
     with torch.no_grad():
         alone, plain, look = (as_seen.cost(one[:, :12, :12]) for one in (y, *found))
-    assert look < 0.999 * alone and look < plain
+    assert look < 0.999 * alone
+    assert look < plain or iterations == 1  # then squares move several latents of a position
 
 
-def test_effort_3_pays_by_what_is_seen() -> None:
-    """Of a file and what it decodes to: bits, and the error that mambavc-lite-seen is trained for, weighed as there."""
+def test_by_what_is_seen_one_latent_of_two_positions_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mvc.effort.refine.fast_dtype", lambda device: torch.float32)
+    codec, index = tiny_codec(), torch.tensor([30])
+    x = codec.to_tensor(picture(150, 200))
+    with torch.no_grad():
+        plain, _ = codec.model.analyse(x, index)
+    y, _ = refine(codec.network, float_prior(codec.network), x, (150, 200), index, 1, tune="look")
+    moved = (y != plain).sum(-1)[0]
+    rows = torch.cat([moved, moved.new_zeros(moved.shape[0] % 2, moved.shape[1])]).unflatten(0, (-1, 2))
+    assert rows.sum(1).max() == 1 and (rows.sum(1) > 0).double().mean() > 0.5
+
+
+def test_efforts_pay_by_what_is_seen() -> None:
+    """Of files and what they decode to: bits, and the error that mambavc-lite-seen is trained for, weighed as there."""
     kodim = mvc.read_picture(SAMPLES / "kodim15.png").picture
-    picture = Picture(np.ascontiguousarray(kodim.samples[128:320, 256:512]))
+    picture = Picture(np.ascontiguousarray(kodim.samples[128:384, 256:640]))
     original = torch.from_numpy(picture.samples)[None].float() / 255
-    costs = []
-    for effort in (1, 3):
-        data = mvc.encode(picture, 3, effort=effort, coder="network", tune="look")
-        shown = torch.from_numpy(mvc.decode(data).samples)[None].float() / 255
-        weight = float(rd_lambda(torch.tensor(mvc.quality_index(3))))
-        costs.append((8 * len(data), weight * told_as_seen(original, shown)))
-    (bits, error), (bits_3, error_3) = costs
-    assert bits_3 + error_3 < bits + error - 0.015 * bits
+    codec, index = mvc.codec.load(SEEN_MODEL).tuned("look"), mvc.quality_index(3)
+    weight, bits, costs = float(rd_lambda(torch.tensor(index))), [], []
+    for effort in range(4):
+        data = codec.encode(picture, index, effort)
+        shown = torch.from_numpy(codec.decode(data).samples)[None].float() / 255
+        bits.append(8 * len(data))
+        costs.append(bits[-1] + weight * told_as_seen(original, shown))
+    saved = [(costs[0] - cost) / bits[0] for cost in costs]
+    assert 0.008 < saved[1] < saved[2] < saved[3]

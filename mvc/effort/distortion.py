@@ -37,6 +37,8 @@ class Distortion(ABC):
     """
 
     scale = 1.0
+    wide = False
+    """Whether errors are of more than their own place, so that steps at neighbouring positions mend the same."""
     curvature: Tensor
     """By which the error grows with the square of each latent, in samples, along the linear path: [1, H, W, M], or 1
     in place of each."""
@@ -96,6 +98,8 @@ class SquaredError(Distortion):
 
 class AsSeen(Distortion):
     """What mambavc-lite-seen is trained for, of samples [1, h, w, 3] (mvc/distortion)."""
+
+    wide = True
 
     def __init__(self, target: Tensor, positions: Sequence[int], cell: int, octaves: Tensor) -> None:
         """`octaves` are `painted_octaves` of the synthesis, `cell` is its patch."""

@@ -7,24 +7,20 @@ picture, so that tiles of one picture are weighed alike.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch.nn.functional as F
 from torch import Tensor
-
-from mvc.quality import Tune
 
 WINDOW_PX = 17
 CALM = 1.5 / 255
 """What calm and calmer regions count as."""
 USUAL = 6 / 255
 """The activity at which an error counts as it is: in the middle of photographs."""
-STRENGTHS: Mapping[Tune, float] = {"error": 0.2, "look": 0.5}
-"""By what an encoder is tuned to. Training weighs the squared error with MS-SSIM, so "error" is not 0 either: by the
-squared error alone the search would undo a part of what training gained (docs/decisions.md)."""
+STRENGTH = 0.2
+"""Training weighs the squared error with MS-SSIM, so this is not 0: by the squared error alone the search would undo a
+part of what training gained (docs/decisions.md)."""
 
 
-def importance(x: Tensor, strength: float) -> Tensor:
+def importance(x: Tensor, strength: float = STRENGTH) -> Tensor:
     """What the squared error of each pixel of x [1, H, W, 3] in 0..1 counts, [1, H, W, 1]; about 1 on the whole."""
     luma = x.float().mean(-1)[:, None]
     padded = F.pad(luma, (1, 1, 1, 1), mode="replicate")

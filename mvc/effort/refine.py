@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mvc.blocks.layers import at_quality
 from mvc.effort.distortion import AsSeen, Distortion, SquaredError, painted_octaves
-from mvc.effort.importance import STRENGTHS, importance
+from mvc.effort.importance import importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
 from mvc.models.lite import MambaVCLite, Synthesis
@@ -37,8 +37,9 @@ Judged = tuple[Patch, Tensor, float]
 Place = tuple[slice, slice]
 Measure = Callable[[Place, Sequence[int]], Distortion]
 """The distortion of samples in a place [h, w], whose latents have these (rows, columns)."""
-SEEN_CURVATURE = 1.4
-"""Over that of the linear path, for a search by the error as it is seen: at all qualities (docs/decisions.md)."""
+SEEN_CURVATURE, SEEN_SEARCHED = 0.5, 1.4
+"""Over that of the linear path, by the error as it is seen, at all qualities: with few iterations, and where places are
+judged (docs/decisions.md)."""
 SEARCHED = 0.25
 """Of the curvature at which all latents may move at once, in a search by squares, where few of a position do."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
@@ -75,7 +76,6 @@ def refine(
     (distortion.py); without it, and in the planes of a clip, all count alike. Works patch by patch, in bfloat16 where
     the processor has it.
     """
-    factors = factors_at(network, index)
     model = cast("MambaVCLite", network.model)
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
     with torch.no_grad():
@@ -87,9 +87,11 @@ def refine(
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
     if x.shape[-1] == SAMPLES:
         tune = None
-    judged = iterations >= FEWEST_JUDGED
-    as_seen = judged and tune == "look"
-    distortion_of = _as_seen(x, model.g_s) if as_seen else _squared(x, cell, tune)
+    if tune == "look":
+        distortion_of, factors, searched = _as_seen(x, model.g_s), (SEEN_CURVATURE,) * 2, SEEN_SEARCHED
+    else:
+        distortion_of, factors = _squared(x, cell, tune), factors_at(network, index)
+        searched = SEARCHED * factors[0]
     for rows, columns in _patches(y.shape[1], y.shape[2]):
         real = [min(side, s.stop * cell) - s.start * cell for side, s in zip(size, (rows, columns), strict=True)]
         if min(real) > 0:
@@ -97,17 +99,16 @@ def refine(
             there = slice(top, top + real[0]), slice(left, left + real[1])
             own, known = y[:, rows, columns], features[:, rows, columns]
             patch = _patch(network, prior, distortion_of(there, own.shape[1:3]), known, index)
-            if judged:
-                own = patch.searched(own, iterations, SEEN_CURVATURE if as_seen else SEARCHED * factors[0])
+            if iterations >= FEWEST_JUDGED:
+                y[:, rows, columns] = patch.searched(own, iterations, searched)
             else:
-                own = patch.refined(own, iterations, factors)
-            y[:, rows, columns] = own
+                y[:, rows, columns] = patch.refined(own, iterations, factors)
     return y, z
 
 
 def _squared(x: Tensor, cell: int, tune: Tune | None) -> Measure:
-    """By the activity around them errors count more or less."""
-    weights = importance(x, STRENGTHS[tune]) if tune else None
+    """By the activity around them errors count more or less, if the encoder is tuned to anything."""
+    weights = importance(x) if tune else None
 
     def measure(there: Place, positions: Sequence[int]) -> Distortion:
         own = None if weights is None else weights[:, *there]

@@ -4,7 +4,8 @@ Every iteration decodes a trial and computes the gradient of its error (distorti
 what one step up or down would do to the error: the gradient, plus a curvature. To this comes the difference of the
 symbol's own bits; what it does to the bits of others was measured not to matter. The next trial makes the steps that
 pay by a margin: at first all of them, then those of a scattered share of the latents, another one each time, because
-neighbours that move together mend the same error twice. The best trial as a whole is the result.
+neighbours that move together mend the same error twice. Where errors reach far, it is one latent of every two positions
+instead, the one that pays the most. The best trial as a whole is the result.
 
 With iterations enough, each neighbourhood of the picture stands by itself: a trial is kept where it made bits and
 error together less, and taken back elsewhere. Where it was kept the curvature falls, where not it grows. Of each
@@ -111,8 +112,7 @@ class Patch:
 
     `distortion` is of what counts of the samples, features [1, H, W, P] are the hyperlatent's. With `sparse`
     nothing is decoded where no symbol is, as in the residual of a clip (mvc/models/lite_flow.py). The factors of its
-    methods are curvatures over that of the linear path: in the first iteration, where all latents may move, and in the
-    others.
+    methods are curvatures over that of the linear path.
     """
 
     def __init__(
@@ -135,7 +135,8 @@ class Patch:
     def refined(self, y: Tensor, iterations: int, factors: tuple[float, float]) -> Tensor:
         """y with every latent that should become another symbol moved to that symbol's centre; iterations >= 1.
 
-        The last step is not looked at: that would cost as much as another.
+        The factors are of the first iteration and of later ones. The last step is not looked at: that would cost as
+        much as another.
         """
         best, least = y, torch.inf
         for iteration in range(iterations):
@@ -143,14 +144,17 @@ class Patch:
             better = state.total < least
             if better:
                 best, least = y, state.total
-            share = PLAIN_SHARE if iteration else 1.0
-            y = self._step(state, factors[min(iteration, 1)], share, iteration)
+            factor = factors[min(iteration, 1)]
+            if self.distortion.wide:
+                y = self._step(state, factor, most=1, apart=1 + iteration % 2)
+            else:
+                y = self._step(state, factor, free=_turn(y, PLAIN_SHARE, iteration) if iteration else None)
         return y if better else best
 
     def searched(self, y: Tensor, iterations: int, factor: float) -> Tensor:
         """The same with each neighbourhood judged by itself, from a curvature for all; iterations >= FEWEST_JUDGED."""
         kept = best = self.looked_at(y)
-        y = self._step(kept, factor, 1.0, 0, FIRST)
+        y = self._step(kept, factor, most=FIRST)
         phases = {max(1, round(phase.begin * iterations)): phase for phase in PHASES}
         for iteration in range(1, iterations):
             trial = self.looked_at(y)
@@ -160,7 +164,7 @@ class Patch:
             if phase := phases.get(iteration):
                 now, curvature = phase, torch.full_like(trial.cost, factor * phase.curvature)
             curvature = curvature * torch.where(cheaper, KEPT, TAKEN_BACK)
-            y = self._step(kept, curvature, now.share, iteration, now.most)
+            y = self._step(kept, curvature, _turn(y, now.share, iteration), now.most)
         return best.y
 
     def looked_at(self, y: Tensor, priced: bool = True) -> State:
@@ -195,17 +199,37 @@ class Patch:
 
     @torch.no_grad()
     def _step(
-        self, state: State, factor: float | Tensor, share: float, iteration: int, most: int | None = None
+        self,
+        state: State,
+        factor: float | Tensor,
+        free: Tensor | None = None,
+        most: int | None = None,
+        apart: int | None = None,
     ) -> Tensor:
-        """The latents of the next trial: steps that pay, of a position no more than the `most` best ones."""
+        """The latents of the next trial: steps that pay, of those that are free; of a position the `most` best ones.
+
+        With `apart`, at one position of every two along this dimension, the one with the best step.
+        """
         curvature = self.linear_curvature * factor
         down = state.down + curvature - state.gradient
         up = state.up + curvature + state.gradient
-        gain = torch.minimum(down, up).masked_fill(~_turn(state.y, share, iteration), 0.0)
+        gain = torch.minimum(down, up)
+        if free is not None:
+            gain = gain.masked_fill(~free, 0.0)
         pays = gain < -MARGIN_BITS
         if most is not None:
             pays &= gain <= gain.kthvalue(most, dim=-1, keepdim=True).values
+        if apart is not None:
+            best = gain.amin(-1, keepdim=True)
+            pays &= best <= _of_pairs(best, apart)
         return torch.where(pays, state.values + torch.where(down <= up, -1.0, 1.0), state.y)
+
+
+def _of_pairs(values: Tensor, dimension: int) -> Tensor:
+    """The least of every two neighbours [1, H, W, 1] along rows (1) or columns (2), at both; the last may be alone."""
+    pair = (2, 1) if dimension == 1 else (1, 2)
+    least = -F.max_pool2d(-values[..., 0], pair, ceil_mode=True)
+    return least.repeat_interleave(2, dimension)[:, : values.shape[1], : values.shape[2], None]
 
 
 def _around(cost: Tensor) -> Tensor:
@@ -217,8 +241,6 @@ def _around(cost: Tensor) -> Tensor:
 
 def _turn(like: Tensor, share: float, iteration: int) -> Tensor:
     """Which latents [B, H, W, m] may move, [H, W, m]: about a share of them, scattered by a hash."""
-    if share >= 1:
-        return torch.ones(like.shape[1:], dtype=torch.bool, device=like.device)
     rows, columns, channels = (torch.arange(n, device=like.device) for n in like.shape[1:])
     mixed = rows[:, None, None] * 7919 + columns[:, None] * 104729 + channels * 1299709 + iteration * 15485863
     return (mixed * 2654435761 >> 7) % 1024 < share * 1024
