@@ -1,4 +1,4 @@
-"""What the search keeps small beside the bits: the squared error, or the error as it is seen.
+"""What the search keeps small beside the bits: the squared error, with or without MS-SSIM, or the error as it is seen.
 
 Either is of a part of a picture whose real samples are fixed; what lies beyond them is padding and costs nothing.
 `scale` times it is in squares of 0..255, summed over pixels, means over the channels, as lambda weighs it.
@@ -23,8 +23,10 @@ from mvc.tiling import cells
 
 SEEN_SHARE, STRUCTURE_SHARE = 0.6, 0.4
 """Of the error as it is seen and of MS-SSIM in what `AsSeen` counts: nearly what mambavc-lite-seen was trained with."""
+TRAINED_STRUCTURE_SHARE = 0.3
+"""Of MS-SSIM in what `AsTrained` counts, beside the squared error (recipes/mambavc-lite.toml)."""
 COARSEST_PX = 32
-"""Sides of what `AsSeen` looks at are multiples of it, and at least the next."""
+"""Sides of what `Wide` ones look at are multiples of it, and at least the next."""
 SMALLEST_PX = max(seen_error.SMALLEST_PX, structure.SMALLEST_PX)
 MARGIN_PX = 2 * COARSEST_PX
 """Room around what a latent paints by the linear path, for its octaves."""
@@ -96,22 +98,47 @@ class SquaredError(Distortion):
         return [self.filled(squares.sum(-1, keepdim=True))[..., 0]]
 
 
-class AsSeen(Distortion):
-    """What mambavc-lite-seen is trained for, of samples [1, h, w, 3] (mvc/distortion)."""
+class Wide(Distortion):
+    """One that looks at several resolutions of samples [1, h, w, 3]."""
 
     wide = True
 
-    def __init__(self, target: Tensor, positions: Sequence[int], cell: int, octaves: Tensor) -> None:
-        """`octaves` are `painted_octaves` of the synthesis, `cell` is its patch."""
+    def __init__(self, target: Tensor, positions: Sequence[int], cell: int) -> None:
         room = [max(SMALLEST_PX, COARSEST_PX * cells(cell * side, COARSEST_PX)) for side in positions]
         super().__init__(target, positions, room, cell)
         self.goal = self.filled(target.float(), "replicate")
+
+    def structure(self, shown: Tensor, share: float) -> list[Tensor]:
+        """Maps of MS-SSIM, as training weighs it beside squares."""
+        return [share * LAMBDA_RATIO * found for found in structure_maps(self.goal, shown)]
+
+
+class AsTrained(Wide):
+    """What mambavc-lite is trained for: the squared error and MS-SSIM."""
+
+    def __init__(self, target: Tensor, positions: Sequence[int], cell: int) -> None:
+        super().__init__(target, positions, cell)
+        self.squares = (1 - TRAINED_STRUCTURE_SHARE) * SquaredError.scale
+        self.curvature = torch.tensor(self.squares)
+
+    def maps(self, decoded: Tensor) -> list[Tensor]:
+        missed = self.filled(self.missed(decoded))
+        squares = self.squares * missed.square().sum(-1)
+        return [squares, *self.structure(self.goal + missed, TRAINED_STRUCTURE_SHARE)]
+
+
+class AsSeen(Wide):
+    """What mambavc-lite-seen is trained for (mvc/distortion)."""
+
+    def __init__(self, target: Tensor, positions: Sequence[int], cell: int, octaves: Tensor) -> None:
+        """`octaves` are `painted_octaves` of the synthesis, `cell` is its patch."""
+        super().__init__(target, positions, cell)
         self.curvature = torch.cat([self.means(mask) for mask in masks(self.goal)], -1) @ octaves.t()
 
     def maps(self, decoded: Tensor) -> list[Tensor]:
         shown = self.goal + self.filled(self.missed(decoded))
         seen = [SEEN_SHARE * found for found in seen_maps(self.goal, shown)]
-        return seen + [STRUCTURE_SHARE * LAMBDA_RATIO * found for found in structure_maps(self.goal, shown)]
+        return seen + self.structure(shown, STRUCTURE_SHARE)
 
 
 @torch.no_grad()

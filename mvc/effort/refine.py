@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mvc.blocks.layers import at_quality
-from mvc.effort.distortion import AsSeen, Distortion, SquaredError, painted_octaves
+from mvc.effort.distortion import AsSeen, AsTrained, Distortion, SquaredError, painted_octaves
 from mvc.effort.importance import importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
@@ -40,6 +40,8 @@ Measure = Callable[[Place, Sequence[int]], Distortion]
 SEEN_CURVATURE, SEEN_SEARCHED = 0.5, 1.4
 """Over that of the linear path, by the error as it is seen, at all qualities: with few iterations, and where places are
 judged (docs/decisions.md)."""
+TRAINED_CURVATURE = 3.0
+"""By the error as the default is trained for, in both."""
 SEARCHED = 0.25
 """Of the curvature at which all latents may move at once, in a search by squares, where few of a position do."""
 LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few hundred MB
@@ -72,9 +74,9 @@ def refine(
     """y [1, h, w, M] and z to encode instead of what g_a and h_a give for x [1, H, W, C], or of a part of y.
 
     `size` is (height, width) of the picture in x, or in the part; what lies beyond is padding, whose error costs
-    nothing. `prior` is that of `float_prior`, `given` what it sees beside. `tune` says which errors count more
-    (distortion.py); without it, and in the planes of a clip, all count alike. Works patch by patch, in bfloat16 where
-    the processor has it.
+    nothing. `prior` is that of `float_prior`, `given` what it sees beside. `tune` says what is kept small
+    (distortion.py); without it, and in the planes of a clip, it is the squared error. Works patch by patch, in bfloat16
+    where the processor has it.
     """
     model = cast("MambaVCLite", network.model)
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
@@ -89,6 +91,8 @@ def refine(
         tune = None
     if tune == "look":
         distortion_of, factors, searched = _as_seen(x, model.g_s), (SEEN_CURVATURE,) * 2, SEEN_SEARCHED
+    elif tune == "error" and iterations > 1:
+        distortion_of, factors, searched = _as_trained(x, cell), (TRAINED_CURVATURE,) * 2, TRAINED_CURVATURE
     else:
         distortion_of, factors = _squared(x, cell, tune), factors_at(network, index)
         searched = SEARCHED * factors[0]
@@ -115,6 +119,10 @@ def _squared(x: Tensor, cell: int, tune: Tune | None) -> Measure:
         return SquaredError(x[:, *there], positions, cell, own)
 
     return measure
+
+
+def _as_trained(x: Tensor, cell: int) -> Measure:
+    return lambda there, positions: AsTrained(x[:, *there], positions, cell)
 
 
 def _as_seen(x: Tensor, synthesis: Synthesis) -> Measure:
