@@ -1,6 +1,6 @@
 """What the search keeps small beside the bits: the squared error, with or without MS-SSIM, or the error as it is seen.
 
-Either is of a part of a picture whose real samples are fixed; what lies beyond them is padding and costs nothing.
+Each is of a part of a picture whose real samples are fixed; what lies beyond them is padding and costs nothing.
 `scale` times it is in squares of 0..255, summed over pixels, means over the channels, as lambda weighs it.
 """
 

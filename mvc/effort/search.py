@@ -146,7 +146,7 @@ class Patch:
                 best, least = y, state.total
             factor = factors[min(iteration, 1)]
             if self.distortion.wide:
-                y = self._step(state, factor, most=1, apart=1 + iteration % 2)
+                y = self._step(state, factor, apart=1 + iteration % 2)
             else:
                 y = self._step(state, factor, free=_turn(y, PLAIN_SHARE, iteration) if iteration else None)
         return y if better else best
@@ -208,7 +208,7 @@ class Patch:
     ) -> Tensor:
         """The latents of the next trial: steps that pay, of those that are free; of a position the `most` best ones.
 
-        With `apart`, at one position of every two along this dimension, the one with the best step.
+        With `apart`, of every two positions along this dimension the one best step.
         """
         curvature = self.linear_curvature * factor
         down = state.down + curvature - state.gradient
@@ -220,8 +220,7 @@ class Patch:
         if most is not None:
             pays &= gain <= gain.kthvalue(most, dim=-1, keepdim=True).values
         if apart is not None:
-            best = gain.amin(-1, keepdim=True)
-            pays &= best <= _of_pairs(best, apart)
+            pays &= gain <= _of_pairs(gain.amin(-1, keepdim=True), apart)
         return torch.where(pays, state.values + torch.where(down <= up, -1.0, 1.0), state.y)
 
 
