@@ -28,7 +28,13 @@ class Writer(Protocol):
 
 
 class Reader(Protocol):
-    """Gives symbols in coding order; `end` after each part, which checks what can be checked then."""
+    """Gives symbols in coding order; `end` after each part, which checks what can be checked then.
+
+    `batch` is of how many signals of one size: a `take` gives all of the first one's symbols, then the next one's.
+    """
+
+    @property
+    def batch(self) -> int: ...
 
     def take(self, rows: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]: ...
 
@@ -53,6 +59,8 @@ class SeparateWriter:
 
 class SeparateReader:
     """The inverse of SeparateWriter; errors tell the number of the stream."""
+
+    batch = 1
 
     def __init__(self, streams: Sequence[bytes]) -> None:
         self.streams = streams
@@ -80,16 +88,11 @@ class Abreast:
     """
 
     def __init__(self, readers: Sequence[Reader]) -> None:
-        self._readers = readers
+        self._readers, self.batch = readers, len(readers)
         self._pool = ThreadPoolExecutor(min(share(), len(readers)), "mvc-readers")
 
-    @property
-    def count(self) -> int:
-        """How many readers there are."""
-        return len(self._readers)
-
     def take(self, rows: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
-        parts = rows.reshape(self.count, -1)
+        parts = rows.reshape(self.batch, -1)
         return np.concatenate(list(self._pool.map(lambda own, part: own.take(part, tables), self._readers, parts)))
 
     def end(self) -> None:
@@ -110,7 +113,7 @@ class FirstParts:
     """
 
     def __init__(self, reader: Reader, count: int) -> None:
-        self._reader, self._left = reader, count
+        self._reader, self._left, self.batch = reader, count, reader.batch
 
     def take(self, rows: NDArray[np.int32], tables: Tables) -> NDArray[np.int32]:
         return self._reader.take(rows, tables) if self._left > 0 else np.zeros(rows.shape, np.int32)
@@ -160,6 +163,8 @@ class JointWriter:
 
 class JointReader:
     """The inverse of JointWriter."""
+
+    batch = 1
 
     def __init__(self, joint: Joint, stream: bytes) -> None:
         self._joint = joint

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mvc.entropy.parts import Abreast, Reader, Writer
+from mvc.entropy.parts import Reader, Writer
 from mvc.entropy.tables import ROWS_PER_OCTAVE, SCALE_ROWS, Tables
 from mvc.errors import Corrupt, at
 from mvc.exact.fixed import COARSE, MAGNITUDE, Grid, shift_round, to_fixed
@@ -116,12 +116,11 @@ class StreamDecoder(_Streams):
         grid: Grid = COARSE,
         device: torch.device | str = "cpu",
     ) -> None:
-        """`size` are rows and columns of y, `hyper_shape` that of z without the batch, which `Abreast` readers have."""
+        """`size` are rows and columns of y, `hyper_shape` that of z without the batch, which is the reader's."""
         super().__init__(hyper, latent, index, dtype, grid)
         self.reader, self.size, self.hyper_shape, self.device = reader, size, hyper_shape, torch.device(device)
         self._places: dict[tuple[int, int], tuple[Tensor, Tensor | slice]] = {}  # of masks, which are kept with them
         self._expected: dict[int, Fetched] = {}
-        self._batch = reader.count if isinstance(reader, Abreast) else 1
         if self.device.type != "cpu":
             self.look_ahead()
 
@@ -130,21 +129,21 @@ class StreamDecoder(_Streams):
         self.strip_positions, self.expect = GPU_STRIP_POSITIONS, self._expect
 
     def hyper(self, z: None) -> Tensor:
-        rows = np.tile(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self._batch)
+        rows = np.tile(hyper_rows(self.hyper_tables, self.index, *self.hyper_shape), self.reader.batch)
         read = self.reader.take(rows, self.hyper_tables)
         self.reader.end()
         if np.abs(read).max() > HYPER_LIMIT:
             with at("hyperlatent"):
                 raise Corrupt("a hyperlatent symbol is out of range")
         z_hat = torch.from_numpy(read).to(self.device, self.dtype)
-        return z_hat.view(self._batch, *self.hyper_shape) * self.grid.one
+        return z_hat.view(self.reader.batch, *self.hyper_shape) * self.grid.one
 
     def latent(self, y: None, mean: Tensor, log_scale: Tensor, mask: Tensor | None) -> Tensor:
         positions = self._at(mask)
         rows = self._expected.pop(id(log_scale), None) or self._asked(log_scale, positions)
         values = self._sent(self.reader.take(rows.wait(), self.latent_tables))
-        symbols = torch.zeros_like(mean).view(self._batch, -1, mean.shape[-1])
-        symbols[:, positions] = values.view(self._batch, -1, mean.shape[-1])
+        symbols = torch.zeros_like(mean).view(self.reader.batch, -1, mean.shape[-1])
+        symbols[:, positions] = values.view(self.reader.batch, -1, mean.shape[-1])
         return self.y_hat(symbols.view_as(mean), mean)
 
     def _expect(self, log_scale: Tensor, mask: Tensor | None) -> None:
@@ -152,7 +151,7 @@ class StreamDecoder(_Streams):
 
     def _asked(self, log_scale: Tensor, positions: Tensor | slice) -> Fetched:
         rows = scale_rows(log_scale, self.grid)
-        return Fetched(rows.reshape(self._batch, -1, rows.shape[-1])[:, positions].to(torch.int32).reshape(-1))
+        return Fetched(rows.reshape(self.reader.batch, -1, rows.shape[-1])[:, positions].to(torch.int32).reshape(-1))
 
     def _at(self, mask: Tensor | None) -> Tensor | slice:
         """`_positions`, for which a GPU has to be waited, once for each mask."""
