@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from mvc import codec as codecs
 from mvc.analysis import correlation, draw, erf
-from mvc.analysis.allocation import allocation, hyper_bits, latent_bits, symbol_bits
+from mvc.analysis.allocation import allocation, hyper_bits, latent_bits
 from mvc.analysis.deviation import deviation
 from mvc.analysis.record import Recorded, code, record
 from mvc.analysis.study import ANALYSES, analyse, crop_side
@@ -274,7 +274,7 @@ def test_bits_of_symbols_and_escapes() -> None:
     tables = gaussian_tables()
     symbols = np.array([[0, 1, -3], [5000, -70000, 0]])
     rows = np.array([[0, 40, 40], [2, 95, 40]])
-    found = symbol_bits(tables, symbols, rows)
+    found = tables.bits(symbols, rows)
     assert found.sum() == pytest.approx(tables.cost_bits(symbols, rows))
     assert found[1, 1] == pytest.approx(tables.cost_bits([-70000], [95]))
 

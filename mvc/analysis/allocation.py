@@ -55,24 +55,17 @@ class Allocation:
         }
 
 
-def symbol_bits(tables: Tables, symbols: NDArray[np.int64], rows: NDArray[np.int64]) -> Bits:
-    """Ideal code length of each of the symbols in its row of the tables; the arrays have one shape."""
-    keys, where = np.unique(symbols * tables.rows + rows, return_inverse=True)  # few pairs occur, most of them often
-    pairs = zip(*np.divmod(keys, tables.rows), strict=True)
-    return np.array([tables.cost_bits(symbol, row) for symbol, row in pairs])[where].reshape(symbols.shape)
-
-
 def latent_bits(recorded: Recorded, tables: Tables) -> Bits:
     """[h, w, M]: of every latent, with the row of the tables that its scale chooses (spec, section 5)."""
     symbols = np.rint(recorded.rounded - recorded.mean).astype(np.int64)
     rows = np.floor(recorded.log_scale * ROWS_PER_OCTAVE + 0.5).clip(0, SCALE_ROWS - 1).astype(np.int64)
-    return symbol_bits(tables, symbols, rows)
+    return tables.bits(symbols, rows)
 
 
 def hyper_bits(recorded: Recorded, tables: Tables, index: int) -> Bits:
     """[h/4, w/4, Z]: of every hyperlatent."""
     rows = hyper_rows(tables, index, *recorded.z_hat.shape).reshape(recorded.z_hat.shape)
-    return symbol_bits(tables, np.rint(recorded.z_hat).astype(np.int64), rows.astype(np.int64))
+    return tables.bits(np.rint(recorded.z_hat), rows)
 
 
 def _owners(count: int, owners: int) -> tuple[NDArray[np.intp], Bits]:

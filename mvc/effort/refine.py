@@ -1,7 +1,8 @@
 """Latent refinement: the encoder changes single symbols by one where rate and distortion together get smaller.
 
-A picture is cut into patches; search.py has what happens in one. How far to trust a gradient, the curvature, is chosen
-for a model when it is exported.
+The hyperlatent comes first (hyper.py), but not where nothing is decoded without a symbol: there the means are the
+picture. Then a picture is cut into patches; search.py has what happens in one. How far to trust a gradient, the
+curvature, is chosen for a model when it is exported.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mvc.blocks.layers import at_quality
 from mvc.effort.distortion import AsSeen, AsTrained, Distortion, SquaredError, painted_octaves
+from mvc.effort.hyper import Hyperlatents
 from mvc.effort.importance import importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
 from mvc.exact.lower import to_float
@@ -29,6 +31,8 @@ from mvc.tiling import Part, cells, even_parts, scaled
 ITERATIONS = (0, 1, 4, 40)  # for each effort
 KEY_ITERATIONS = (0, 4, 16, 40)  # the same for keyframes, whose every bit serves all frames up to the next
 INTER_ITERATIONS = (0, 0, 4, 16)  # and for the frames between, where a single one is not worth its time
+HYPER_TIMES, HYPER_MOST = 2, 20
+"""Iterations of the search for a hyperlatent: over those of the latents', unless that is one, and the most."""
 ANCHORS = 8  # quality indices, evenly spread over 0..63, for which curvatures are chosen
 GRID = tuple(round(1.5 * 1.3**step, 3) for step in range(16))  # what they are chosen from; the largest moves nothing
 HARM = 1.005  # times the cost where nothing moves
@@ -80,11 +84,18 @@ def refine(
     """
     model = cast("MambaVCLite", network.model)
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
+    dtype = fast_dtype(x.device)
     with torch.no_grad():
-        y, z = network.model.analyse(x, index, part)
-        features = prior.h_s(torch.round(z), index)[:, : y.shape[1], : y.shape[2]]
-        if given is not None:
-            features = features + cast("TemporalPrior", prior).temporal(given)
+        y, z = model.analyse(x, index, part, dtype)
+        beside = None if given is None else cast("TemporalPrior", prior).temporal(given)
+        if model.watched:
+            z = torch.round(z)
+        else:
+            hyper = Hyperlatents(prior, network.hyper_tables, y, index, dtype, model.rounding, beside)
+            z = hyper.searched(z, min(HYPER_TIMES * iterations, HYPER_MOST) if iterations > 1 else 1)
+        features = prior.h_s(z, index)[:, : y.shape[1], : y.shape[2]]
+        if beside is not None:
+            features = features + beside
     if part is not None:
         x = x[:, scaled(part[0], cell), scaled(part[1], cell)]
     if x.shape[-1] == SAMPLES:

@@ -19,7 +19,7 @@ docs/decisions.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,8 @@ from mvc.models.prior import Prior
 from mvc.models.rounding import NEAREST, Rounding
 from mvc.models.weighing import rd_lambda
 from mvc.ops.rate import step_bits
+
+S = TypeVar("S", bound=tuple[Tensor, ...])
 
 MARGIN_BITS = 0.1
 PLAIN_SHARE = 0.5  # of the latents that may move after the first iteration
@@ -69,9 +71,10 @@ class State(NamedTuple):
         """Bits and error of all."""
         return float(self.cost.sum())
 
-    def where(self, chosen: Tensor, other: State) -> State:
-        """Of this state where `chosen` [B, H, W, 1] is true, of the other elsewhere."""
-        return State(*(torch.where(chosen, a, b) for a, b in zip(self, other, strict=True)))
+
+def where(chosen: Tensor, one: S, other: S) -> S:
+    """Tuples of tensors: of the one where `chosen` [B, H, W, 1] is true, of the other elsewhere."""
+    return type(one)(*(torch.where(chosen, a, b) for a, b in zip(one, other, strict=True)))
 
 
 class _Symbols:
@@ -159,8 +162,8 @@ class Patch:
         for iteration in range(1, iterations):
             trial = self.looked_at(y)
             best = min(best, trial, key=lambda state: state.total)
-            cheaper = _around(trial.cost - kept.cost) < 0
-            kept = trial.where(cheaper, kept)
+            cheaper = around(trial.cost - kept.cost) < 0
+            kept = where(cheaper, trial, kept)
             if phase := phases.get(iteration):
                 now, curvature = phase, torch.full_like(trial.cost, factor * phase.curvature)
             curvature = curvature * torch.where(cheaper, KEPT, TAKEN_BACK)
@@ -231,7 +234,7 @@ def _of_pairs(values: Tensor, dimension: int) -> Tensor:
     return least.repeat_interleave(2, dimension)[:, : values.shape[1], : values.shape[2], None]
 
 
-def _around(cost: Tensor) -> Tensor:
+def around(cost: Tensor) -> Tensor:
     """The mean of the neighbourhood of every position, the edges repeated: [B, H, W, 1] -> the same."""
     reach = NEIGHBOURHOOD // 2
     padded = F.pad(cost.permute(0, 3, 1, 2), (reach, reach, reach, reach), mode="replicate")

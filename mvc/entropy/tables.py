@@ -3,7 +3,7 @@
 A `Tables` holds many rows. Row r gives a frequency, out of `TOTAL` = 2^16, to each of the 2 * S_r + 1
 integers from its `lowest` upward and, last, to the escape symbol that stands for every other integer. The
 coder works with these integers alone. Floats appear only in the functions at the end of the file, which
-training and export call, and in `Tables.cost_bits`, an estimate for rate control that decides no byte.
+training and export call, and in `Tables.bits`, an estimate for rate control that decides no byte.
 """
 
 from __future__ import annotations
@@ -123,14 +123,19 @@ class Tables:
 
     def cost_bits(self, symbols: ArrayLike, rows: ArrayLike) -> float:
         """Ideal code length, in bits, of integer `symbols` in `rows` (equal shapes)."""
-        row = np.asarray(rows, np.int64).ravel()
+        return float(self.bits(symbols, rows).sum())
+
+    def bits(self, symbols: ArrayLike, rows: ArrayLike) -> NDArray[np.float64]:
+        """The same of each symbol, of their shape."""
+        row = np.asarray(rows, np.int64)
         width = 2 * self.half_width[row].astype(np.int64)
-        index = np.asarray(symbols, np.int64).ravel() - self.lowest[row]
+        index = np.asarray(symbols, np.int64) - self.lowest[row]
         inside = (index >= 0) & (index <= width)
         entry = self.entries[self.start[row] + np.where(inside, index, width + 1)]
-        bits = row.size * TOTAL_BITS - float(np.log2(entry >> TOTAL_BITS).sum())
+        bits = np.asarray(TOTAL_BITS - np.log2((entry >> TOTAL_BITS).astype(np.float64)))
         distance = np.where(index < 0, -index, index - width)[~inside]
-        return bits + 2 * float((np.floor(np.log2(distance)) + 1).sum())
+        bits[~inside] += 2 * (np.floor(np.log2(distance)) + 1)
+        return bits
 
     def to_arrays(self) -> dict[str, NDArray[np.generic]]:
         """The tables as a few plain arrays, half the size of `cdf`, to be stored beside a model's weights."""
