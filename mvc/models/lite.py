@@ -346,8 +346,10 @@ class MambaVCLite(Autoencoder):
         self, x: Tensor, index: Tensor, part: Part | None = None, dtype: torch.dtype | None = None
     ) -> tuple[Tensor, Tensor]:
         """As all do it; with its stages in another type than x where that is fast and of no consequence."""
-        given = torch.is_grad_enabled()
-        y = part_of(self.g_a(x, index, dtype), part) if given else self._analysed(x, index, part, dtype)
+        if torch.is_grad_enabled():
+            y = part_of(self.g_a(x, index, dtype), part)
+        else:
+            y = self._analysed(x, index, part, dtype)
         return y, self.h_a(y.to(dtype or x.dtype), index)
 
     def _analysed(self, x: Tensor, index: Tensor, part: Part | None, dtype: torch.dtype | None) -> Tensor:
