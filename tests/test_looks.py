@@ -326,7 +326,7 @@ def test_tuned_to_the_look_errors_go_where_they_are_not_seen(effort: int) -> Non
     codec = mvc.codec.load()
     assert codec.tuned("error") is codec
     data = [one.encode(picture, 30, effort) for one in (codec, codec.tuned("look"))]
-    original = torch.from_numpy(picture.samples)[None].float() / 255
+    original = torch.from_numpy(picture.samples.copy())[None].float() / 255
     shown = [torch.from_numpy(codec.decode(one).samples)[None].float() / 255 for one in data]
     squares = [float((x_hat - original).square().mean()) for x_hat in shown]
     seen = [float(seen_error(original, x_hat)) for x_hat in shown]
