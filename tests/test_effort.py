@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_network, tiny_weights
+from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_weights
 
 import mvc
 from mvc import codec as codecs
@@ -63,18 +63,6 @@ def test_the_float_prior_computes_what_the_exact_one_does():
     assert exact.std() > 0.3
     torch.testing.assert_close(close.double(), exact, atol=0.05, rtol=0.01)
     assert not any(parameter.requires_grad for parameter in prior.parameters())
-
-
-def test_an_analysis_in_bfloat16_is_nearly_the_same():
-    network, index = tiny_network(), torch.tensor([QUALITY])
-    x = tiny_codec().to_tensor(picture(*SIZE))
-    with torch.no_grad():
-        (y, z), (near, hyper) = (network.analyse(x, index, dtype=dtype) for dtype in (None, torch.bfloat16))
-        assert near.dtype == hyper.dtype == torch.float32
-        assert 0 < (near - y).abs().mean() < 0.01 and (hyper - z).abs().mean() < 0.02 * z.abs().mean()
-        for parameter in network.g_a.head.parameters():
-            parameter.zero_()
-        assert torch.equal(network.analyse(x, index, dtype=torch.bfloat16)[0], network.analyse(x, index)[0])
 
 
 def test_more_iterations_cost_less(monkeypatch):

@@ -9,6 +9,8 @@ looked at: what its error does when the means move is as often less as it is mor
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,12 +26,12 @@ from mvc.models.prior import Prior
 from mvc.models.rounding import NEAREST, Rounding
 from mvc.models.streams import hyper_rows
 from mvc.ops.rate import gaussian_bits
-from mvc.tiling import scaled, windows
+from mvc.tiling import Part, even_parts, scaled
 
 LATENTS = STRIDE // PATCH
 """To a side, for each position of z."""
 WINDOW, MARGIN = 12, 2
-"""Positions of z to a side that are searched together, and those added around each: as far as h_s sees."""
+"""Positions of z to a side that are searched together, and those beside them that are looked at: as far as h_s sees."""
 MARGIN_BITS = 1.0
 KEPT, TAKEN_BACK = 0.9, 1.3
 """What the margin is multiplied by."""
@@ -89,15 +91,14 @@ class Hyperlatents:
     def searched(self, z: Tensor, iterations: int) -> Tensor:
         """Whole numbers for z [1, h, w, Z]; of `iterations` >= 2 the best, of one the step that it predicts."""
         found = torch.round(z)
-        for window in windows(z.shape[1], z.shape[2], WINDOW, MARGIN):
-            wide = found[:, *window.wide]
-            own = torch.zeros_like(wide[..., :1], dtype=torch.bool)
-            own[:, *window.own] = True
-            better = self._searched(wide, window.wide, own, iterations)
-            found[:, window.rows, window.columns] = better[:, *window.own]
+        for (rows, wide_rows), (columns, wide_columns) in product(*map(_windows, z.shape[1:3])):
+            place = wide_rows, wide_columns
+            own = torch.zeros_like(found[..., :1], dtype=torch.bool)
+            own[:, rows, columns] = True
+            found[:, *place] = self._searched(found[:, *place], place, own[:, *place], iterations)
         return found
 
-    def _searched(self, z: Tensor, place: tuple[slice, slice], own: Tensor, iterations: int) -> Tensor:
+    def _searched(self, z: Tensor, place: Part, own: Tensor, iterations: int) -> Tensor:
         """The same of one window, of which only `own` positions [1, h, w, 1] may move."""
         turns = [mask.bool() & own for mask in checkerboard(z.shape[1], z.shape[2], z)]
         kept = best = self.looked_at(z, place)
@@ -113,7 +114,7 @@ class Hyperlatents:
             margin = margin * torch.where(cheaper, KEPT, TAKEN_BACK)
         return best.z
 
-    def looked_at(self, z: Tensor, place: tuple[slice, slice]) -> State:
+    def looked_at(self, z: Tensor, place: Part) -> State:
         """Code the latents there with this z."""
         there = [scaled(side, LATENTS) for side in place]
         y = self.y[:, *there]
@@ -135,6 +136,14 @@ class Hyperlatents:
         symbols = z.cpu().numpy().astype(np.int64)
         own, down, up = (torch.from_numpy(self.tables.bits(symbols + step, rows)).to(z) for step in (0, -1, 1))
         return own, down - own, up - own
+
+
+def _windows(length: int) -> Iterator[tuple[slice, slice]]:
+    """Parts of a side, and what is looked at for each: always as much, as what computes keeps code for every size."""
+    side = min(length, WINDOW + 2 * MARGIN)
+    for own in even_parts(length, WINDOW):
+        start = min(max(0, own.start - MARGIN), length - side)
+        yield own, slice(start, start + side)
 
 
 def _step(state: State, margin: Tensor, free: Tensor) -> Tensor:

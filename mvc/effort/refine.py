@@ -86,7 +86,7 @@ def refine(
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
     dtype = fast_dtype(x.device)
     with torch.no_grad():
-        y, z = model.analyse(x, index, part, dtype)
+        y, z = model.analyse(x, index, part)
         beside = None if given is None else cast("TemporalPrior", prior).temporal(given)
         if model.watched:
             z = torch.round(z)
