@@ -23,6 +23,12 @@ def prepare() -> None:
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 
+def may_lack_threads() -> bool:
+    """Whether OpenMP may give fewer threads than are asked for: oneDNN leaves out what the others should have done."""
+    dynamic = os.environ.get("OMP_DYNAMIC", "").strip().lower() not in ("", "false", "0")
+    return dynamic or "OMP_THREAD_LIMIT" in os.environ
+
+
 def is_set_to(name: str, word: str) -> bool:
     """Whether an environment variable of mvc's says its one word; BackendError if it says another."""
     said = os.environ.get(name, "")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_weights
+from tiny_model import CONFIG, decoded_digests, encoded_digests, picture, tiny_codec, tiny_network, tiny_weights
 
 import mvc
 from mvc import codec as codecs
 from mvc.effort import refine as refining
-from mvc.effort.refine import ANCHORS, ITERATIONS, choose_curvature, factors_at, float_prior, refine
+from mvc.effort.refine import ANCHORS, ITERATIONS, choose_curvature, factors_at, fast_dtype, float_prior, refine
 from mvc.entropy.tables import SCALE_MIN
 from mvc.exact.fixed import ONE
 from mvc.media import read_picture
@@ -63,6 +63,27 @@ def test_the_float_prior_computes_what_the_exact_one_does():
     assert exact.std() > 0.3
     torch.testing.assert_close(close.double(), exact, atol=0.05, rtol=0.01)
     assert not any(parameter.requires_grad for parameter in prior.parameters())
+
+
+def test_an_analysis_in_bfloat16_is_nearly_the_same():
+    network, index = tiny_network(), torch.tensor([QUALITY])
+    x = tiny_codec().to_tensor(picture(*SIZE))
+    with torch.no_grad():
+        (y, z), (near, hyper) = (network.analyse(x, index, dtype=dtype) for dtype in (None, torch.bfloat16))
+        assert near.dtype == hyper.dtype == torch.float32
+        assert 0 < (near - y).abs().mean() < 0.01 and (hyper - z).abs().mean() < 0.02 * z.abs().mean()
+        for parameter in network.g_a.head.parameters():
+            parameter.zero_()
+        assert torch.equal(network.analyse(x, index, dtype=torch.bfloat16)[0], network.analyse(x, index)[0])
+
+
+@pytest.mark.parametrize(("name", "value"), [("OMP_DYNAMIC", "TRUE"), ("OMP_THREAD_LIMIT", "2")])
+def test_bfloat16_is_left_alone_where_its_products_may_be_wrong(name, value, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setenv("OMP_DYNAMIC", "false")
+    assert fast_dtype(torch.device("cpu")) == torch.bfloat16
+    monkeypatch.setenv(name, value)
+    assert fast_dtype(torch.device("cpu")) == torch.float32
 
 
 def test_more_iterations_cost_less(monkeypatch):

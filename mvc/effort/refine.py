@@ -19,6 +19,7 @@ from mvc.effort.distortion import AsSeen, AsTrained, Distortion, SquaredError, p
 from mvc.effort.hyper import Hyperlatents
 from mvc.effort.importance import importance
 from mvc.effort.search import FEWEST_JUDGED, Patch
+from mvc.environment import may_lack_threads
 from mvc.exact.lower import to_float
 from mvc.models.lite import MambaVCLite, Synthesis
 from mvc.models.network import Network
@@ -52,8 +53,8 @@ LATENTS = 32, 48  # rows and columns of a patch: the gradient of one takes a few
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 where products of it are faster than those of float32."""
-    fast = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    """bfloat16 where products of it are faster than those of float32, and right: a CPU's are oneDNN's."""
+    fast = device.type == "cuda" or (torch.cpu._is_avx512_bf16_supported() and not may_lack_threads())
     return torch.bfloat16 if fast else torch.float32
 
 
@@ -86,7 +87,7 @@ def refine(
     cell, size = model.g_s.patch, (cells(size[0], model.config.packing), cells(size[1], model.config.packing))
     dtype = fast_dtype(x.device)
     with torch.no_grad():
-        y, z = model.analyse(x, index, part)
+        y, z = model.analyse(x, index, part, dtype)
         beside = None if given is None else cast("TemporalPrior", prior).temporal(given)
         if model.watched:
             z = torch.round(z)

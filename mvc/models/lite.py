@@ -188,8 +188,9 @@ class Analysis(nn.Module):
         self.gain.log_gain.data -= _log_steps(self.gain)
         self.low_rank = LowRank() if config.rrm else None
 
-    def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        patches = unshuffle(x, self.fine).sub_(self.middle)  # they are a copy of x
+    def forward(self, x: Tensor, index: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """`dtype` is that of the stages, by default x's: what is linear in x keeps x's in any case."""
+        patches = unshuffle(x, self.fine).sub_(self.middle).to(dtype or x.dtype)  # they are a copy of x
         f = self.stage8(self.gain8(self.embed(patches), index))
         f = self.stage16(self.merge(unshuffle(f, 2)))
         y = self.head(f) + self.skip(unshuffle(x, self.patch).sub_(self.middle))
@@ -341,11 +342,17 @@ class MambaVCLite(Autoencoder):
     def margin(self) -> int:
         return max(MARGIN, super().margin)
 
-    def analyse(self, x: Tensor, index: Tensor, part: Part | None = None) -> tuple[Tensor, Tensor]:
-        y = part_of(self.g_a(x, index), part) if torch.is_grad_enabled() else self._analysed(x, index, part)
-        return y, self.h_a(y.to(x.dtype), index)
+    def analyse(
+        self, x: Tensor, index: Tensor, part: Part | None = None, dtype: torch.dtype | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As all do it; with its stages in another type than x where that is fast and of no consequence."""
+        if torch.is_grad_enabled():
+            y = part_of(self.g_a(x, index, dtype), part)
+        else:
+            y = self._analysed(x, index, part, dtype)
+        return y, self.h_a(y.to(dtype or x.dtype), index)
 
-    def _analysed(self, x: Tensor, index: Tensor, part: Part | None) -> Tensor:
+    def _analysed(self, x: Tensor, index: Tensor, part: Part | None, dtype: torch.dtype | None) -> Tensor:
         """g_a(x), or a part of it, window by window."""
         patch = self.g_a.patch
         height, width = x.shape[1] // patch, x.shape[2] // patch
@@ -354,7 +361,8 @@ class MambaVCLite(Autoencoder):
         found = windows(height, width, WINDOW, MARGIN, part)
         for group in alike(found, most_abreast(x.device), lambda window: window.size):
             wide = [[scaled(side, patch) for side in window.wide] for window in group]
-            made = self.g_a(abreast([x[:, rows, columns] for rows, columns in wide]), index.repeat(len(group)))
+            seen = abreast([x[:, rows, columns] for rows, columns in wide])
+            made = self.g_a(seen, index.repeat(len(group)), dtype)
             for window, own in zip(group, made.chunk(len(group)), strict=True):
                 y[:, window.rows, window.columns] = own[:, window.own[0], window.own[1]]
         return y

@@ -7,12 +7,13 @@ before: at most 192 at a time, or two halves where two parts suffice.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mvc.environment import may_lack_threads
 
 MOST_TERMS = 192
 BLOCK_ROWS = 512
@@ -23,11 +24,9 @@ FEWEST_ROWS = 4  # that are left to MKL, which has another order for fewer
 def _onednn() -> Any:
     """torch's call of oneDNN where it is the faster one; None elsewhere, and where torch is built without it.
 
-    None too where OpenMP may give fewer threads than are asked for: oneDNN leaves out what the others should have done.
+    None too where threads may be missing, which makes its products wrong.
     """
-    dynamic = os.environ.get("OMP_DYNAMIC", "").strip().lower() not in ("", "false", "0")
-    fewer = dynamic or "OMP_THREAD_LIMIT" in os.environ
-    if fewer or torch.backends.cpu.get_cpu_capability() != "AVX512":
+    if may_lack_threads() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return None
     return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
 
