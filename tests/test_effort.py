@@ -81,6 +81,7 @@ def test_an_analysis_in_bfloat16_is_nearly_the_same():
 def test_bfloat16_is_left_alone_where_its_products_may_be_wrong(name, value, monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setenv("OMP_DYNAMIC", "false")
+    monkeypatch.delenv("OMP_THREAD_LIMIT", raising=False)
     assert fast_dtype(torch.device("cpu")) == torch.bfloat16
     monkeypatch.setenv(name, value)
     assert fast_dtype(torch.device("cpu")) == torch.float32

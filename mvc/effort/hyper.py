@@ -4,7 +4,7 @@ The analysis makes z of the latents and never sees what they cost; z is a tenth 
 the latents with a trial and computes the gradient of their bits. A step is worth what that predicts, with a margin, and
 the difference of the symbol's own bits. Of each position only the best one is made, at every second position by turns,
 because neighbours serve the same latents; and it is kept where the bits around it became fewer. The picture is not
-looked at: what its error does when the means move is as often less as it is more (docs/decisions.md).
+looked at: what its error gains when the means move is a small part of what the bits save (docs/decisions.md).
 """
 
 from __future__ import annotations
